@@ -1,0 +1,2 @@
+//! The `tanada` command.
+fn main() {}

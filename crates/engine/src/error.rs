@@ -1,0 +1,139 @@
+//! Errors, sorted by what the caller does next.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tanada_format::Corruption;
+
+/// A `Result` of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong. Cheap to clone: all writers of a commit group get the same one.
+///
+/// An error from a write means that its outcome is *unknown* until the
+/// database is opened again, unless the variant says that nothing was done.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// Fix the call. Nothing was done.
+    InvalidArgument(String),
+    /// Another process holds the directory. Nothing was done.
+    Locked {
+        /// The database's directory.
+        path: PathBuf,
+        /// Its process id, where it could be read.
+        pid: Option<u32>,
+    },
+    /// The directory holds files but no database. Nothing was done.
+    NotADatabase {
+        /// The directory.
+        path: PathBuf,
+        /// Why it was not taken for a database.
+        why: String,
+    },
+    /// The database, or one file, was written by a newer version. Upgrade.
+    Unsupported {
+        /// The file.
+        file: PathBuf,
+        /// What is not known here.
+        what: String,
+    },
+    /// Stored bytes are damaged. Restore the file, or repair into a new directory.
+    Corruption(Corruption),
+    /// A file that the manifest names is not there. Restore it, or repair into a new directory.
+    MissingFile {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The operating system refused; the text names the path.
+    Io(Arc<io::Error>),
+    /// Writes are refused, reads go on. The reason names the cure; nothing was done.
+    ReadOnly {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// An earlier write or sync of the log or manifest failed, so what is on disk
+    /// is unknown. Close and open the database again.
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+    /// The database has been closed. Nothing was done.
+    Closed,
+    /// The answer needs the disk, and the caller asked for what is in memory only.
+    WouldBlock,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::InvalidArgument(what) => f.write_str(what),
+            Error::Locked { path, pid: Some(pid) } => write!(
+                f,
+                "{} is in use by process {pid}; stop it, or use its server with --url",
+                path.display()
+            ),
+            Error::Locked { path, pid: None } => {
+                write!(f, "{} is in use by another process; stop it first", path.display())
+            }
+            Error::NotADatabase { path, why } => write!(
+                f,
+                "{} is not a Tanada database ({why}); name another directory, or an empty one to create a database",
+                path.display()
+            ),
+            Error::Unsupported { file, what } => {
+                write!(f, "{} needs a newer tanada: {what}", file.display())
+            }
+            Error::Corruption(c) => {
+                write!(f, "{c}; restore this file from a copy, nothing was changed")
+            }
+            Error::MissingFile { file } => write!(
+                f,
+                "{} is missing though the manifest names it; restore it from a copy, nothing was changed",
+                file.display()
+            ),
+            Error::Io(e) => e.fmt(f),
+            Error::ReadOnly { reason } => write!(f, "the database is read-only: {reason}"),
+            Error::Poisoned { reason } => write!(
+                f,
+                "the database stopped after a failed write and must be opened again: {reason}"
+            ),
+            Error::Closed => f.write_str("the database is closed"),
+            Error::WouldBlock => f.write_str("the answer is not in memory"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io(e) => Some(e),
+            Error::Corruption(c) => Some(c),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(e: io::Error) -> Error {
+        Error::Io(Arc::new(e))
+    }
+}
+
+impl From<Corruption> for Error {
+    fn from(c: Corruption) -> Error {
+        Error::Corruption(c)
+    }
+}
+
+impl From<tanada_table::Error> for Error {
+    fn from(e: tanada_table::Error) -> Error {
+        match e {
+            tanada_table::Error::Io(e) => Error::Io(e),
+            tanada_table::Error::Corruption(c) => Error::Corruption(c),
+            tanada_table::Error::Unsupported { file, what } => Error::Unsupported { file, what },
+            tanada_table::Error::WouldBlock => Error::WouldBlock,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Tanada: a persistent key-value store on a log-structured merge tree.
+
+mod error;
+mod options;
+mod stats;
+mod explain;
+mod batch;
+mod db;
+
+pub use batch::Batch;
+pub use db::{Builder, CompactSummary, Db, Iter, KeyRange, Keyspace, Record, Snapshot, VerifyReport};
+pub use error::{Error, Result};
+pub use explain::{Explain, Outcome, Step, Tier};
+pub use options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOptions};
+pub use stats::*;
+pub use tanada_format::{Corruption, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};
+pub use tanada_table::Value;
+pub use tanada_vfs as vfs;

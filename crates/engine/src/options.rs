@@ -1,0 +1,93 @@
+//! The few options: of a database, of a keyspace, of one write.
+
+use std::time::Duration;
+
+/// How much a write must survive before it is acknowledged. At every level,
+/// what survives a crash is a prefix of the commit order, and batches are whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
+pub enum Durability {
+    /// May be lost with the process. For bulk loads.
+    Memory,
+    /// In the kernel: survives a killed process, not a power cut.
+    Buffered,
+    /// On the device: survives a power cut. Concurrent writers share one sync.
+    #[default]
+    Synced,
+}
+
+/// How blocks of tables are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
+pub enum Compression {
+    /// Stored as they are.
+    None,
+    /// LZ4: fast, about half the size.
+    #[default]
+    Lz4,
+    /// Zstandard: smaller, slower to write.
+    Zstd,
+}
+
+/// Options of a keyspace; fixed when it is created, except where noted.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct KeyspaceOptions {
+    /// Compression of new tables. Default: LZ4. May differ at each open.
+    pub compression: Compression,
+}
+
+impl KeyspaceOptions {
+    /// The defaults.
+    pub fn new() -> KeyspaceOptions {
+        KeyspaceOptions::default()
+    }
+
+    /// Sets the compression of new tables.
+    pub fn compression(mut self, compression: Compression) -> KeyspaceOptions {
+        self.compression = compression;
+        self
+    }
+}
+
+/// Options of one write.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct WriteOptions {
+    /// Overrides the database's durability for this write.
+    pub durability: Option<Durability>,
+}
+
+impl WriteOptions {
+    /// The database's defaults.
+    pub fn new() -> WriteOptions {
+        WriteOptions::default()
+    }
+
+    /// What this write must survive before it is acknowledged.
+    pub fn durability(mut self, durability: Durability) -> WriteOptions {
+        self.durability = Some(durability);
+        self
+    }
+}
+
+/// Options of one put.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct PutOptions {
+    /// The key counts as deleted this long after the put. Default: never.
+    pub ttl: Option<Duration>,
+}
+
+impl PutOptions {
+    /// The defaults.
+    pub fn new() -> PutOptions {
+        PutOptions::default()
+    }
+
+    /// Lets the key expire. At least a millisecond, at most 10,000 years.
+    pub fn ttl(mut self, ttl: Duration) -> PutOptions {
+        self.ttl = Some(ttl);
+        self
+    }
+}

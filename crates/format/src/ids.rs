@@ -1,0 +1,96 @@
+//! Names for numbers, so that the compiler keeps them apart.
+
+use std::fmt;
+
+/// Position of a write in the one commit order of a database.
+///
+/// The first write has number 1; 0 means "before every write". Only the low 56
+/// bits are used, so that a kind fits beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeqNo(pub u64);
+
+impl SeqNo {
+    /// Before every write.
+    pub const ZERO: SeqNo = SeqNo(0);
+    /// After every write: reads with it see all there is.
+    pub const MAX: SeqNo = SeqNo((1 << 56) - 1);
+
+    /// The number `n` places later.
+    pub fn plus(self, n: u64) -> SeqNo {
+        debug_assert!(self.0 + n <= Self::MAX.0);
+        SeqNo(self.0 + n)
+    }
+}
+
+impl fmt::Display for SeqNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names one table file (`000042.sst`) for the life of a database; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableId(pub u64);
+
+/// Names one log file (`000042.log`) for the life of a database; never used twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId(pub u64);
+
+/// A byte position in the endless stream that all logs of a database form together.
+///
+/// Each log's header names the position of its first record, so that positions
+/// order records across files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPosition(pub u64);
+
+/// Names a keyspace inside a database; never used twice. 0 is the default keyspace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyspaceId(pub u32);
+
+impl KeyspaceId {
+    /// The keyspace that `Db`'s own verbs use.
+    pub const DEFAULT: KeyspaceId = KeyspaceId(0);
+}
+
+/// A level of the tree: 0 receives flushes, higher ones are older and larger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Level(pub u8);
+
+impl Level {
+    /// This level as an index.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// The level below (older).
+    pub fn next(self) -> Level {
+        Level(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "L{}", self.0)
+    }
+}
+
+/// 128 random bits chosen when a database is created; every file carries them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatabaseId(pub [u8; 16]);
+
+impl fmt::Display for DatabaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+macro_rules! file_number_display {
+    ($($id:ident)*) => {$(
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:06}", self.0)
+            }
+        }
+    )*};
+}
+file_number_display!(TableId LogId);

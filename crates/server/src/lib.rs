@@ -1,0 +1,1 @@
+//! Tanada over HTTP.

@@ -1,0 +1,1 @@
+//! Oracle, operation generator and crash enumeration.

@@ -1,0 +1,17 @@
+//! One machine: its files, clock, randomness and threads in one handle.
+
+use crate::{Clock, FileSystem, Random, Threads};
+use std::sync::Arc;
+
+/// Everything the engine may ask of the machine.
+#[derive(Clone, Debug)]
+pub struct Env {
+    /// Files and directories.
+    pub fs: Arc<dyn FileSystem>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Random bits.
+    pub random: Arc<dyn Random>,
+    /// Background threads.
+    pub threads: Arc<dyn Threads>,
+}

@@ -1,0 +1,23 @@
+//! Background threads: real ones, or none at all.
+
+use std::fmt::Debug;
+use std::io;
+
+/// Starts threads.
+pub trait Threads: Send + Sync + Debug + 'static {
+    /// Starts a named thread. `Ok(None)` means that this environment has no
+    /// threads: the caller must do the work itself, step by step, where it
+    /// would otherwise wait for it. Simulations do so to be deterministic.
+    fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Option<JoinHandle>>;
+}
+
+/// Waits for a thread.
+#[derive(Debug)]
+pub struct JoinHandle(pub(crate) std::thread::JoinHandle<()>);
+
+impl JoinHandle {
+    /// Waits until the thread has ended; an error when it panicked.
+    pub fn join(self) -> std::thread::Result<()> {
+        self.0.join()
+    }
+}

@@ -1,0 +1,14 @@
+//! The clock: wall time for expiry, monotonic time for pacing and statistics.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+/// A clock.
+pub trait Clock: Send + Sync + Debug + 'static {
+    /// Milliseconds since 1970, as the machine believes; may jump either way.
+    fn wall_ms(&self) -> u64;
+    /// Nanoseconds since some fixed moment; never goes back.
+    fn monotonic_ns(&self) -> u64;
+    /// Waits. A virtual clock moves on by `duration` and returns at once.
+    fn sleep(&self, duration: Duration);
+}
