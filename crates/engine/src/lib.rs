@@ -8,7 +8,9 @@ mod batch;
 mod db;
 
 pub use batch::Batch;
-pub use db::{Builder, CompactSummary, Db, Iter, KeyRange, Keyspace, Record, Snapshot, VerifyReport};
+pub use db::{
+    Builder, CompactSummary, Db, Iter, KeyRange, Keyspace, Record, Snapshot, VerifyReport,
+};
 pub use error::{Error, Result};
 pub use explain::{Explain, Outcome, Step, Tier};
 pub use options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOptions};

@@ -15,7 +15,5 @@ pub use checksum::{block_checksum, crc32c, crc32c_extend, hash_key};
 pub use corruption::Corruption;
 pub use entry::{EntryRef, ValueKind, compare_internal};
 pub use ids::{DatabaseId, KeyspaceId, Level, LogId, LogPosition, SeqNo, TableId};
-pub use limits::{
-    MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_LEVELS, MAX_RECORD_LEN, MAX_VALUE_LEN,
-};
+pub use limits::{MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_LEVELS, MAX_RECORD_LEN, MAX_VALUE_LEN};
 pub use varint::{MAX_VARINT_LEN, read_varint, varint_len, write_varint};
