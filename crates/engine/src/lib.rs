@@ -3,6 +3,8 @@
 mod error;
 mod options;
 mod stats;
+#[allow(dead_code, unused_imports)] // until the core uses it
+mod version;
 mod explain;
 mod batch;
 mod db;

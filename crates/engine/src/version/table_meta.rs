@@ -1,0 +1,79 @@
+//! What the tree knows of a table without opening it. The manifest stores it.
+
+use tanada_format::{SeqNo, TableId};
+
+/// Facts about one table file, fixed when it was written.
+///
+/// Invariants, checked by [`TableMeta::check`] for bytes that come from disk:
+/// 1. `min_key <= max_key`, both 1 B to 64 KiB long.
+/// 2. `1 <= entries`, `tombstones <= entries`, `min_seqno <= max_seqno <= SeqNo::MAX`.
+/// 3. `min_expires_at_ms == 0` exactly when `max_expires_at_ms == 0`, and the
+///    first is not after the second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableMeta {
+    /// Names the file.
+    pub(crate) id: TableId,
+    /// Length of the file.
+    pub(crate) size_bytes: u64,
+    /// Bytes of keys and values before compression.
+    pub(crate) raw_bytes: u64,
+    /// Versions of keys, tombstones included.
+    pub(crate) entries: u64,
+    /// Entries that delete.
+    pub(crate) tombstones: u64,
+    /// Smallest user key, inclusive.
+    pub(crate) min_key: Box<[u8]>,
+    /// Largest user key, inclusive.
+    pub(crate) max_key: Box<[u8]>,
+    /// Oldest write.
+    pub(crate) min_seqno: SeqNo,
+    /// Newest write.
+    pub(crate) max_seqno: SeqNo,
+    /// Wall-clock milliseconds since 1970 when the file was written: the age
+    /// of its tombstones for the picker.
+    pub(crate) created_ms: u64,
+    /// Earliest expiry of any entry in milliseconds since 1970; 0 when none expires.
+    pub(crate) min_expires_at_ms: u64,
+    /// Latest expiry of those entries that expire; 0 when none does.
+    pub(crate) max_expires_at_ms: u64,
+    /// Entries that expire. When it equals `entries`, the whole table is dead
+    /// after `max_expires_at_ms`.
+    pub(crate) expiring: u64,
+}
+
+impl TableMeta {
+    /// What is wrong with these facts, if anything is.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        use tanada_format::MAX_KEY_LEN;
+        let bad_len = |k: &[u8]| k.is_empty() || k.len() > MAX_KEY_LEN;
+        if bad_len(&self.min_key) || bad_len(&self.max_key) {
+            return Err("a table's border key is empty or too long");
+        }
+        if self.min_key > self.max_key {
+            return Err("a table's smallest key is behind its largest");
+        }
+        if self.entries == 0 || self.tombstones > self.entries || self.expiring > self.entries {
+            return Err("a table's entry counts contradict each other");
+        }
+        if self.min_seqno > self.max_seqno || self.max_seqno > SeqNo::MAX {
+            return Err("a table's seqno range is impossible");
+        }
+        if (self.min_expires_at_ms == 0) != (self.max_expires_at_ms == 0)
+            || (self.expiring == 0) != (self.max_expires_at_ms == 0)
+            || self.min_expires_at_ms > self.max_expires_at_ms
+        {
+            return Err("a table's expiry range is impossible");
+        }
+        Ok(())
+    }
+
+    /// Whether any key of `lower..=upper` may lie in the table.
+    pub(crate) fn overlaps(&self, lower: &[u8], upper: &[u8]) -> bool {
+        *self.min_key <= *upper && lower <= &*self.max_key
+    }
+
+    /// Bytes this takes in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<TableMeta>() + self.min_key.len() + self.max_key.len()
+    }
+}
