@@ -1,2 +1,43 @@
-//! Work on the repository itself.
-fn main() {}
+//! Work on the repository itself: `cargo xtask tidy` and `cargo xtask test`.
+//!
+//! Not part of the product. It touches files and the clock directly, because
+//! the walls it guards are those of the crates, not its own.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod source;
+mod test;
+mod tidy;
+mod tree;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Work on the repository.
+
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  tidy   Hold the walls: crate edges, module order, the one door to the
+         operating system, unsafe code, links in the docs, translations in step
+  test   Everything that must be green: format, clippy, tidy, tests, end-to-end.
+         Installs the Debian packages it needs when they are missing and it may
+";
+
+fn main() -> ExitCode {
+    // xtask/ lies directly below the repository's root.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask has a parent");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["tidy"] => tidy::main(root),
+        ["test"] => test::main(root),
+        ["help" | "--help" | "-h"] | [] => {
+            print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        other => {
+            eprintln!("error: xtask does not know '{}'\n\n{HELP}", other.join(" "));
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `cargo xtask tidy`: the walls of the house, one rule a file.
+//!
+//! A rule is a function from a [`Tree`] to its [`Finding`]s and touches no
+//! disk; each has a test with a planted violation.
+
+mod cellar;
+mod crates;
+mod doors;
+mod links;
+mod modules;
+mod opening;
+mod translations;
+
+use crate::source::Source;
+use crate::tree::Tree;
+use std::fmt;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// One violation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Finding {
+    pub(crate) file: String,
+    pub(crate) line: usize,
+    pub(crate) rule: &'static str,
+    pub(crate) what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}: {}", self.file, self.line, self.rule, self.what)
+    }
+}
+
+/// A rule: its name, what it holds, and how.
+type Rule = (&'static str, &'static str, fn(&Tree) -> Vec<Finding>);
+
+const RULES: &[Rule] = &[
+    (crates::RULE, "crates depend downwards only", crates::check),
+    (
+        modules::RULE,
+        "modules import what is declared before them, never in circles",
+        modules::check,
+    ),
+    (doors::RULE, "files, clocks, threads and randomness only through vfs", doors::check),
+    (cellar::RULE, "unsafe code only in the listed modules", cellar::check),
+    (opening::RULE, "every Rust file opens with //!", opening::check),
+    (links::RULE, "relative links in the docs lead somewhere", links::check),
+    (translations::RULE, "a page and its translation are in step", translations::check),
+];
+
+/// Runs all rules over the repository at `root` and prints what they found.
+pub(crate) fn main(root: &Path) -> ExitCode {
+    let tree = match Tree::read(root) {
+        Ok(tree) => tree,
+        Err(e) => {
+            eprintln!("error: cannot read the repository at {}: {e}", root.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut count = 0;
+    for (name, holds, check) in RULES {
+        let mut findings = check(&tree);
+        findings.sort();
+        for finding in &findings {
+            println!("{finding}");
+        }
+        let verdict = if findings.is_empty() { "ok" } else { "FAILED" };
+        println!("tidy: {name} ... {verdict} ({holds})");
+        count += findings.len();
+    }
+    if count > 0 {
+        eprintln!(
+            "error: tidy found {count} violation(s); each line above names file, line and rule"
+        );
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// Parses every `.rs` file of the crates' own code, that is without tests,
+/// benches and examples, and hands each to `visit`.
+fn each_crate_source(tree: &Tree, mut visit: impl FnMut(&str, &Source)) {
+    for (path, text) in tree.select("crates/", ".rs") {
+        if is_test_path(path) || in_test_module(tree, path) {
+            continue;
+        }
+        // A file that does not parse does not compile either: cargo names it better.
+        if let Ok(source) = Source::parse(text)
+            && !source.test_only
+        {
+            visit(path, &source);
+        }
+    }
+}
+
+/// In a directory of tests, benches or examples.
+fn is_test_path(path: &str) -> bool {
+    path.split('/').any(|part| matches!(part, "tests" | "benches" | "examples" | "build.rs"))
+}
+
+/// Whether the file's parent declares it under `#[cfg(test)]`.
+fn in_test_module(tree: &Tree, path: &str) -> bool {
+    let Some((dir, file)) = path.rsplit_once('/') else { return false };
+    let (dir, name) = match file.strip_suffix(".rs") {
+        Some("mod") => match dir.rsplit_once('/') {
+            Some((up, name)) => (up, name),
+            None => return false,
+        },
+        Some(name) => (dir, name),
+        None => return false,
+    };
+    ["lib.rs", "main.rs", "mod.rs"].iter().any(|parent| {
+        tree.text(&format!("{dir}/{parent}"))
+            .and_then(|text| Source::parse(text).ok())
+            .is_some_and(|source| source.modules.iter().any(|m| m.test && m.name == name))
+    })
+}
