@@ -9,6 +9,7 @@ mod corruption;
 mod entry;
 mod ids;
 mod limits;
+mod record;
 mod varint;
 
 pub use checksum::{block_checksum, crc32c, crc32c_extend, hash_key};
@@ -16,4 +17,8 @@ pub use corruption::Corruption;
 pub use entry::{EntryRef, ValueKind, compare_internal};
 pub use ids::{DatabaseId, KeyspaceId, Level, LogId, LogPosition, SeqNo, TableId};
 pub use limits::{MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_LEVELS, MAX_RECORD_LEN, MAX_VALUE_LEN};
+pub use record::{
+    RECORD_ALIGN, RECORD_FRAME_LEN, RecordCursor, RecordFile, RecordFrame, RecordSalt, record_len,
+    record_padding,
+};
 pub use varint::{MAX_VARINT_LEN, read_varint, varint_len, write_varint};
