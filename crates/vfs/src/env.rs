@@ -15,3 +15,12 @@ pub struct Env {
     /// Background threads.
     pub threads: Arc<dyn Threads>,
 }
+
+impl Env {
+    /// Eight random bytes.
+    pub fn random_u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.random.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+}

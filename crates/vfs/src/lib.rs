@@ -6,13 +6,19 @@
 //! makes chosen calls of either fail.
 
 mod env;
+mod error;
 mod file_system;
-mod time;
+pub mod memory;
 mod random;
+pub mod real;
 mod threads;
+mod time;
 
 pub use env::Env;
+pub use error::{LockHeld, PathError, is_disk_full, raw_os_error};
 pub use file_system::{DirEntry, DirLock, FileSystem, LogFile, LogSyncer, ReadFile, WriteFile};
+pub use memory::MemoryMachine;
 pub use random::Random;
+pub use real::{input_size, open_input};
 pub use threads::{JoinHandle, Threads};
 pub use time::Clock;

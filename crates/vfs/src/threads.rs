@@ -9,6 +9,11 @@ pub trait Threads: Send + Sync + Debug + 'static {
     /// threads: the caller must do the work itself, step by step, where it
     /// would otherwise wait for it. Simulations do so to be deterministic.
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Option<JoinHandle>>;
+
+    /// How many threads can run at once.
+    fn parallelism(&self) -> usize {
+        1
+    }
 }
 
 /// Waits for a thread.

@@ -1,0 +1,127 @@
+//! What an `io::Error` of ours carries: the path and the operation, over the
+//! error of the system.
+//!
+//! The kind of the outer error is the kind of the inner one, so callers match
+//! on `kind()` as usual; `raw_os_error()` of a wrapped error is `None`, which
+//! is why [`raw_os_error`] is here.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An operation on a path failed.
+#[derive(Debug)]
+pub struct PathError {
+    /// What was tried, as in "cannot {op} {path}".
+    pub op: &'static str,
+    /// What it was tried on.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl PathError {
+    /// Wraps `source` into an error of the same kind that names `path`.
+    pub fn wrap(op: &'static str, path: impl Into<PathBuf>, source: io::Error) -> io::Error {
+        io::Error::new(source.kind(), PathError { op, path: path.into(), source })
+    }
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}: {}", self.op, self.path.display(), self.source)
+    }
+}
+
+impl Error for PathError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// A lock is in other hands. Carried by the `WouldBlock` error of
+/// [`FileSystem::lock`](crate::FileSystem::lock).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockHeld {
+    /// The lock file.
+    pub path: PathBuf,
+    /// The process that holds it; `None` when the file does not say.
+    pub pid: Option<u32>,
+}
+
+impl LockHeld {
+    /// What `error` says of the holder, when it is a refused lock.
+    pub fn of(error: &io::Error) -> Option<&LockHeld> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl From<LockHeld> for io::Error {
+    fn from(held: LockHeld) -> io::Error {
+        io::Error::new(io::ErrorKind::WouldBlock, held)
+    }
+}
+
+impl fmt::Display for LockHeld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot lock {}: ", self.path.display())?;
+        match self.pid {
+            Some(pid) if pid == std::process::id() => {
+                write!(f, "this process (pid {pid}) holds it already")
+            }
+            Some(pid) => write!(f, "process {pid} holds it"),
+            None => write!(f, "another process holds it"),
+        }
+    }
+}
+
+impl Error for LockHeld {}
+
+/// The system's error number, through our wrapping.
+pub fn raw_os_error(error: &io::Error) -> Option<i32> {
+    if let Some(raw) = error.raw_os_error() {
+        return Some(raw);
+    }
+    raw_os_error(&error.get_ref()?.downcast_ref::<PathError>()?.source)
+}
+
+/// Whether the disk, or the user's share of it, is full.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Wraps the errors of one operation on one path.
+pub(crate) trait Naming<T> {
+    /// The same result; an error names `op` and `path`.
+    fn naming(self, op: &'static str, path: &Path) -> io::Result<T>;
+}
+
+impl<T, E: Into<io::Error>> Naming<T> for Result<T, E> {
+    fn naming(self, op: &'static str, path: &Path) -> io::Result<T> {
+        self.map_err(|error| PathError::wrap(op, path, error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrapped_error_keeps_kind_number_path_and_source() {
+        let full = io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+        let error = PathError::wrap("append to", "/d/000001.log", full);
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(is_disk_full(&error));
+        assert_eq!(raw_os_error(&error), Some(rustix::io::Errno::NOSPC.raw_os_error()));
+        let twice = PathError::wrap("flush to", "/d/000002.table", error);
+        assert_eq!(raw_os_error(&twice), Some(rustix::io::Errno::NOSPC.raw_os_error()));
+        assert!(twice.to_string().starts_with("cannot flush to /d/000002.table: cannot append to"));
+    }
+
+    #[test]
+    fn an_error_without_a_number_has_none() {
+        assert_eq!(raw_os_error(&io::Error::from(io::ErrorKind::NotFound)), None);
+        assert!(!is_disk_full(&io::Error::from(io::ErrorKind::NotFound)));
+    }
+}

@@ -1,0 +1,212 @@
+//! [`MemoryFileSystem`]: the trait over a [`World`] of names and files.
+
+use super::bytes::Bytes;
+use super::dice::Dice;
+use super::files::{Log, Node, Open, Reader, Usage, Writer};
+use super::tree::{Entry, Tree, parts};
+use crate::LockHeld;
+use crate::error::Naming;
+use crate::file_system::{DirEntry, DirLock, FileSystem, LogFile, ReadFile, WriteFile};
+use parking_lot::RwLock;
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The disk of one machine, and the locks its process holds.
+#[derive(Debug)]
+pub(super) struct World {
+    /// Taken for writing to change names or to copy the world, for reading to
+    /// change the bytes of a file: so a copy is of one moment.
+    pub(super) gate: RwLock<State>,
+    usage: Usage,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    tree: Tree,
+    /// The parts of the paths that are locked.
+    locks: BTreeSet<Vec<String>>,
+    pub(super) disk_size: u64,
+}
+
+impl World {
+    pub(super) fn new() -> World {
+        World::of(Tree::new(), Usage::default(), u64::MAX)
+    }
+
+    fn of(tree: Tree, usage: Usage, disk_size: u64) -> World {
+        World { gate: RwLock::new(State { tree, locks: BTreeSet::new(), disk_size }), usage }
+    }
+
+    pub(super) fn after_power_cut(&self, dice: &mut Dice) -> World {
+        let state = self.gate.write();
+        let usage = Usage::default();
+        let tree = state
+            .tree
+            .after_power_cut(dice, |node, dice| node.after_power_cut(dice, usage.clone()));
+        World::of(tree, usage, state.disk_size)
+    }
+
+    pub(super) fn after_process_death(&self) -> World {
+        let state = self.gate.write();
+        let usage = Usage::default();
+        let tree = state.tree.copied(|node| node.copied(usage.clone()));
+        World::of(tree, usage, state.disk_size)
+    }
+
+    pub(super) fn set_disk_size(&self, bytes: u64) {
+        self.gate.write().disk_size = bytes;
+    }
+
+    pub(super) fn used_space(&self) -> u64 {
+        self.usage.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn fail_next_sync(&self, path: &Path) -> Result<(), Errno> {
+        self.gate.read().tree.file(path)?.fail_next_sync();
+        Ok(())
+    }
+
+    /// Creates a file of `len` zeros.
+    fn create(&self, path: &Path, len: u64) -> Result<Arc<Node>, Errno> {
+        let mut state = self.gate.write();
+        let place = state.tree.place(path)?;
+        if state.tree.entry(&place).is_some() {
+            return Err(Errno::EXIST);
+        }
+        if len > state.disk_size.saturating_sub(self.used_space()) {
+            return Err(Errno::NOSPC);
+        }
+        let node = Arc::new(Node::new(Bytes::zeros(len), self.usage.clone()));
+        state.tree.add(place, node.clone())?;
+        Ok(node)
+    }
+}
+
+/// The files of a [`MemoryMachine`](super::MemoryMachine). Relative paths
+/// start at the root.
+#[derive(Clone, Debug)]
+pub(super) struct MemoryFileSystem {
+    world: Arc<World>,
+}
+
+impl MemoryFileSystem {
+    pub(super) fn new(world: Arc<World>) -> MemoryFileSystem {
+        MemoryFileSystem { world }
+    }
+
+    fn opened(&self, node: Arc<Node>, path: &Path) -> Open {
+        Open { world: self.world.clone(), node, path: path.to_path_buf() }
+    }
+
+    fn open_node(&self, path: &Path) -> io::Result<Open> {
+        let node = self.world.gate.read().tree.file(path).cloned().naming("open", path)?;
+        Ok(self.opened(node, path))
+    }
+}
+
+impl FileSystem for MemoryFileSystem {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.world.gate.write().tree.create_dir_all(dir).naming("create directory", dir)
+    }
+
+    fn read_dir(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let state = self.world.gate.read();
+        let id = state.tree.dir(dir).naming("list", dir)?;
+        let entry = |(name, entry): (&String, &Entry)| match entry {
+            Entry::File(node) => DirEntry { name: name.clone(), len: node.len(), is_dir: false },
+            Entry::Dir(_) => DirEntry { name: name.clone(), len: 0, is_dir: true },
+        };
+        Ok(state.tree.list(id).map(entry).collect())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        let node = self.world.create(path, 0).naming("create", path)?;
+        Ok(Box::new(Writer::new(self.opened(node, path))))
+    }
+
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        Ok(Box::new(Writer::new(self.open_node(path)?)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>> {
+        Ok(Arc::new(Reader::new(self.open_node(path)?)))
+    }
+
+    fn create_log(&self, path: &Path, capacity: u64) -> io::Result<Box<dyn LogFile>> {
+        let node = self.world.create(path, capacity).naming("create", path)?;
+        Ok(Box::new(Log::new(self.opened(node, path), capacity)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.world.gate.write().tree.rename(from, to).naming("rename", from)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.world.gate.write().tree.remove(path).naming("remove", path)
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.world.gate.write();
+        let node = state.tree.file(from).cloned().naming("link", to)?;
+        let place = state.tree.place(to).naming("link", to)?;
+        state.tree.add(place, node).naming("link", to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.world.gate.write();
+        let id = state.tree.dir(dir).naming("sync directory", dir)?;
+        state.tree.sync(id);
+        Ok(())
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        let state = self.world.gate.read();
+        if state.tree.dir(path).is_ok() {
+            return Ok(0);
+        }
+        Ok(state.tree.file(path).naming("look at", path)?.len())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
+        let key: Vec<String> =
+            parts(path).naming("lock", path)?.into_iter().map(str::to_owned).collect();
+        match self.world.create(path, 0) {
+            Ok(_) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error).naming("open lock file", path),
+        }
+        if !self.world.gate.write().locks.insert(key.clone()) {
+            let held = LockHeld { path: path.to_path_buf(), pid: Some(std::process::id()) };
+            return Err(held.into());
+        }
+        Ok(Box::new(MemoryLock { world: self.world.clone(), key, path: path.to_path_buf() }))
+    }
+
+    fn free_space(&self, dir: &Path) -> io::Result<u64> {
+        let state = self.world.gate.read();
+        state.tree.dir(dir).naming("ask the free space of", dir)?;
+        Ok(state.disk_size.saturating_sub(self.world.used_space()))
+    }
+}
+
+#[derive(Debug)]
+struct MemoryLock {
+    world: Arc<World>,
+    key: Vec<String>,
+    path: PathBuf,
+}
+
+impl DirLock for MemoryLock {
+    fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        self.world.gate.write().locks.remove(&self.key);
+    }
+}

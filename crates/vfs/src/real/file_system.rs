@@ -1,0 +1,105 @@
+//! [`RealFileSystem`]: the names of the system's files.
+
+use super::files::{RealReadFile, RealWriteFile};
+use super::lock::RealLock;
+use super::log::RealLog;
+use crate::error::Naming;
+use crate::file_system::{DirEntry, DirLock, FileSystem, LogFile, ReadFile, WriteFile};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The system's files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealFileSystem;
+
+impl FileSystem for RealFileSystem {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(here(dir)).naming("create directory", dir)
+    }
+
+    fn read_dir(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(here(dir)).naming("list", dir)? {
+            let entry = entry.naming("list", dir)?;
+            // A file that went away between listing and asking is not listed.
+            let metadata = match entry.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata.naming("list", &entry.path())?,
+            };
+            let is_dir = metadata.is_dir();
+            entries.push(DirEntry {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                len: if is_dir { 0 } else { metadata.len() },
+                is_dir,
+            });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        let file =
+            OpenOptions::new().write(true).create_new(true).open(path).naming("create", path)?;
+        Ok(Box::new(RealWriteFile::new(file, path, 0)))
+    }
+
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        let file = OpenOptions::new().write(true).open(path).naming("open", path)?;
+        let len = file.metadata().naming("open", path)?.len();
+        Ok(Box::new(RealWriteFile::new(file, path, len)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>> {
+        let file = File::open(path).naming("open", path)?;
+        let metadata = file.metadata().naming("open", path)?;
+        if metadata.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory)).naming("open", path);
+        }
+        Ok(Arc::new(RealReadFile::new(file, path, metadata.len())))
+    }
+
+    fn create_log(&self, path: &Path, capacity: u64) -> io::Result<Box<dyn LogFile>> {
+        Ok(Box::new(RealLog::create(path, capacity)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to).naming("rename", from)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path).naming("remove", path)
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to).naming("link", to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let file = File::open(here(dir)).naming("sync directory", dir)?;
+        if !file.metadata().naming("sync directory", dir)?.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::NotADirectory))
+                .naming("sync directory", dir);
+        }
+        file.sync_all().naming("sync directory", dir)
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(here(path)).naming("look at", path)?.len())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
+        Ok(Box::new(RealLock::take(path)?))
+    }
+
+    fn free_space(&self, dir: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(here(dir)).naming("ask the free space of", dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+/// The parent of a bare name is the empty path; the system wants to hear ".".
+fn here(dir: &Path) -> &Path {
+    if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
+}

@@ -1,0 +1,87 @@
+//! Files written from front to back and files read at any offset.
+
+use crate::error::Naming;
+use crate::file_system::{ReadFile, WriteFile};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// One system call an append: callers bring whole blocks.
+#[derive(Debug)]
+pub(super) struct RealWriteFile {
+    file: File,
+    path: PathBuf,
+    /// Where the next append goes. Kept here and not by the kernel: after an
+    /// append that failed half-way the next one overwrites the half.
+    len: u64,
+}
+
+impl RealWriteFile {
+    pub(super) fn new(file: File, path: &Path, len: u64) -> RealWriteFile {
+        RealWriteFile { file, path: path.to_path_buf(), len }
+    }
+}
+
+impl WriteFile for RealWriteFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.len).naming("write to", &self.path)?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        // fdatasync writes the length too, since reading the data needs it.
+        self.file.sync_data().naming("sync", &self.path)
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct RealReadFile {
+    file: File,
+    path: PathBuf,
+    len: u64,
+}
+
+impl RealReadFile {
+    pub(super) fn new(file: File, path: &Path, len: u64) -> RealReadFile {
+        RealReadFile { file, path: path.to_path_buf(), len }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn advise(&self, offset: u64, len: u64, advice: rustix::fs::Advice) {
+        // A length of 0 would mean "to the end of the file".
+        if let Some(len) = std::num::NonZeroU64::new(len) {
+            // A hint: its failure changes nothing.
+            let _ = rustix::fs::fadvise(&self.file, offset, Some(len), advice);
+        }
+    }
+}
+
+impl ReadFile for RealReadFile {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset).naming("read", &self.path)
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_ahead(&self, offset: u64, len: u64) {
+        self.advise(offset, len, rustix::fs::Advice::WillNeed);
+    }
+
+    #[cfg(target_os = "linux")]
+    fn forget(&self, offset: u64, len: u64) {
+        self.advise(offset, len, rustix::fs::Advice::DontNeed);
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}

@@ -1,0 +1,241 @@
+//! The real log file: reserved in full, then filled through a mapping where
+//! the file system is known to do that well, by `pwrite` elsewhere.
+//!
+//! Measured in docs/decisions/0002-log-append.md.
+
+#[cfg(target_os = "linux")]
+use super::mapped::Window;
+use crate::error::Naming;
+use crate::file_system::{LogFile, LogSyncer};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(super) struct RealLog {
+    inner: Arc<SyncTarget>,
+    len: u64,
+    capacity: u64,
+    #[cfg(target_os = "linux")]
+    mapped: Option<MappedTail>,
+}
+
+/// What a syncer shares with its log.
+#[derive(Debug)]
+struct SyncTarget {
+    file: File,
+    path: PathBuf,
+}
+
+impl LogSyncer for SyncTarget {
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data().naming("sync", &self.path)
+    }
+}
+
+impl RealLog {
+    pub(super) fn create(path: &Path, capacity: u64) -> io::Result<RealLog> {
+        let file = OpenOptions::new()
+            .read(true) // a shared mapping wants it
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .naming("create", path)?;
+        if let Err(error) = reserve(&file, capacity) {
+            // The name would block the next try. Failing to remove it is no
+            // worse than what is reported already.
+            let _ = fs::remove_file(path);
+            return Err(error).naming("reserve space for", path);
+        }
+        #[cfg(target_os = "linux")]
+        let mapped = maps_well(&file).then(MappedTail::default);
+        let inner = Arc::new(SyncTarget { file, path: path.to_path_buf() });
+        Ok(RealLog {
+            inner,
+            len: 0,
+            capacity,
+            #[cfg(target_os = "linux")]
+            mapped,
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Some(tail) = &mut self.mapped {
+            return tail.write(&self.inner.file, self.capacity, self.len, bytes);
+        }
+        self.inner.file.write_all_at(bytes, self.len)
+    }
+}
+
+impl LogFile for RealLog {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() as u64 > self.capacity - self.len {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} bytes do not fit behind {}", bytes.len(), self.len),
+            ))
+            .naming("append to", &self.inner.path);
+        }
+        self.write(bytes).naming("append to", &self.inner.path)?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        LogSyncer::sync(&*self.inner)
+    }
+
+    fn syncer(&self) -> Arc<dyn LogSyncer> {
+        self.inner.clone()
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn capacity(&self) -> u64 {
+        self.capacity
+    }
+}
+
+/// Allocates `capacity` bytes that read as zero.
+fn reserve(file: &File, capacity: u64) -> io::Result<()> {
+    if capacity == 0 {
+        return Ok(());
+    }
+    #[cfg(target_os = "linux")]
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, capacity) {
+        Ok(()) => return Ok(()),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // Zeros in place of a reservation.
+    let zeros = vec![0; capacity.min(1 << 20) as usize];
+    let mut done = 0;
+    while done < capacity {
+        let n = (capacity - done).min(zeros.len() as u64) as usize;
+        file.write_all_at(&zeros[..n], done)?;
+        done += n as u64;
+    }
+    Ok(())
+}
+
+/// Whether the file lies where a reserved page cannot fail to be written to:
+/// ext4, XFS and tmpfs. Copy-on-write and network file systems may want new
+/// space for a page that was reserved long ago.
+#[cfg(target_os = "linux")]
+fn maps_well(file: &File) -> bool {
+    const EXT4: u64 = 0xEF53;
+    const XFS: u64 = 0x5846_5342;
+    const TMPFS: u64 = 0x0102_1994;
+    rustix::fs::fstatfs(file)
+        .is_ok_and(|stat| matches!(stat.f_type as u64 & 0xFFFF_FFFF, EXT4 | XFS | TMPFS))
+}
+
+/// The mapped window in which a log is being written.
+///
+/// Invariant: the window, when there is one, starts at `start`, and its bytes
+/// before `populated` (in the window) have been populated once.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Default)]
+struct MappedTail {
+    window: Option<Window>,
+    start: u64,
+    populated: usize,
+}
+
+#[cfg(target_os = "linux")]
+impl MappedTail {
+    /// Windows behind the tail are unmapped, so this is what a log adds to
+    /// the memory of the process. A multiple of every page size.
+    const WINDOW: u64 = 1 << 20;
+
+    /// Pages are prepared in steps of this size: large enough to make the
+    /// system call cheap, small enough that a sync does not write many pages
+    /// that hold nothing yet. A divisor of `WINDOW`, a multiple of every page size.
+    const STEP: usize = 64 << 10;
+
+    fn write(
+        &mut self,
+        file: &File,
+        capacity: u64,
+        mut at: u64,
+        mut bytes: &[u8],
+    ) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let window = self.window_at(file, capacity, at)?;
+            let from = (at % Self::WINDOW) as usize;
+            let n = bytes.len().min(window.len() - from);
+            let (now, later) = bytes.split_at(n);
+            self.write_in_window(from, now)?;
+            bytes = later;
+            at += n as u64;
+        }
+        Ok(())
+    }
+
+    /// The window that holds `at`, mapped now unless it is already.
+    fn window_at(&mut self, file: &File, capacity: u64, at: u64) -> io::Result<&mut Window> {
+        let start = at - at % Self::WINDOW;
+        if self.window.is_none() || self.start != start {
+            self.window = None;
+            let len = Self::WINDOW.min(capacity - start) as usize;
+            self.window = Some(Window::map(file, start, len)?);
+            self.start = start;
+            self.populated = 0;
+        }
+        Ok(self.window.as_mut().expect("was just mapped"))
+    }
+
+    fn write_in_window(&mut self, from: usize, bytes: &[u8]) -> io::Result<()> {
+        let window = self.window.as_mut().expect("the caller mapped it");
+        let end = from + bytes.len();
+        if end > self.populated {
+            let until = end.next_multiple_of(Self::STEP).min(window.len());
+            window.populate(self.populated..until)?;
+            self.populated = until;
+        }
+        window.write(from, bytes);
+        Ok(())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Both ways of appending, over several windows, read back in full.
+    #[test]
+    fn mapped_and_written_logs_hold_the_same_bytes() {
+        let dir = std::env::temp_dir().join(format!("tanada-vfs-log-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let capacity = 2 * MappedTail::WINDOW + 100_000;
+        for force_written in [false, true] {
+            let path = dir.join(format!("written-{force_written}.log"));
+            let mut log = RealLog::create(&path, capacity).unwrap();
+            if force_written {
+                log.mapped = None;
+            }
+            let mut expected = Vec::new();
+            for size in (1..).map(|n: usize| n * 7919 % 70_000 + 1) {
+                if expected.len() + size > capacity as usize {
+                    break;
+                }
+                let record = vec![expected.len() as u8 | 1; size];
+                log.append(&record).unwrap();
+                expected.extend(record);
+            }
+            assert!(expected.len() as u64 > 2 * MappedTail::WINDOW, "not all windows were met");
+            let rest = vec![3; capacity as usize - expected.len()];
+            log.append(&rest).unwrap();
+            expected.extend(rest);
+            log.sync().unwrap();
+            assert_eq!(log.append(b"x").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+            assert!(fs::read(&path).unwrap() == expected, "force_written {force_written}");
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
