@@ -7,6 +7,8 @@ mod stats;
 mod version;
 #[allow(dead_code)] // until scans and compaction use it
 mod merge;
+#[allow(dead_code)] // until the core uses it
+mod compaction;
 mod explain;
 mod batch;
 mod db;

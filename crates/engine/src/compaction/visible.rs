@@ -1,0 +1,115 @@
+//! Which versions of a key must live on.
+//!
+//! Flush and compaction put every entry that they write through one
+//! [`Retention`]. It looks at nothing but the entries, the snapshots and the
+//! clock's reading it is given, so a job does the same wherever it runs.
+//!
+//! The snapshots cut the commit order into stripes: all versions written
+//! behind one snapshot and not behind the next look alike to everybody except
+//! for the newest of them, which alone is kept. So a key has at most one
+//! version more than there are snapshots.
+
+use tanada_format::{EntryRef, SeqNo, ValueKind};
+
+/// A kind of entry that this version of the engine cannot judge: dropping it,
+/// or what lies under it, might lose data. The job ends, its inputs stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnsupportedKind(pub(crate) ValueKind);
+
+/// Whether a put with this expiry counts as deleted. The one place that says so.
+///
+/// Readers and jobs must take `now_ms` from one clock that never goes back, or
+/// a key that was gone comes back.
+#[inline]
+pub(crate) fn is_expired(expires_at_ms: u64, now_ms: u64) -> bool {
+    expires_at_ms != 0 && now_ms >= expires_at_ms
+}
+
+/// Judges sorted entries one after another.
+///
+/// Invariants:
+/// 1. for every snapshot, and for a reader without one, what is visible after
+///    is what was visible before;
+/// 2. a tombstone goes only when it hides nothing: no snapshot separates it
+///    from an older version, and nothing below its key is left;
+/// 3. an expired put is a tombstone, to every snapshot: it never just vanishes
+///    while it hides an older version (kvrocks #2315).
+#[derive(Debug)]
+pub(crate) struct Retention<'a> {
+    /// Seqnos that somebody reads at, ascending.
+    snapshots: &'a [SeqNo],
+    now_ms: u64,
+    /// The key judged last.
+    key: Vec<u8>,
+    /// The stripe of the version judged last, as the number of snapshots that
+    /// do not see it; `None` before the first entry.
+    stripe: Option<usize>,
+}
+
+impl<'a> Retention<'a> {
+    /// A judge for a job that began at `now_ms` (wall clock).
+    ///
+    /// `snapshots` must be ascending, and hold every seqno that somebody reads
+    /// at or may yet begin to read at while older than an entry of the job:
+    /// when entries may be newer than the last visible write, that write's
+    /// seqno is to be among them.
+    pub(crate) fn new(snapshots: &'a [SeqNo], now_ms: u64) -> Retention<'a> {
+        assert!(snapshots.is_sorted(), "snapshots are not ascending: {snapshots:?}");
+        Retention { snapshots, now_ms, key: Vec::new(), stripe: None }
+    }
+
+    /// The entry as it is to be written, or `None` when nobody can see it.
+    /// Entries must come in internal order, all versions of a key that the job
+    /// has in a row.
+    ///
+    /// `may_be_below(key)` says whether versions of the key that are older than
+    /// the job's may lie outside of it; it is asked for deletes alone.
+    ///
+    /// # Errors
+    /// [`UnsupportedKind`] for the kinds reserved for later.
+    #[inline]
+    pub(crate) fn keep<'e>(
+        &mut self,
+        entry: EntryRef<'e>,
+        may_be_below: impl FnOnce(&[u8]) -> bool,
+    ) -> Result<Option<EntryRef<'e>>, UnsupportedKind> {
+        let deletes = match entry.kind {
+            ValueKind::Put => is_expired(entry.expires_at_ms, self.now_ms),
+            ValueKind::Delete => true,
+            kind @ (ValueKind::Merge | ValueKind::RangeDelete | ValueKind::BlobRef) => {
+                return Err(UnsupportedKind(kind));
+            }
+        };
+        let stripe = self.stripe_of(entry.seqno);
+        if self.stripe.is_some() && *self.key == *entry.key {
+            debug_assert!(Some(stripe) <= self.stripe, "versions of one key are not newest first");
+            if self.stripe == Some(stripe) {
+                return Ok(None); // hidden by the version before it, from everybody
+            }
+        } else {
+            debug_assert!(self.stripe.is_none() || *self.key < *entry.key, "keys are not sorted");
+            self.key.clear();
+            self.key.extend_from_slice(entry.key);
+        }
+        self.stripe = Some(stripe);
+        if !deletes {
+            return Ok(Some(entry));
+        }
+        // In the oldest stripe, no older version of this job is kept.
+        if stripe == 0 && !may_be_below(entry.key) {
+            return Ok(None);
+        }
+        Ok(Some(EntryRef { kind: ValueKind::Delete, expires_at_ms: 0, value: &[], ..entry }))
+    }
+
+    #[inline]
+    fn stripe_of(&self, seqno: SeqNo) -> usize {
+        match self.snapshots {
+            [] => 0,
+            snapshots => snapshots.partition_point(|&snapshot| snapshot < seqno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
