@@ -9,6 +9,7 @@ mod env;
 mod error;
 mod file_system;
 pub mod memory;
+pub mod fault;
 mod random;
 pub mod real;
 mod threads;
