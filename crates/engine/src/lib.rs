@@ -3,13 +3,13 @@
 mod error;
 mod options;
 mod stats;
-mod memtable;
 #[allow(dead_code, unused_imports)] // until the core uses it
 mod version;
 #[allow(dead_code)] // until scans and compaction use it
 mod merge;
 #[allow(dead_code)] // until the core uses it
 mod compaction;
+mod wal;
 mod explain;
 mod batch;
 mod db;

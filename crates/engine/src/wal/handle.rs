@@ -1,0 +1,325 @@
+//! What the writer of the log shares with other threads: how far the log is
+//! durable, which files it consists of, and the file prepared for its future.
+//!
+//! Durable means: the bytes of every log up to a position are synced, and so
+//! are the names of these logs. A position is announced as synced only when all
+//! of that has happened, so it may be written into later records as a fact.
+
+use super::segment::{Segment, Tail, log_path};
+use crate::error::{Error, Result};
+use parking_lot::Mutex;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use tanada_format::{LogId, LogPosition};
+use tanada_vfs::{Env, LogFile, LogSyncer};
+
+/// Capacities of log files, unless one record needs more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SegmentSizes {
+    /// Of the first file; each later one is twice as large.
+    pub(super) min_bytes: u64,
+    /// Of those after it has been reached.
+    pub(super) max_bytes: u64,
+}
+
+impl Default for SegmentSizes {
+    /// Small databases stay small; large ones pay for a new file once in 16 MiB.
+    fn default() -> SegmentSizes {
+        SegmentSizes { min_bytes: 1 << 20, max_bytes: 16 << 20 }
+    }
+}
+
+/// The log as threads other than its writer see it. Clones are the same log.
+///
+/// Locks, in the order in which they are taken: `syncing`, `preparing`; `spare`;
+/// `files`. The first two are held during I/O, the others for a few instructions.
+#[derive(Clone, Debug)]
+pub(crate) struct WalHandle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    env: Env,
+    dir: PathBuf,
+    /// The end of the stream. Stored (Release) by the writer after the bytes
+    /// before it have been appended, so that who loads it (Acquire) and then
+    /// syncs, syncs these bytes.
+    appended: AtomicU64,
+    /// All before it is durable. Stored (Release) under `syncing` after the
+    /// syncs; never goes back.
+    synced: AtomicU64,
+    next_log: AtomicU64,
+    next_capacity: AtomicU64,
+    sizes: SegmentSizes,
+    /// Whether the writer would be glad of a spare. A hint, so Relaxed.
+    wants_next: AtomicBool,
+    /// The first failure of the log: nothing works after it.
+    failure: OnceLock<Error>,
+    files: Mutex<Vec<File>>,
+    /// One sync at a time: who waited mostly finds that its bytes were synced meanwhile.
+    syncing: Mutex<()>,
+    preparing: Mutex<()>,
+    spare: Mutex<Option<Spare>>,
+}
+
+/// A log file of the stream, in order of ids. The last one is being written.
+#[derive(Debug)]
+struct File {
+    id: LogId,
+    start: LogPosition,
+    /// `None` while it is being written.
+    end: Option<LogPosition>,
+    bytes: u64,
+    /// Whether header and name are durable.
+    durable: bool,
+    name_durable: bool,
+    /// There while some of its bytes may be unsynced.
+    syncer: Option<Arc<dyn LogSyncer>>,
+}
+
+/// A log file created ahead of its use.
+#[derive(Debug)]
+pub(super) struct Spare {
+    pub(super) id: LogId,
+    pub(super) file: Box<dyn LogFile>,
+    /// Whether its name and length are durable.
+    pub(super) durable: bool,
+}
+
+impl WalHandle {
+    pub(super) fn new(env: &Env, dir: &Path, tail: &Tail, sizes: SegmentSizes) -> WalHandle {
+        let older = tail.segments.iter().map(|segment| File {
+            id: segment.id,
+            start: segment.start,
+            end: Some(segment.end),
+            bytes: segment.bytes,
+            durable: true,
+            name_durable: true,
+            syncer: None,
+        });
+        WalHandle(Arc::new(Shared {
+            env: env.clone(),
+            dir: dir.to_path_buf(),
+            appended: AtomicU64::new(tail.position.0),
+            // Not the end of what the writer syncs when it is created: should an
+            // earlier process have met a failed sync, the kernel may call lost
+            // bytes synced.
+            synced: AtomicU64::new(tail.synced.0),
+            next_log: AtomicU64::new(tail.next_log.0),
+            next_capacity: AtomicU64::new(sizes.min_bytes),
+            sizes,
+            wants_next: AtomicBool::new(false),
+            failure: OnceLock::new(),
+            files: Mutex::new(older.collect()),
+            syncing: Mutex::new(()),
+            preparing: Mutex::new(()),
+            spare: Mutex::new(None),
+        }))
+    }
+
+    /// The end of the stream.
+    pub(crate) fn position(&self) -> LogPosition {
+        LogPosition(self.0.appended.load(Ordering::Acquire))
+    }
+
+    /// All before this position survives a power cut.
+    pub(crate) fn synced_position(&self) -> LogPosition {
+        LogPosition(self.0.synced.load(Ordering::Acquire))
+    }
+
+    /// Makes all before `position` durable. Costs nothing when it is already;
+    /// otherwise a sync of each log with unsynced bytes, oldest first, and one of
+    /// the directory when a log is new. The writer may append meanwhile.
+    ///
+    /// # Errors
+    /// The first failure poisons the log: the kernel may have dropped what it
+    /// could not write, and would call a second sync a success.
+    pub(crate) fn sync_up_to(&self, position: LogPosition) -> Result<()> {
+        self.check()?;
+        if self.synced_position() >= position {
+            return Ok(());
+        }
+        let _one_at_a_time = self.0.syncing.lock();
+        self.check()?;
+        if self.synced_position() >= position {
+            return Ok(());
+        }
+        let (goal, syncers, new_names) = {
+            let files = self.0.files.lock();
+            // Read under the lock: every log that holds bytes before `goal` is in the list.
+            let goal = self.position();
+            let unsynced = files.iter().filter_map(|file| Some((file.id, file.syncer.clone()?)));
+            (goal, unsynced.collect::<Vec<_>>(), files.iter().any(|file| !file.name_durable))
+        };
+        debug_assert!(position <= goal, "nobody knows a position that has not been appended");
+        for (_, syncer) in &syncers {
+            syncer.sync().map_err(|e| self.poison(e))?;
+        }
+        if new_names {
+            self.0.env.fs.sync_dir(&self.0.dir).map_err(|e| self.poison(e))?;
+        }
+        let newest = syncers.last().map(|(id, _)| *id);
+        for file in self.0.files.lock().iter_mut().filter(|file| Some(file.id) <= newest) {
+            (file.durable, file.name_durable) = (true, true);
+            if Some(file.id) < newest {
+                // Complete: it was no longer the last one when `goal` was read.
+                file.syncer = None;
+            }
+        }
+        self.0.synced.store(goal.0, Ordering::Release);
+        Ok(())
+    }
+
+    /// The log that the manifest may name as the oldest one needed when all
+    /// records before `position` are in tables: the newest that begins no later
+    /// and whose header and name are durable. A manifest that named a log which
+    /// a power cut can take would make the database unopenable.
+    pub(crate) fn oldest_needed_for(&self, position: LogPosition) -> LogId {
+        let files = self.0.files.lock();
+        let fits = |file: &&File| file.durable && file.start <= position;
+        let newest = files.iter().rev().find(fits).or(files.first());
+        newest.expect("a writer never lets go of the log it writes").id
+    }
+
+    /// The files of the stream, oldest first, the one being written last. Those
+    /// handed out by `take_before` are not among them, nor is a prepared one.
+    pub(crate) fn segments(&self) -> Vec<Segment> {
+        let files = self.0.files.lock();
+        let end = self.position();
+        let segment = |file: &File| Segment {
+            id: file.id,
+            start: file.start,
+            end: file.end.unwrap_or(end),
+            bytes: file.bytes,
+        };
+        files.iter().map(segment).collect()
+    }
+
+    /// Whether [`prepare_next`](Self::prepare_next) would spare the writer a wait.
+    pub(crate) fn wants_next(&self) -> bool {
+        self.0.wants_next.load(Ordering::Relaxed)
+    }
+
+    /// Creates the next log file and makes its name and length durable, so that
+    /// the writer need not. For a background thread: costs a file of up to
+    /// 16 MiB, a sync of it and one of the directory. Does nothing when one is
+    /// ready.
+    ///
+    /// # Errors
+    /// A file that cannot be created or synced harms nothing: the writer will try
+    /// itself when it comes to that. A failed sync of the directory poisons the log.
+    pub(crate) fn prepare_next(&self) -> Result<()> {
+        self.check()?;
+        let _one_at_a_time = self.0.preparing.lock();
+        if self.0.spare.lock().is_some() {
+            return Ok(());
+        }
+        let mut spare = self.create_file(self.0.next_capacity.load(Ordering::Relaxed))?;
+        if let Err(e) = spare.file.sync() {
+            self.discard(&spare);
+            return Err(e.into());
+        }
+        self.0.env.fs.sync_dir(&self.0.dir).map_err(|e| self.poison(e))?;
+        spare.durable = true;
+        *self.0.spare.lock() = Some(spare);
+        self.0.wants_next.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// An empty log file with a new id. A failure leaves everything as it was.
+    pub(super) fn create_file(&self, capacity: u64) -> Result<Spare> {
+        // Ids are never used twice, not even that of a file that could not be
+        // created. Relaxed: the number alone matters.
+        let id = LogId(self.0.next_log.fetch_add(1, Ordering::Relaxed));
+        let file = self.0.env.fs.create_log(&log_path(&self.0.dir, id), capacity)?;
+        Ok(Spare { id, file, durable: false })
+    }
+
+    /// A file for the writer to go on in: the spare when it is newer than the
+    /// log `after` and large enough, a new one otherwise.
+    pub(super) fn next_file(&self, after: LogId, needed: u64) -> Result<Spare> {
+        let spare = self.0.spare.lock().take();
+        if let Some(spare) = spare {
+            if spare.id > after && spare.file.capacity() >= needed {
+                return Ok(spare);
+            }
+            // Ids grow along the stream, so an older one can never be used.
+            self.discard(&spare);
+        }
+        self.create_file(self.0.next_capacity.load(Ordering::Relaxed).max(needed))
+    }
+
+    /// Removes a file that holds nothing. Should that fail, the next opening
+    /// finds a blank log and hands it out for removal.
+    fn discard(&self, spare: &Spare) {
+        let _ = self.0.env.fs.remove(&log_path(&self.0.dir, spare.id));
+    }
+
+    /// The writer goes on in the file `id`.
+    pub(super) fn started(&self, id: LogId, file: &dyn LogFile, durable: bool) {
+        let start = self.position();
+        let capacity = file.capacity();
+        let doubled = self.0.next_capacity.load(Ordering::Relaxed) * 2;
+        self.0.next_capacity.store(doubled.min(self.0.sizes.max_bytes), Ordering::Relaxed);
+        self.0.wants_next.store(false, Ordering::Relaxed);
+        let mut files = self.0.files.lock();
+        if let Some(last) = files.last_mut() {
+            last.end = Some(last.end.unwrap_or(start));
+        }
+        files.push(File {
+            id,
+            start,
+            end: None,
+            bytes: capacity,
+            durable: false,
+            name_durable: durable,
+            syncer: Some(file.syncer()),
+        });
+    }
+
+    /// The first log of a writer, whose header and name are durable.
+    pub(super) fn announce(&self) {
+        if let Some(last) = self.0.files.lock().last_mut() {
+            (last.durable, last.name_durable) = (true, true);
+        }
+    }
+
+    /// The writer has appended everything up to `position`.
+    pub(super) fn appended(&self, position: LogPosition) {
+        self.0.appended.store(position.0, Ordering::Release);
+    }
+
+    /// The writer is over the middle of its file.
+    pub(super) fn want_next(&self) {
+        if self.0.spare.lock().is_none() {
+            self.0.wants_next.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets the logs before `id`, and says where they are.
+    pub(super) fn take_before(&self, id: LogId) -> Vec<PathBuf> {
+        let mut files = self.0.files.lock();
+        let current = files.last().expect("a writer never lets go of the log it writes").id;
+        let keep = files.partition_point(|file| file.id < id.min(current));
+        files.drain(..keep).map(|file| log_path(&self.0.dir, file.id)).collect()
+    }
+
+    /// Refuses when the log is poisoned.
+    #[inline]
+    pub(super) fn check(&self) -> Result<()> {
+        match self.0.failure.get() {
+            None => Ok(()),
+            Some(first) => Err(Error::Poisoned { reason: first.to_string() }),
+        }
+    }
+
+    /// Notes the first failure, and answers this one.
+    #[cold]
+    pub(super) fn poison(&self, failure: io::Error) -> Error {
+        let failure = Error::from(failure);
+        // A second failure is of no interest.
+        let _ = self.0.failure.set(failure.clone());
+        failure
+    }
+}

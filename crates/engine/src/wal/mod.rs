@@ -1,0 +1,29 @@
+//! The log: every commit group is here before anybody is told that it is committed.
+//!
+//! All logs of a database form one endless stream of records, addressed by
+//! `LogPosition` and cut into files. [`WalWriter`] appends to it, [`WalHandle`]
+//! syncs it from other threads, [`recover`] reads it back. What survives is
+//! always a prefix of the stream, and holds all that was synced; where that
+//! cannot be kept, recovery refuses and says which byte of which file is wrong.
+//!
+//! docs/format/log.md describes the files byte by byte. Nothing here knows what
+//! a MemTable, a table or a manifest is.
+#![allow(dead_code, unused_imports)] // until the core uses it
+
+pub(crate) mod group;
+mod header;
+mod segment;
+mod handle;
+mod writer;
+mod reader;
+mod recover;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod failure_tests;
+
+pub(crate) use handle::WalHandle;
+pub(crate) use reader::RecordPlace;
+pub(crate) use recover::{RecoverFrom, Recovered, Torn, recover};
+pub(crate) use segment::{Segment, Tail};
+pub(crate) use writer::WalWriter;

@@ -1,0 +1,223 @@
+//! Reads one log file: its header, its records in order, and what may still be
+//! recognised behind a place where the order ends.
+//!
+//! Reads through a window, so memory is bounded by the largest record.
+
+use super::header::{LOG_HEADER_LEN, LogHeader, Parsed};
+use super::segment::{kind, log_path};
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tanada_format::{
+    Corruption, DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RECORD_ALIGN, RECORD_FRAME_LEN,
+    RecordCursor, RecordFile, RecordFrame, RecordSalt,
+};
+use tanada_vfs::{Env, ReadFile};
+
+/// Bytes read at once.
+const WINDOW_BYTES: u64 = 512 << 10;
+
+/// A log file opened for reading.
+#[derive(Debug)]
+pub(super) struct LogReader {
+    pub(super) id: LogId,
+    pub(super) path: PathBuf,
+    pub(super) len: u64,
+    pub(super) parsed: Parsed,
+    database: DatabaseId,
+    file: Arc<dyn ReadFile>,
+    window: Vec<u8>,
+    window_start: u64,
+}
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordPlace<'a> {
+    pub log: LogId,
+    pub file: &'a Path,
+    /// Where the payload begins in the file.
+    pub offset: u64,
+    /// Where the record begins in the stream.
+    pub start: LogPosition,
+    /// Where the next one begins.
+    pub end: LogPosition,
+}
+
+impl RecordPlace<'_> {
+    /// Damage at byte `at` of the payload.
+    pub(crate) fn corruption(&self, at: usize, what: &'static str) -> Error {
+        Corruption::new(self.file, self.offset + at as u64, what).into()
+    }
+}
+
+/// Where the valid records of a log end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// In the file.
+    pub(super) offset: u64,
+    /// In the stream.
+    pub(super) position: LogPosition,
+    /// The chained checksum there.
+    pub(super) chain: u32,
+    /// The highest position that a record before named as synced.
+    pub(super) named: LogPosition,
+}
+
+/// What a scan found behind a log's end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Remains {
+    /// The highest position that a valid frame names as synced.
+    pub(super) named: Option<LogPosition>,
+    /// Whether anything but zeros is there.
+    pub(super) nonzero: bool,
+}
+
+impl LogReader {
+    /// Opens the log and reads its header.
+    ///
+    /// # Errors
+    /// See [`LogHeader::parse`]; and `Io`.
+    pub(super) fn open(
+        env: &Env,
+        dir: &Path,
+        database: DatabaseId,
+        id: LogId,
+    ) -> Result<LogReader> {
+        let path = log_path(dir, id);
+        let file = env.fs.open(&path)?;
+        let mut header = vec![0; file.len().min(LOG_HEADER_LEN) as usize];
+        file.read_exact_at(&mut header, 0)?;
+        let parsed = LogHeader::parse(&header, &path, database, id)?;
+        let len = file.len();
+        Ok(LogReader { id, path, len, parsed, database, file, window: Vec::new(), window_start: 0 })
+    }
+
+    pub(super) fn header(&self) -> Option<&LogHeader> {
+        match &self.parsed {
+            Parsed::Header(header) => Some(header),
+            Parsed::Blank | Parsed::Unreadable => None,
+        }
+    }
+
+    pub(super) fn corruption(&self, offset: u64, what: impl Into<String>) -> Error {
+        Corruption::new(&self.path, offset, what.into()).into()
+    }
+
+    /// Visits the commit groups in order, up to the first place where no valid
+    /// record follows, or up to `limit`, where the next log says that it begins.
+    ///
+    /// # Errors
+    /// `Unsupported` for a record of an unknown kind; `Corruption` when records
+    /// and `limit` contradict each other; what `visit` answers; `Io`.
+    pub(super) fn walk(
+        &mut self,
+        header: &LogHeader,
+        limit: Option<LogPosition>,
+        visit: &mut dyn FnMut(RecordPlace<'_>, &[u8]) -> Result<()>,
+    ) -> Result<End> {
+        let mut at = RecordCursor::new(header.salt(), LOG_HEADER_LEN, header.chain);
+        let mut named = header.synced;
+        let path = self.path.clone();
+        loop {
+            let (offset, start) = (at.offset(), header.position(at.offset()));
+            let end = End { offset, position: start, chain: at.chain(), named };
+            if Some(start) == limit {
+                return Ok(end);
+            }
+            let Some(frame) = at.frame(self.bytes(offset, RECORD_FRAME_LEN as u64)?) else {
+                return Ok(end);
+            };
+            let record_end = offset + frame.record_len();
+            // The file bounds what is read into memory. The padding may be missing.
+            let payload_at = offset + RECORD_FRAME_LEN as u64;
+            if u64::from(frame.payload_len) > self.len - payload_at
+                || frame.payload_len as usize > MAX_RECORD_LEN
+                || frame.synced > start.0
+            {
+                return Ok(end);
+            }
+            if frame.flags != 0 || !matches!(frame.kind, kind::GROUP | kind::MARK) {
+                let (kind, flags) = (frame.kind, frame.flags);
+                return Err(Error::Unsupported {
+                    file: self.path.clone(),
+                    what: format!(
+                        "the record at offset {offset} has kind {kind}, flags {flags:#x}"
+                    ),
+                });
+            }
+            let place = RecordPlace {
+                log: header.id,
+                file: &path,
+                offset: payload_at,
+                start,
+                end: header.position(record_end),
+            };
+            let payload = self.bytes(payload_at, u64::from(frame.payload_len))?;
+            if !at.accept(&frame, payload) {
+                return Ok(end);
+            }
+            if limit.is_some_and(|limit| place.end > limit) {
+                let what = "a record reaches over the place where the next log begins";
+                return Err(self.corruption(offset, what));
+            }
+            named = named.max(LogPosition(frame.synced));
+            if frame.kind == kind::GROUP {
+                visit(place, payload)?;
+            }
+        }
+    }
+
+    /// Looks for valid frames at every possible place from `offset` on.
+    pub(super) fn scan(&mut self, offset: u64) -> Result<Remains> {
+        let salt = RecordSalt::new(RecordFile::Log, self.database, self.id.0);
+        let mut remains = Remains::default();
+        let mut at = offset;
+        while at < self.len {
+            // A frame may reach over the end of the chunk; its bytes are read with it.
+            let chunk = self.bytes(at, WINDOW_BYTES)?;
+            let step = (WINDOW_BYTES - RECORD_FRAME_LEN as u64).next_multiple_of(RECORD_ALIGN);
+            let step = step.min(chunk.len() as u64);
+            if chunk.iter().any(|&b| b != 0) {
+                remains.nonzero = true;
+                for n in (0..step as usize).step_by(RECORD_ALIGN as usize) {
+                    let bytes = &chunk[n..];
+                    if let Some(named) = synced_named_by(bytes, salt, at + n as u64) {
+                        remains.named = remains.named.max(Some(named));
+                    }
+                }
+            }
+            at += step;
+        }
+        Ok(remains)
+    }
+
+    /// The bytes from `offset`: `len` of them, or those up to the file's end.
+    fn bytes(&mut self, offset: u64, len: u64) -> Result<&[u8]> {
+        let len = len.min(self.len.saturating_sub(offset));
+        let window_end = self.window_start + self.window.len() as u64;
+        if offset < self.window_start || offset + len > window_end {
+            let read = len.max(WINDOW_BYTES).min(self.len.saturating_sub(offset));
+            if self.window.capacity() as u64 > 4 * read.max(WINDOW_BYTES) {
+                self.window = Vec::new(); // one large record is over
+            }
+            self.window.clear();
+            self.window.resize(read as usize, 0);
+            self.window_start = offset;
+            self.file.read_exact_at(&mut self.window, offset)?;
+        }
+        let from = (offset - self.window_start) as usize;
+        Ok(&self.window[from..from + len as usize])
+    }
+}
+
+/// The position that the frame in `bytes` names as synced, if there is a valid one.
+fn synced_named_by(bytes: &[u8], salt: RecordSalt, offset: u64) -> Option<LogPosition> {
+    // Kind and flags first: they settle nearly all places without a checksum.
+    let kind_and_flags = bytes.get(12..16)?;
+    if kind_and_flags != [kind::GROUP as u8, 0, 0, 0]
+        && kind_and_flags != [kind::MARK as u8, 0, 0, 0]
+    {
+        return None;
+    }
+    RecordFrame::decode(bytes, salt, offset).map(|frame| LogPosition(frame.synced))
+}

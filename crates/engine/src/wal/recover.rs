@@ -1,0 +1,254 @@
+//! Reads the logs back after a crash or a close: which records there are, and
+//! whether they are all that was ever promised.
+//!
+//! The records that count are a prefix of the stream. It ends at the first
+//! place, X, where no valid record follows; what comes later, in this log or in
+//! a later one, is never used. Two things can have happened at X:
+//!
+//! - The power went before the disk had all of what was appended: a torn tail.
+//!   Nothing behind X had been synced, nobody was told that it is durable.
+//! - What the disk had is no longer what was written: damage. Then somebody may
+//!   have been told, and to go on would lose it silently.
+//!
+//! Every record and every header names a position that was synced when it was
+//! written. So if anything valid behind X, or the manifest, names a position
+//! beyond X, it is damage, and recovery refuses; else it is a torn tail.
+//!
+//! Which log follows which is said by the headers: a log names its predecessor
+//! and the position where that one ends. After a torn tail the next log
+//! continues from X and names the log of X, so that the old tail is cut for
+//! ever, and so are logs that lay behind it. Where two logs name the same
+//! predecessor, the later one knew better.
+
+use super::header::{LogHeader, Parsed};
+use super::reader::{End, LogReader, RecordPlace};
+use super::segment::{Segment, Tail, log_path, parse_log_name};
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+use tanada_format::{DatabaseId, LogId, LogPosition};
+use tanada_vfs::Env;
+
+/// Where the manifest says that recovery begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecoverFrom {
+    /// The oldest log that is needed. Earlier ones are not read.
+    pub log: LogId,
+    /// All before this position is known to have been synced: the records must
+    /// reach it. Zero when nothing is known.
+    pub synced: LogPosition,
+}
+
+/// What recovery found.
+#[derive(Clone, Debug)]
+pub(crate) struct Recovered {
+    /// Where to go on.
+    pub tail: Tail,
+    /// The torn tail, if the logs end with one.
+    pub torn: Option<Torn>,
+    /// Commit groups visited.
+    pub records: u64,
+}
+
+/// Bytes behind the last record that are no record. They had never been synced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Torn {
+    pub file: PathBuf,
+    /// Where in the file the valid records end.
+    pub offset: u64,
+    /// Later logs that are not used for this reason.
+    pub ignored: Vec<LogId>,
+}
+
+/// Visits every commit group from the oldest needed log on, in commit order,
+/// and says where the stream ends. Writes nothing. Reads every needed log once;
+/// takes memory for the largest record.
+///
+/// # Errors
+/// `MissingFile` for a needed log that is not there, `Corruption` with file and
+/// offset for damage to what had been synced, `Unsupported` for a log of a newer
+/// version; what `visit` answers. Groups may have been visited before.
+pub(crate) fn recover(
+    env: &Env,
+    dir: &Path,
+    database: DatabaseId,
+    from: RecoverFrom,
+    mut visit: impl FnMut(RecordPlace<'_>, &[u8]) -> Result<()>,
+) -> Result<Recovered> {
+    let mut segments = list(env, dir)?;
+    let mut logs = Vec::new();
+    for segment in segments.iter().filter(|segment| segment.id >= from.log) {
+        logs.push(LogReader::open(env, dir, database, segment.id)?);
+    }
+    if logs.first().is_none_or(|log| log.id != from.log) {
+        return Err(Error::MissingFile { file: log_path(dir, from.log) });
+    }
+
+    let mut records = 0;
+    let mut counting = |place: RecordPlace<'_>, payload: &[u8]| {
+        records += 1;
+        visit(place, payload)
+    };
+    let mut chain = Vec::new();
+    let mut at = 0;
+    let (end, named) = loop {
+        let Some(header) = logs[at].header().copied() else {
+            // The manifest names a log only when its header is durable.
+            return Err(logs[at].corruption(0, "the header of a needed log is damaged"));
+        };
+        let next = successor(&logs, at)?;
+        let limit = next.map(|(_, header)| header.base);
+        let end = logs[at].walk(&header, limit, &mut counting)?;
+        chain.push((header.id, header.base, end.position));
+        match next {
+            Some((next, next_header)) if next_header.base == end.position => {
+                if next_header.chain != end.chain {
+                    let what = "the log was written behind other records than those before it";
+                    return Err(logs[next].corruption(80, what));
+                }
+                at = next;
+            }
+            _ => break (end, end.named.max(from.synced)),
+        }
+    };
+
+    let (here, later) = logs[at..].split_first_mut().expect("`at` is an index of `logs`");
+    let torn = judge(here, later, &end, named, dir)?;
+
+    let next_log = segments.last().map_or(from.log, |last| last.id.max(from.log));
+    for segment in &mut segments {
+        let read = chain.iter().find(|(id, ..)| *id == segment.id);
+        (segment.start, segment.end) = match read {
+            Some(&(_, start, end)) => (start, end),
+            None if segment.id < from.log => (chain[0].1, chain[0].1),
+            None => (end.position, end.position),
+        };
+    }
+    let unsynced = chain.iter().filter(|(.., end)| *end > named).map(|(id, ..)| *id).collect();
+    let tail = Tail {
+        next_log: LogId(next_log.0 + 1),
+        position: end.position,
+        predecessor: chain.last().map(|(id, ..)| *id),
+        chain: end.chain,
+        synced: named,
+        unsynced,
+        segments,
+    };
+    Ok(Recovered { tail, torn, records })
+}
+
+/// The log files in `dir`, by id, with places still to be learned.
+fn list(env: &Env, dir: &Path) -> Result<Vec<Segment>> {
+    let nowhere = LogPosition(0);
+    let mut segments: Vec<Segment> = (env.fs.read_dir(dir)?.into_iter())
+        .filter(|entry| !entry.is_dir)
+        .filter_map(|entry| {
+            let id = parse_log_name(&entry.name)?;
+            Some(Segment { id, start: nowhere, end: nowhere, bytes: entry.len })
+        })
+        .collect();
+    segments.sort_by_key(|segment| segment.id);
+    Ok(segments)
+}
+
+/// The log that goes on where `logs[at]` ends: the latest that says so.
+fn successor(logs: &[LogReader], at: usize) -> Result<Option<(usize, LogHeader)>> {
+    let (id, base) = (logs[at].id, logs[at].header().map(|header| header.base));
+    for (n, log) in logs.iter().enumerate().skip(at + 1).rev() {
+        let Some(header) = log.header().filter(|header| header.predecessor == Some(id)) else {
+            continue;
+        };
+        if Some(header.base) < base {
+            return Err(log.corruption(56, "the log begins before the one it follows"));
+        }
+        return Ok(Some((n, *header)));
+    }
+    Ok(None)
+}
+
+/// Decides whether `end`, where the valid records of `here` end, is a torn tail
+/// or damage. `named` is known to have been synced.
+fn judge(
+    here: &mut LogReader,
+    later: &mut [LogReader],
+    end: &End,
+    named: LogPosition,
+    dir: &Path,
+) -> Result<Option<Torn>> {
+    let header = *here.header().expect("its records have been walked");
+    let remains = here.scan(end.offset)?;
+    // A frame in this file that names a place in it says that the file was synced once.
+    let was_synced =
+        header.length_durable || remains.named.max(Some(end.named)) > Some(header.base);
+    if was_synced && here.len < header.capacity {
+        let what = format!("the file was cut: {} bytes had been reserved for it", header.capacity);
+        return Err(here.corruption(here.len, what));
+    }
+    if let Some(synced) = remains.named.filter(|&synced| synced > end.position) {
+        return Err(here.corruption(end.offset, what_is_lost(end, synced, "a later record says")));
+    }
+
+    let mut ignored = Vec::new();
+    let mut witness = None;
+    for (n, log) in later.iter_mut().enumerate() {
+        let remains = log.scan(0)?;
+        if remains.nonzero {
+            ignored.push(log.id);
+        }
+        let synced = log.header().map(|header| header.synced).max(remains.named);
+        if let Some(synced) = synced.filter(|&synced| synced > end.position) {
+            witness = Some((n, synced));
+            break;
+        }
+    }
+    match witness {
+        Some((n, synced)) => Err(blame(here, later, Some(n), end, synced, dir)),
+        None if named > end.position => Err(blame(here, later, None, end, named, dir)),
+        None if remains.nonzero || !ignored.is_empty() => {
+            Ok(Some(Torn { file: here.path.clone(), offset: end.offset, ignored }))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Which file is damaged or missing, when records up to `synced` were synced
+/// and those of `here` end before. `witness` is the log that says so; without
+/// one it is the manifest.
+fn blame(
+    here: &LogReader,
+    later: &[LogReader],
+    witness: Option<usize>,
+    end: &End,
+    synced: LogPosition,
+    dir: &Path,
+) -> Error {
+    let headless = |log: &LogReader| log.corruption(0, "the header of a needed log is damaged");
+    let says = match witness {
+        Some(n) => format!("log {} says", later[n].id),
+        None => "the manifest says".to_owned(),
+    };
+    let lost_here = here.corruption(end.offset, what_is_lost(end, synced, &says));
+    // From the witness back: the first log that cannot be walked through is it.
+    let from = witness.map(|n| &later[n]).or(later.iter().rfind(|log| log.header().is_some()));
+    let Some(mut log) = from else {
+        let unreadable = later.iter().find(|log| log.parsed == Parsed::Unreadable);
+        return unreadable.map_or(lost_here, headless);
+    };
+    while let Some(header) = log.header() {
+        // Headers are checked: a predecessor's id is lower, so this ends.
+        match header.predecessor {
+            Some(before) if before > here.id => match later.iter().find(|log| log.id == before) {
+                Some(found) => log = found,
+                None => return Error::MissingFile { file: log_path(dir, before) },
+            },
+            _ => return lost_here,
+        }
+    }
+    headless(log)
+}
+
+fn what_is_lost(end: &End, synced: LogPosition, says: &str) -> String {
+    format!(
+        "no valid record follows, but {says} that {} more bytes of records had been synced",
+        synced.0 - end.position.0
+    )
+}

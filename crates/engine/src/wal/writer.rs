@@ -1,0 +1,260 @@
+//! Appends records to the log, and goes on in a new file when one is full.
+
+use super::handle::{SegmentSizes, WalHandle};
+use super::header::{LOG_HEADER_LEN, LogHeader};
+use super::segment::{Segment, Tail, kind, log_path};
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+use tanada_format::{
+    DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RECORD_FRAME_LEN, RecordCursor, record_len,
+    record_padding,
+};
+use tanada_vfs::{Env, LogFile};
+
+/// Records up to this size are put together before they are appended: one copy
+/// more is cheaper than several calls, where an append is a system call by far.
+const SCRATCH_BYTES: u64 = 16 << 10;
+
+/// Room that every record leaves behind it, so that a mark always fits.
+const MARK_BYTES: u64 = record_len(0);
+
+/// The one writer of a database's log.
+///
+/// Invariants:
+/// 1. The file holds exactly `cursor.offset()` bytes, and the byte there stands
+///    at `position()` in the stream.
+/// 2. `named <= handle.synced_position() <= position()`, and `written <= position()`.
+/// 3. After a failed append or sync, nothing is appended or synced any more.
+#[derive(Debug)]
+pub(crate) struct WalWriter {
+    database: DatabaseId,
+    handle: WalHandle,
+    id: LogId,
+    file: Box<dyn LogFile>,
+    cursor: RecordCursor,
+    /// The position behind the last record, as the handle has it.
+    position: LogPosition,
+    /// The position behind the last record that is no mark.
+    written: LogPosition,
+    /// The highest position that a record or header has named as synced.
+    named: LogPosition,
+    scratch: Vec<u8>,
+}
+
+impl WalWriter {
+    /// Goes on behind `tail` in a new log file; never in an old one, behind whose
+    /// last record anything may lie. On return header and name of the new log
+    /// are durable, and so is all that recovery found.
+    ///
+    /// Costs three syncs, and one more for each old log that may hold unsynced
+    /// records.
+    ///
+    /// # Errors
+    /// `Io`. Whatever was created is harmless: the next recovery hands it out for
+    /// removal.
+    pub(crate) fn create(
+        env: &Env,
+        dir: &Path,
+        database: DatabaseId,
+        tail: &Tail,
+    ) -> Result<WalWriter> {
+        WalWriter::create_sized(env, dir, database, tail, SegmentSizes::default())
+    }
+
+    pub(super) fn create_sized(
+        env: &Env,
+        dir: &Path,
+        database: DatabaseId,
+        tail: &Tail,
+        sizes: SegmentSizes,
+    ) -> Result<WalWriter> {
+        // A killed process leaves records that the disk may not have yet. The
+        // new log stands behind them, so they must be as durable as it is.
+        for id in &tail.unsynced {
+            env.fs.open_append(&log_path(dir, *id))?.sync()?;
+        }
+        let handle = WalHandle::new(env, dir, tail, sizes);
+        let mut first = handle.create_file(sizes.min_bytes)?;
+        first.file.sync()?;
+        let header = LogHeader {
+            database,
+            id: first.id,
+            base: tail.position,
+            predecessor: tail.predecessor,
+            synced: tail.synced,
+            chain: tail.chain,
+            capacity: first.file.capacity(),
+            length_durable: true,
+        };
+        first.file.append(&header.encode())?;
+        first.file.sync()?;
+        env.fs.sync_dir(dir)?;
+        handle.started(first.id, &*first.file, true);
+        handle.announce();
+        Ok(WalWriter {
+            database,
+            handle,
+            id: first.id,
+            file: first.file,
+            cursor: RecordCursor::new(header.salt(), LOG_HEADER_LEN, tail.chain),
+            position: tail.position,
+            written: tail.position,
+            named: tail.synced,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Appends one commit group, all of `parts` behind each other, and answers
+    /// the position behind it. On return the group survives the death of the
+    /// process, not a power cut. Starts a new log when this one is full.
+    ///
+    /// Costs one pass for the checksum and one copy, two when it is small; a new
+    /// log costs a new file unless one has been prepared.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a group over the limit, and `Io` when no new log
+    /// could be created (a full disk, say): nothing was appended, and the
+    /// writer may be used again. Any other failure poisons the log.
+    pub(crate) fn append(&mut self, parts: &[&[u8]]) -> Result<LogPosition> {
+        self.handle.check()?;
+        let len = parts.iter().map(|part| part.len()).sum();
+        if len > MAX_RECORD_LEN {
+            return Err(Error::InvalidArgument(format!(
+                "a commit group of {len} bytes is over the limit of {MAX_RECORD_LEN}"
+            )));
+        }
+        let needed = record_len(len as u64) + MARK_BYTES;
+        if needed > self.file.capacity() - self.cursor.offset() {
+            self.rotate(needed)?;
+        }
+        self.write(kind::GROUP, parts, len)?;
+        self.written = self.position;
+        if self.cursor.offset() > self.file.capacity() / 2 {
+            self.handle.want_next();
+        }
+        Ok(self.position)
+    }
+
+    /// Makes everything appended durable, then marks it so in the log. See
+    /// [`WalHandle::sync_up_to`].
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        self.handle.sync_up_to(self.written)?;
+        self.mark()
+    }
+
+    /// Writes down, behind the last record, that it has been synced, unless a
+    /// later one says so already. Without it, damage to the last records before
+    /// a quiet time could not be told from a torn tail. No sync: should the mark
+    /// get lost, nothing else is.
+    fn mark(&mut self) -> Result<()> {
+        let synced = self.handle.synced_position();
+        let fits = MARK_BYTES <= self.file.capacity() - self.cursor.offset();
+        if self.named < self.written && self.written <= synced && fits {
+            self.write(kind::MARK, &[], 0)?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable, the mark included, and ends the writer.
+    pub(crate) fn close(mut self) -> Result<()> {
+        self.sync()?;
+        self.handle.sync_up_to(self.position)
+    }
+
+    /// The position behind the last record: where the next one begins.
+    pub(crate) fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    /// All before this position survives a power cut.
+    pub(crate) fn synced_position(&self) -> LogPosition {
+        self.handle.synced_position()
+    }
+
+    /// The log being written.
+    pub(crate) fn current_log(&self) -> LogId {
+        self.id
+    }
+
+    /// For other threads.
+    pub(crate) fn handle(&self) -> &WalHandle {
+        &self.handle
+    }
+
+    /// The files of the stream, oldest first, the one being written last.
+    pub(crate) fn segments(&self) -> Vec<Segment> {
+        self.handle.segments()
+    }
+
+    /// Forgets the logs before `id` (never the one being written) and answers
+    /// their paths, for removal. The manifest must name `id` or a later log as
+    /// the oldest needed, durably, before the first is removed.
+    ///
+    /// The directory need not be synced after the removals: a name that comes
+    /// back after a power cut is that of a log before the oldest needed, which
+    /// recovery does not read but hands out for removal again.
+    pub(crate) fn take_before(&mut self, id: LogId) -> Vec<PathBuf> {
+        self.handle.take_before(id)
+    }
+
+    /// Goes on in a new file with room for a record of `needed` bytes.
+    fn rotate(&mut self, needed: u64) -> Result<()> {
+        let needed = (LOG_HEADER_LEN + needed).next_multiple_of(4096);
+        let mut next = self.handle.next_file(self.id, needed)?;
+        let synced = self.handle.synced_position();
+        let header = LogHeader {
+            database: self.database,
+            id: next.id,
+            base: self.position,
+            predecessor: Some(self.id),
+            synced,
+            chain: self.cursor.chain(),
+            capacity: next.file.capacity(),
+            length_durable: next.durable,
+        };
+        next.file.append(&header.encode()).map_err(|e| self.handle.poison(e))?;
+        self.handle.started(next.id, &*next.file, next.durable);
+        self.cursor = RecordCursor::new(header.salt(), LOG_HEADER_LEN, self.cursor.chain());
+        self.named = synced;
+        self.id = next.id;
+        // The handle's syncer keeps the old file open until it is synced.
+        self.file = next.file;
+        Ok(())
+    }
+
+    #[inline]
+    fn write(&mut self, kind: u16, parts: &[&[u8]], len: usize) -> Result<()> {
+        let synced = self.handle.synced_position();
+        let total = record_len(len as u64);
+        let frame = self.cursor.write(kind, synced.0, parts);
+        self.write_parts(&frame, parts, len, total).map_err(|e| self.handle.poison(e))?;
+        debug_assert_eq!(self.file.len(), self.cursor.offset());
+        self.named = synced;
+        self.position = LogPosition(self.position.0 + total);
+        self.handle.appended(self.position);
+        Ok(())
+    }
+
+    fn write_parts(
+        &mut self,
+        frame: &[u8; RECORD_FRAME_LEN],
+        parts: &[&[u8]],
+        len: usize,
+        total: u64,
+    ) -> std::io::Result<()> {
+        if total > SCRATCH_BYTES {
+            self.file.append(frame)?;
+            for part in parts {
+                self.file.append(part)?;
+            }
+            return self.file.append(record_padding(len));
+        }
+        self.scratch.clear();
+        self.scratch.extend_from_slice(frame);
+        for part in parts {
+            self.scratch.extend_from_slice(part);
+        }
+        self.scratch.extend_from_slice(record_padding(len));
+        self.file.append(&self.scratch)
+    }
+}
