@@ -7,7 +7,7 @@ mod stats;
 mod version;
 #[allow(dead_code)] // until scans and compaction use it
 mod merge;
-#[allow(dead_code)] // until the core uses it
+#[allow(dead_code, unused_imports)] // until the core uses it
 mod compaction;
 mod wal;
 mod explain;

@@ -1,6 +1,27 @@
 //! Merging tables: what to merge, what to keep, and doing it.
 //!
-//! Decisions are pure and stand apart from deeds. [`visible`] says which
-//! versions of a key somebody can still see.
+//! Decisions are pure and stand apart from deeds. [`Config`] says which shape
+//! the tree should have, [`Shape`](shape::Shape) and [`debt`] how far it is
+//! from it; [`pick`] and [`plan_range`] choose a seed, and [`tree`] makes a
+//! whole [`Plan`] of it; [`visible`] says which versions of a key somebody can
+//! still see.
 
+mod config;
+mod shape;
+mod plan;
+mod tree;
+mod pick;
 pub(crate) mod visible;
+mod older;
+mod cut;
+
+pub(crate) use config::Config;
+pub(crate) use pick::{ManualStep, pick, plan_range};
+pub(crate) use plan::{InFlight, InputRun, Method, OutputRun, Plan, Reason};
+pub(crate) use shape::{debt, level_targets};
+pub(crate) use tree::Moment;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

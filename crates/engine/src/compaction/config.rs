@@ -1,0 +1,75 @@
+//! The shape of a tree as numbers.
+
+/// What the picker steers towards.
+///
+/// The classical designs are settings of it: leveled (one run everywhere),
+/// lazy-leveled (several in the inner levels, one in the last; Dostoevsky,
+/// SIGMOD'18), tiered (several everywhere).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// Runs over one key in level 0 at which they are merged down.
+    pub(crate) l0_runs: usize,
+    /// Runs over one key in a level between level 0 and the last.
+    pub(crate) inner_runs: usize,
+    /// Runs over one key in the last level.
+    pub(crate) last_runs: usize,
+    /// How many times larger each level is than the one above it.
+    pub(crate) size_ratio: u64,
+    /// Least size at which a level between level 0 and the last pays for itself.
+    pub(crate) base_bytes: u64,
+    /// Size at which an output table is cut.
+    pub(crate) table_bytes: u64,
+    /// A job takes in more tables than it must only up to this size.
+    pub(crate) job_bytes: u64,
+    /// A table of which this share of entries is deletes or expired values is
+    /// rewritten for their sake, in percent.
+    pub(crate) garbage_percent: u64,
+    /// But not before it is this old.
+    pub(crate) garbage_age_ms: u64,
+}
+
+impl Config {
+    /// The defaults for MemTables of this size; see
+    /// `docs/decisions/0003-runs-per-level.md`.
+    pub(crate) fn for_memtable(memtable_bytes: u64) -> Config {
+        let l0_runs = 8;
+        let base_bytes = (memtable_bytes * l0_runs as u64).max(16 << 20);
+        let table_bytes = (memtable_bytes / 2).clamp(2 << 20, 16 << 20);
+        Config {
+            l0_runs,
+            inner_runs: 1,
+            last_runs: 1,
+            size_ratio: 8,
+            base_bytes,
+            table_bytes,
+            job_bytes: 16 * table_bytes,
+            garbage_percent: 25,
+            garbage_age_ms: 60_000,
+        }
+    }
+
+    /// Runs over one key that `level` may have when `last` is the last level.
+    pub(crate) fn runs_in(&self, level: usize, last: usize) -> usize {
+        match level {
+            0 => self.l0_runs,
+            l if l == last => self.last_runs,
+            _ => self.inner_runs,
+        }
+    }
+
+    /// Runs in level 0 at which writers begin to be slowed down.
+    pub(crate) fn calm_l0_runs(&self) -> u64 {
+        3 * self.l0_runs as u64
+    }
+
+    /// Debt at which writers begin to be slowed down.
+    pub(crate) fn calm_debt_bytes(&self) -> u64 {
+        (16 * self.base_bytes).max(1 << 30)
+    }
+
+    /// Bytes of the next level that one output table may overlap before it is
+    /// cut: pushing it down later must not become a huge job.
+    pub(crate) fn grandparent_bytes(&self) -> u64 {
+        self.table_bytes * (self.size_ratio + 4)
+    }
+}
