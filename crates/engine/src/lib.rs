@@ -5,6 +5,8 @@ mod options;
 mod stats;
 #[allow(dead_code, unused_imports)] // until the core uses it
 mod version;
+#[allow(dead_code, unused_imports)] // until the core uses it
+mod manifest;
 #[allow(dead_code)] // until scans and compaction use it
 mod merge;
 #[allow(dead_code, unused_imports)] // until the core uses it

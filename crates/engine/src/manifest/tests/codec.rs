@@ -1,0 +1,77 @@
+//! Edits as bytes.
+
+use super::super::codec::{Problem, decode, encode};
+use super::*;
+use tanada_format::{TableId, write_varint};
+
+fn full_edit() -> Edit {
+    let machine = MemoryMachine::new(1);
+    let mut manifest = create(&machine.env());
+    let mut edit = flush(&mut manifest, ("a", "m"));
+    edit.changed[0].tables.added.push(table(&mut manifest, 6, ("b", "\u{7f}")));
+    edit.changed[0].tables.removed = vec![RemovedTable { level: Level(3), id: TableId(77) }];
+    edit.changed[0].options = Some(vec![0; 300]);
+    edit.created = vec![keyspace(1, "users"), keyspace(2, "人")];
+    edit.dropped = vec![KeyspaceId(1), KeyspaceId(9)];
+    edit.next_table_id = Some(TableId(u64::MAX));
+    edit.next_keyspace_id = Some(KeyspaceId(u32::MAX));
+    edit.last_seqno = Some(SeqNo::MAX);
+    edit
+}
+
+#[test]
+fn edits_read_back() {
+    for edit in [Edit::default(), first_edit(), full_edit()] {
+        assert_eq!(decode(&encode(&edit)), Ok(edit));
+    }
+}
+
+#[test]
+fn no_change_of_the_bytes_makes_decoding_panic_or_go_unnoticed_as_the_same_edit() {
+    let edit = full_edit();
+    let bytes = encode(&edit);
+    for bit in 0..bytes.len() * 8 {
+        let mut bytes = bytes.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        // A tag's lowest bit only says whether a stranger may skip the field.
+        if let Ok(other) = decode(&bytes) {
+            assert!(other != edit || bit % 8 == 0, "bit {bit}");
+        }
+    }
+    for len in 0..bytes.len() {
+        assert_ne!(decode(&bytes[..len]).as_ref(), Ok(&edit), "cut to {len}");
+    }
+}
+
+fn with_field(number: u64, optional: u64, content: &[u8]) -> Vec<u8> {
+    let mut bytes = encode(&full_edit());
+    write_varint(&mut bytes, number << 1 | optional);
+    write_varint(&mut bytes, content.len() as u64);
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+#[test]
+fn a_field_of_a_newer_version_is_skipped_only_where_it_says_so() {
+    assert_eq!(decode(&with_field(99, 1, b"whatever")), Ok(full_edit()));
+    let error = decode(&with_field(99, 0, b"whatever")).unwrap_err();
+    assert_eq!(error.problem, Problem::Unknown(99));
+}
+
+#[test]
+fn a_field_that_stands_twice_or_has_a_wrong_length_is_damage() {
+    for (content, what) in [(&[1u8; 8][..], "twice"), (&[1; 7], "wrong length")] {
+        let error = decode(&with_field(1, 0, content)).unwrap_err();
+        assert!(matches!(error.problem, Problem::Damaged(w) if w.contains(what)), "{error:?}");
+        assert_eq!(error.offset, encode(&full_edit()).len() + 2);
+    }
+}
+
+#[test]
+fn a_declared_length_takes_no_memory() {
+    let mut bytes = Vec::new();
+    write_varint(&mut bytes, 8 << 1);
+    write_varint(&mut bytes, u64::MAX);
+    let error = decode(&bytes).unwrap_err();
+    assert!(matches!(error.problem, Problem::Damaged(w) if w.contains("longer than its record")));
+}

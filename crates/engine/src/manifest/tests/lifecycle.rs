@@ -1,0 +1,150 @@
+//! Creating, appending, opening again, rewriting.
+
+use super::*;
+use crate::version::TableFiles;
+
+#[test]
+fn what_was_appended_is_there_after_opening_again() {
+    let machine = MemoryMachine::new(1);
+    let mut manifest = create(&machine.env());
+    for keys in [("a", "c"), ("b", "d"), ("a", "z")] {
+        let edit = flush(&mut manifest, keys);
+        manifest.append(&edit).unwrap();
+    }
+    let edit = compact(&mut manifest);
+    let appended = manifest.append(&edit).unwrap();
+    assert_eq!(appended.versions.len(), 1);
+    assert_eq!(appended.versions[0].1.table_count(), 1);
+    let edit = Edit { created: vec![keyspace(1, "users")], ..Edit::default() };
+    manifest.append(&edit).unwrap();
+    manifest.verify().unwrap();
+
+    let mut again = open(&machine.kill().env()).unwrap();
+    assert_eq!(snapshot(&again), snapshot(&manifest));
+    assert_eq!(again.state().keyspace_named("users"), Some(KeyspaceId(1)));
+    assert_eq!(again.torn_at(), None);
+    again.state().keyspaces[&KS].tables.check_invariants().unwrap();
+    again.settle().unwrap();
+    again.verify().unwrap();
+}
+
+#[test]
+fn table_ids_are_never_handed_out_twice_however_often_the_power_goes() {
+    let mut machine = MemoryMachine::new(1);
+    drop(create(&machine.env()));
+    let mut used = std::collections::HashSet::new();
+    for round in 0..20 {
+        let mut manifest = open(&machine.env()).unwrap();
+        for _ in 0..round * 40 {
+            assert!(used.insert(manifest.table_id().unwrap()));
+        }
+        if round % 3 == 0 {
+            let edit = flush(&mut manifest, ("a", "b"));
+            used.insert(edit.changed[0].tables.added[0].meta.id);
+            manifest.append(&edit).unwrap();
+        }
+        machine = machine.crash(round);
+    }
+}
+
+#[test]
+fn keyspace_ids_and_names_are_not_used_twice() {
+    let machine = MemoryMachine::new(1);
+    let mut manifest = create(&machine.env());
+    let make = |id, name: &str| Edit { created: vec![keyspace(id, name)], ..Edit::default() };
+    manifest.append(&make(1, "users")).unwrap();
+    manifest.append(&Edit { dropped: vec![KeyspaceId(1)], ..Edit::default() }).unwrap();
+    let mut manifest = open(&machine.env()).unwrap();
+    for (edit, what) in [
+        (make(1, "users"), "used twice"),
+        (make(2, "default"), "created twice"),
+        (make(2, ""), "empty"),
+        (make(2, &"n".repeat(256)), "too long"),
+        (Edit { dropped: vec![KeyspaceId(1)], ..Edit::default() }, "no keyspace 1"),
+    ] {
+        let before = snapshot(&manifest);
+        let error = manifest.append(&edit).unwrap_err();
+        assert!(matches!(&error, Error::InvalidArgument(w) if w.contains(what)), "{error}");
+        assert_eq!(snapshot(&manifest), before);
+    }
+    manifest.append(&make(2, "users")).unwrap();
+}
+
+#[test]
+fn a_dropped_keyspace_gives_up_its_tables() {
+    let machine = MemoryMachine::new(1);
+    let mut manifest = create(&machine.env());
+    let edit = Edit { created: vec![keyspace(1, "users")], ..Edit::default() };
+    manifest.append(&edit).unwrap();
+    let mut edit = flush(&mut manifest, ("a", "c"));
+    edit.changed[0].id = KeyspaceId(1);
+    manifest.append(&edit).unwrap();
+    manifest.append(&Edit { dropped: vec![KeyspaceId(1)], ..Edit::default() }).unwrap();
+    delete_obsolete(&manifest);
+    assert!(!names(&machine.env()).iter().any(|name| name.ends_with(".sst")));
+}
+
+#[test]
+fn a_long_manifest_is_rewritten_and_the_old_one_goes() {
+    let machine = MemoryMachine::new(1);
+    let mut manifest = create(&machine.env());
+    manifest.rewrite_bytes = 1;
+    let mut longest = 0;
+    for _ in 0..200 {
+        let edit = flush(&mut manifest, ("a", "c"));
+        manifest.append(&edit).unwrap();
+        let edit = compact(&mut manifest);
+        manifest.append(&edit).unwrap();
+        longest = longest.max(manifest.size_bytes());
+    }
+    manifest.verify().unwrap();
+    delete_obsolete(&manifest);
+    let names = names(&machine.env());
+    let manifests: Vec<_> = names.iter().filter(|name| name.starts_with("MANIFEST")).collect();
+    assert_eq!(manifests.len(), 1, "{names:?}");
+    assert!(manifests[0].as_str() > "MANIFEST-000010", "{names:?}");
+    assert!(longest < 5000, "the log grew to {longest} bytes");
+    assert_eq!(snapshot(&open(&machine.env()).unwrap()), snapshot(&manifest));
+}
+
+#[test]
+fn a_copy_made_from_a_snapshot_has_the_same_state() {
+    let machine = MemoryMachine::new(1);
+    let env = machine.env();
+    let mut manifest = create(&env);
+    let edit = flush(&mut manifest, ("a", "c"));
+    manifest.append(&edit).unwrap();
+    let copy = TableFiles::new(env.fs.clone(), "copy/of/it", ID);
+    env.fs.create_dir_all(&copy.dir).unwrap();
+    for table in manifest.state().keyspaces[&KS].tables.tables() {
+        env.fs.hard_link(&table.path(), &copy.path(table.id())).unwrap();
+    }
+    let made = Manifest::create(copy.clone(), &snapshot(&manifest)).unwrap();
+    let machine = machine.crash(3);
+    let Found::Database(current) = inspect(&*machine.env().fs, &copy.dir).unwrap() else {
+        panic!("the copy is durable, with the directories above it");
+    };
+    let files = TableFiles::new(machine.env().fs, "copy/of/it", ID);
+    let mut again = Manifest::open(files, &current).unwrap();
+    assert_eq!(snapshot(&again), snapshot(&made));
+    let fresh = again.table_id().unwrap();
+    assert!(fresh >= manifest.state().next_table_id);
+}
+
+#[test]
+fn orphans_go_only_after_settling() {
+    let machine = MemoryMachine::new(1);
+    let mut manifest = create(&machine.env());
+    let edit = flush(&mut manifest, ("a", "c"));
+    manifest.append(&edit).unwrap();
+    let orphan = table(&mut manifest, 0, ("a", "b")).meta.id;
+    let orphan = manifest.files.path(orphan);
+    drop(manifest);
+    let mut manifest = open(&machine.env()).unwrap();
+    delete_obsolete(&manifest);
+    assert!(machine.env().fs.exists(&orphan).unwrap());
+    manifest.settle().unwrap();
+    delete_obsolete(&manifest);
+    assert!(!machine.env().fs.exists(&orphan).unwrap());
+    assert_eq!(open(&machine.env()).unwrap().state().keyspaces[&KS].tables.table_count(), 1);
+}

@@ -1,0 +1,229 @@
+//! Failures that happened to others, by the names under which they are listed.
+
+use super::*;
+use tanada_format::Corruption;
+use tanada_vfs::fault::{EIO, ENOSPC, Faults, Op, Rule};
+
+/// rocksdb #10573, #5287, #14780, leveldb #195: CURRENT was renamed and the
+/// directory not synced; after a power cut CURRENT named a manifest that had
+/// gone, or the old one, which had been deleted.
+#[test]
+fn current_rename_not_dirsynced() {
+    let machine = MemoryMachine::new(1);
+    let faults = Faults::over_memory(&machine);
+    let mut manifest = create(&faults.env(&machine.env()));
+    let edit = flush(&mut manifest, ("a", "c"));
+    manifest.append(&edit).unwrap();
+    let before = snapshot(&manifest);
+    drop(manifest);
+
+    faults.start_recording();
+    let mut manifest = open(&faults.env(&machine.env())).unwrap();
+    manifest.settle().unwrap();
+    delete_obsolete(&manifest);
+    let calls = faults.take_recorded();
+    let place = |op: Op, suffix: &str| {
+        let found = calls.iter().position(|c| c.op == op && c.path.ends_with(suffix));
+        found.unwrap_or_else(|| panic!("no {op:?} of {suffix}"))
+    };
+    let synced_dir = |from: usize, to: usize| calls[from..to].iter().any(|c| c.op == Op::SyncDir);
+    let rename = place(Op::Rename, "CURRENT");
+    assert!(place(Op::Sync, "MANIFEST-000002") < rename);
+    assert!(place(Op::Sync, "CURRENT.tmp") < rename);
+    assert!(synced_dir(place(Op::Create, "MANIFEST-000002"), rename));
+    assert!(synced_dir(rename, place(Op::Remove, "MANIFEST-000001")));
+
+    for seed in 0..50 {
+        let again = open(&machine.crash(seed).env()).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let found = Edit { next_table_id: before.next_table_id, ..snapshot(&again) };
+        assert_eq!(found, before, "seed {seed}");
+    }
+}
+
+/// rocksdb #5379: a sync of the manifest failed, and the files that the edit
+/// would have freed were deleted all the same; whichever state the disk then
+/// had, some files of it were gone.
+#[test]
+fn manifest_sync_fail_then_delete() {
+    for rule in [
+        Rule::fail(EIO).on(Op::Sync),
+        Rule::apply_and_fail(EIO).on(Op::Sync),
+        Rule::fail(EIO).on(Op::Append),
+    ] {
+        let machine = MemoryMachine::new(1);
+        let faults = Faults::over_memory(&machine);
+        let mut manifest = create(&faults.env(&machine.env()));
+        let edit = flush(&mut manifest, ("a", "c"));
+        manifest.append(&edit).unwrap();
+        let before = snapshot(&manifest);
+        let edit = compact(&mut manifest);
+        faults.add(rule.matching(|c| c.path.to_string_lossy().contains("MANIFEST")).nth(1));
+        let first = manifest.append(&edit).unwrap_err();
+        assert!(first.to_string().contains("MANIFEST-000001"), "{first}");
+        assert_eq!(snapshot(&manifest), before, "nothing was acted upon");
+        // A second try must not be answered by a sync that only seems to succeed.
+        for _ in 0..2 {
+            let later = manifest.append(&Edit::default()).unwrap_err();
+            let Error::Poisoned { reason } = &later else { panic!("{later}") };
+            assert_eq!(*reason, first.to_string());
+        }
+        assert!(matches!(manifest.settle(), Ok(())), "nothing is left to settle");
+        delete_obsolete(&manifest);
+        let files = names(&machine.env());
+        for id in edit.changed[0].tables.removed.iter().map(|r| r.id) {
+            assert!(files.contains(&format!("{id}.sst")), "{id} was deleted");
+        }
+        drop(manifest);
+        // Whichever state the disk has, its tables are there.
+        for seed in 0..30 {
+            let again = open(&machine.crash(seed).env());
+            let again = again.unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            assert_eq!(again.state().keyspaces[&KS].tables.table_count(), 1);
+        }
+    }
+}
+
+/// rocksdb #6316: the disk was full in the middle of an edit; later edits were
+/// appended behind the half one, and the manifest could not be read any more.
+#[test]
+fn manifest_enospc_middle() {
+    for bytes in [0, 1, 23, 24, 40, 100] {
+        let machine = MemoryMachine::new(1);
+        let faults = Faults::over_memory(&machine);
+        let mut manifest = create(&faults.env(&machine.env()));
+        let edit = flush(&mut manifest, ("a", "c"));
+        manifest.append(&edit).unwrap();
+        let acknowledged = snapshot(&manifest);
+        let refused = flush(&mut manifest, ("b", "d"));
+        let rule = Rule::short_write(bytes, ENOSPC).on(Op::Append).path_suffix("MANIFEST-000001");
+        faults.add(rule.nth(1));
+        let error = manifest.append(&refused).unwrap_err();
+        assert!(matches!(&error, Error::Io(e) if tanada_vfs::raw_os_error(e) == Some(ENOSPC)));
+        let error = manifest.append(&refused).unwrap_err();
+        assert!(matches!(error, Error::Poisoned { .. }), "{error}");
+        drop(manifest);
+
+        let mut again = open(&machine.kill().env()).unwrap();
+        assert_eq!(snapshot(&again), acknowledged);
+        let edit = flush(&mut again, ("c", "e"));
+        again.append(&edit).unwrap();
+        let third = open(&Env { fs: again.files.fs.clone(), ..machine.env() }).unwrap();
+        assert_eq!(snapshot(&third), snapshot(&again));
+    }
+}
+
+/// sled #1527: a temporary file left by a crash made the database unopenable.
+#[test]
+fn leftover_temp_blocks_open() {
+    let machine = MemoryMachine::new(1);
+    let env = machine.env();
+    let mut manifest = create(&env);
+    let edit = flush(&mut manifest, ("a", "c"));
+    manifest.append(&edit).unwrap();
+    let before = snapshot(&manifest);
+    drop(manifest);
+    let leftovers =
+        ["CURRENT.tmp", "MANIFEST-000002", "MANIFEST-000009", "000002.sst", "000003.sst.tmp"];
+    for name in leftovers {
+        let mut file = env.fs.create(&Path::new(DIR).join(name)).unwrap();
+        file.append(b"half of something").unwrap();
+    }
+    let mut manifest = open(&env).unwrap();
+    let now = Edit { next_table_id: before.next_table_id, ..snapshot(&manifest) };
+    assert_eq!(now, before);
+    manifest.settle().unwrap();
+    delete_obsolete(&manifest);
+    assert_eq!(names(&env), ["000001.sst", "CURRENT", "MANIFEST-000010"]);
+    let edit = flush(&mut manifest, ("b", "d"));
+    manifest.append(&edit).unwrap();
+    assert_eq!(snapshot(&open(&env).unwrap()), snapshot(&manifest));
+}
+
+/// A database whose creation was cut short is created again; nothing had been
+/// acknowledged in it.
+#[test]
+fn a_creation_that_never_ended_does_not_stand_in_the_way() {
+    for leftovers in [&["MANIFEST-000001"][..], &["MANIFEST-000001", "CURRENT.tmp", "LOCK"]] {
+        let env = MemoryMachine::new(1).env();
+        env.fs.create_dir_all(Path::new(DIR)).unwrap();
+        for name in leftovers {
+            env.fs.create(&Path::new(DIR).join(name)).unwrap();
+        }
+        assert_eq!(inspect(&*env.fs, Path::new(DIR)).unwrap(), Found::Nothing);
+        drop(create(&env));
+        open(&env).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_without_current_is_never_taken_for_a_new_database() {
+    for (present, missing) in [
+        (&["000001.sst"][..], true),
+        (&["000001.log"], true),
+        (&["MANIFEST-000002"], true),
+        (&["MANIFEST-000001", "000001.log", "000001.sst", "notes.txt"], true),
+        (&["notes.txt"], false),
+        (&["notes.txt", "LOCK"], false),
+    ] {
+        let env = MemoryMachine::new(1).env();
+        env.fs.create_dir_all(Path::new(DIR)).unwrap();
+        for name in present {
+            env.fs.create(&Path::new(DIR).join(name)).unwrap();
+        }
+        let error = inspect(&*env.fs, Path::new(DIR)).unwrap_err();
+        match error {
+            Error::MissingFile { file } if missing => assert!(file.ends_with("CURRENT")),
+            Error::NotADatabase { path, why } if !missing => {
+                assert!(path.ends_with(DIR) && why.contains("notes.txt"));
+            }
+            other => panic!("{present:?}: {other}"),
+        }
+    }
+    let env = MemoryMachine::new(1).env();
+    assert_eq!(inspect(&*env.fs, Path::new(DIR)).unwrap(), Found::Nothing, "it is not there");
+    env.fs.create_dir_all(&Path::new(DIR).join("lost+found")).unwrap();
+    assert_eq!(inspect(&*env.fs, Path::new(DIR)).unwrap(), Found::Nothing, "a disk of its own");
+}
+
+#[test]
+fn a_damaged_current_is_named() {
+    let machine = MemoryMachine::new(1);
+    let env = machine.env();
+    drop(create(&env));
+    let path = Path::new(DIR).join("CURRENT");
+    for bytes in [&b""[..], b"MANIFEST-000001\n", &[b'x'; 300]] {
+        replace(&*env.fs, &path, bytes);
+        let error = inspect(&*env.fs, Path::new(DIR)).unwrap_err();
+        assert!(matches!(&error, Error::Corruption(Corruption { file, .. }) if *file == path));
+    }
+}
+
+/// rocksdb #9208, #7369, #10083: a backup linked a file while it was being
+/// deleted. Here the half inside one process: who holds a version can link
+/// every file that it names, whatever is compacted and deleted meanwhile.
+#[test]
+fn backup_vs_deletion() {
+    let machine = MemoryMachine::new(1);
+    let env = machine.env();
+    let mut manifest = create(&env);
+    for _ in 0..3 {
+        let edit = flush(&mut manifest, ("a", "c"));
+        manifest.append(&edit).unwrap();
+    }
+    let backup = manifest.state().keyspaces[&KS].tables.clone();
+    for _ in 0..3 {
+        let edit = compact(&mut manifest);
+        manifest.append(&edit).unwrap();
+        delete_obsolete(&manifest);
+    }
+    env.fs.create_dir_all(Path::new("backup")).unwrap();
+    let paths: Vec<PathBuf> = backup.tables().map(|t| t.path()).collect();
+    for path in &paths {
+        let to = Path::new("backup").join(path.file_name().unwrap());
+        env.fs.hard_link(path, &to).unwrap();
+    }
+    drop(backup);
+    delete_obsolete(&manifest);
+    assert!(paths.iter().all(|path| !env.fs.exists(path).unwrap()), "then they go");
+    assert_eq!(names(&env).iter().filter(|name| name.ends_with(".sst")).count(), 1);
+}
