@@ -3,6 +3,7 @@
 mod error;
 mod options;
 mod stats;
+mod memtable;
 #[allow(dead_code, unused_imports)] // until the core uses it
 mod version;
 #[allow(dead_code, unused_imports)] // until the core uses it

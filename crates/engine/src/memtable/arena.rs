@@ -1,0 +1,140 @@
+//! Memory that is handed out piece by piece and taken back all at once.
+//!
+//! Nothing is ever moved or freed before the arena itself goes: that is what
+//! lets readers follow a pointer they loaded without asking who else holds it.
+//! Knows nothing of what lies in it.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+
+/// The first chunk: an empty MemTable shall cost kilobytes, not megabytes.
+const FIRST_CHUNK_BYTES: usize = 4 << 10;
+/// Chunks double up to this.
+const MAX_CHUNK_BYTES: usize = 1 << 20;
+/// Every chunk begins on a cache line, so that nodes can.
+const CHUNK_ALIGN: usize = 64;
+
+/// Chunks of growing size.
+///
+/// Invariants: 1. `at..end` lies in one chunk and is handed to no one yet;
+/// 2. a chunk is freed only by `drop`.
+pub(super) struct Arena {
+    chunks: Vec<(NonNull<u8>, Layout)>,
+    at: NonNull<u8>,
+    left: usize,
+    next_chunk: usize,
+    allocated: usize,
+}
+
+// SAFETY: the arena owns its chunks, as a `Vec<Box<[u8]>>` would; nothing in it
+// is bound to a thread.
+unsafe impl Send for Arena {}
+
+impl Arena {
+    pub(super) fn new() -> Arena {
+        Arena {
+            chunks: Vec::new(),
+            at: NonNull::dangling(),
+            left: 0,
+            next_chunk: FIRST_CHUNK_BYTES,
+            allocated: 0,
+        }
+    }
+
+    /// Bytes taken from the system.
+    pub(super) fn allocated_bytes(&self) -> usize {
+        self.allocated
+    }
+
+    /// `size_bytes` of uninitialized memory that stay in place until the arena is
+    /// dropped. Aborts, as every allocation does, when the system has no more.
+    #[inline]
+    pub(super) fn alloc(&mut self, size_bytes: usize, align: usize) -> NonNull<u8> {
+        debug_assert!(align.is_power_of_two() && align <= CHUNK_ALIGN);
+        let padding = self.at.as_ptr().addr().wrapping_neg() & (align - 1);
+        if let Some(left) = self.left.checked_sub(padding + size_bytes) {
+            // SAFETY: both offsets are within the `self.left` bytes behind `at`,
+            // which lie in one chunk (invariant 1).
+            let piece = unsafe { self.at.add(padding) };
+            // SAFETY: as above.
+            self.at = unsafe { piece.add(size_bytes) };
+            self.left = left;
+            return piece;
+        }
+        self.alloc_from_new_chunk(size_bytes)
+    }
+
+    #[cold]
+    fn alloc_from_new_chunk(&mut self, size_bytes: usize) -> NonNull<u8> {
+        // A large piece gets a chunk to itself, and the chunk in use goes on:
+        // what a change of chunks wastes stays below a quarter.
+        if size_bytes > self.next_chunk / 4 {
+            return self.new_chunk(size_bytes);
+        }
+        let size = self.next_chunk;
+        let piece = self.new_chunk(size);
+        self.next_chunk = (size * 2).min(MAX_CHUNK_BYTES);
+        // SAFETY: `size_bytes` is at most a quarter of the chunk.
+        self.at = unsafe { piece.add(size_bytes) };
+        self.left = size - size_bytes;
+        piece
+    }
+
+    fn new_chunk(&mut self, size_bytes: usize) -> NonNull<u8> {
+        let layout = Layout::from_size_align(size_bytes.max(1), CHUNK_ALIGN)
+            .expect("no entry comes near half of the address space");
+        // SAFETY: the layout's size is not zero.
+        let Some(chunk) = NonNull::new(unsafe { alloc(layout) }) else {
+            handle_alloc_error(layout)
+        };
+        self.chunks.push((chunk, layout));
+        self.allocated += layout.size();
+        chunk
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        for (chunk, layout) in self.chunks.drain(..) {
+            // SAFETY: allocated by `new_chunk` with this layout, freed only here.
+            unsafe { dealloc(chunk.as_ptr(), layout) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_aligned_and_never_overlap() {
+        let mut arena = Arena::new();
+        let mut pieces = Vec::new();
+        for i in 0..5_000usize {
+            let (size, align) = (i * 7 % 900 + 1, [1, 8, 64][i % 3]);
+            let piece = arena.alloc(size, align);
+            assert_eq!(piece.as_ptr().addr() % align, 0);
+            // SAFETY: `alloc` gave `size` bytes.
+            unsafe { piece.write_bytes(i as u8, size) };
+            pieces.push((piece, size, i as u8));
+        }
+        let big = arena.alloc(10 << 20, 8);
+        // SAFETY: `alloc` gave so many bytes.
+        unsafe { big.write_bytes(0xee, 10 << 20) };
+        for (piece, size, byte) in pieces {
+            // SAFETY: written above, `size` bytes.
+            let bytes = unsafe { std::slice::from_raw_parts(piece.as_ptr(), size) };
+            assert!(bytes.iter().all(|&b| b == byte));
+        }
+        assert!(arena.allocated_bytes() < (10 << 20) + 5_000 * 450 * 5 / 4 + (2 << 20));
+    }
+
+    #[test]
+    fn the_first_chunk_is_small() {
+        let mut arena = Arena::new();
+        arena.alloc(100, 8);
+        assert_eq!(arena.allocated_bytes(), FIRST_CHUNK_BYTES);
+    }
+}

@@ -1,0 +1,150 @@
+//! The MemTable: what was written last and is not in a table yet, in key order.
+//!
+//! A B+tree in an arena ([`tree`], [`node`]), one slot a user key, the versions of a
+//! key in a chain behind it ([`entry`]). One writer at a time; readers take no lock,
+//! write nothing shared, and wait only while the writer is inside the very node they
+//! read. Entries never change once a reader can see them, and nothing is freed before
+//! the MemTable is: so what a read returns borrows from the MemTable itself.
+//!
+//! Knows nothing of logs, keyspaces and commit groups. Why a B+tree and not a
+//! skiplist: docs/decisions/0001-memtable.md.
+#![allow(dead_code, unsafe_code)]
+
+mod prefetch;
+mod arena;
+mod entry;
+mod node;
+mod tree;
+mod cursor;
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use cursor::MemTableCursor;
+
+use self::tree::Tree;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use tanada_format::{EntryRef, SeqNo};
+
+/// The right to write into MemTables.
+///
+/// An insert takes a token by `&mut`, so whoever holds it is alone; and a MemTable
+/// takes for life the token of its first insert, and no other. Both together make
+/// "one writer at a time" a matter of types and one comparison, without a lock: a
+/// database has one token, in the state that its commit leader holds, and uses it for
+/// all of its MemTables. Handing the token from thread to thread is what orders one
+/// thread's inserts before the next one's.
+#[derive(Debug)]
+pub(crate) struct WriterToken {
+    /// Never 0 and never used twice in a process: 64 bits do not run out.
+    id: u64,
+}
+
+impl WriterToken {
+    /// A token that no MemTable knows yet.
+    pub(crate) fn new() -> WriterToken {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only that no two are equal matters.
+        WriterToken { id: NEXT.fetch_add(1, Relaxed) }
+    }
+}
+
+/// Sorted entries in memory. See the module's docs.
+pub(crate) struct MemTable {
+    tree: Tree,
+    /// The id of the one token that may write; 0 before the first insert.
+    writer: AtomicU64,
+    // Written by the writer alone, after the entry is in the tree. Relaxed: figures,
+    // not promises; a sealed MemTable's are exact for whoever saw it sealed.
+    entries: AtomicU64,
+    min_seqno: AtomicU64,
+    max_seqno: AtomicU64,
+}
+
+impl MemTable {
+    /// An empty one, of about 5 KB.
+    pub(crate) fn new() -> MemTable {
+        MemTable {
+            tree: Tree::new(),
+            writer: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            min_seqno: AtomicU64::new(SeqNo::MAX.0),
+            max_seqno: AtomicU64::new(0),
+        }
+    }
+
+    /// Adds `entry`; readers see it when this returns, or a little earlier. Copies key
+    /// and value once, into memory that is taken in pieces of up to 1 MiB (or as large
+    /// as the entry).
+    ///
+    /// # Panics
+    /// When this MemTable has been written with another token; when the key has a
+    /// version with this seqno or a newer one; when key or value are longer than
+    /// [`tanada_format`] allows.
+    pub(crate) fn insert(&self, token: &mut WriterToken, entry: EntryRef<'_>) {
+        // Relaxed: the id only tells tokens apart; what orders the inserts is that
+        // `token` is borrowed mutably.
+        if self.writer.load(Relaxed) != token.id {
+            let first = self.writer.compare_exchange(0, token.id, Relaxed, Relaxed);
+            assert!(first.is_ok(), "a MemTable is written with one token only");
+        }
+        // SAFETY: only the holder of the token of this id gets here, tokens are not
+        // cloned, and this call borrows it mutably.
+        unsafe { self.tree.insert(entry) };
+        let n = entry.seqno.0;
+        self.entries.store(self.entries.load(Relaxed) + 1, Relaxed);
+        self.min_seqno.store(self.min_seqno.load(Relaxed).min(n), Relaxed);
+        self.max_seqno.store(self.max_seqno.load(Relaxed).max(n), Relaxed);
+    }
+
+    /// The newest version of `key` not newer than `seqno`, tombstones included.
+    /// O(log keys), then one comparison if the newest version will do, else
+    /// O(log versions). Allocates nothing.
+    #[inline]
+    pub(crate) fn get(&self, key: &[u8], seqno: SeqNo) -> Option<EntryRef<'_>> {
+        Some(self.tree.find(key)?.newest_at(seqno)?.entry())
+    }
+
+    /// A cursor over all versions of all keys, standing nowhere yet;
+    /// [`MemTableCursor::visible_at`] makes it show one version a key.
+    pub(crate) fn cursor(self: &Arc<Self>) -> MemTableCursor {
+        MemTableCursor::new(Arc::clone(self))
+    }
+
+    /// Memory taken, in bytes: all chunks of the arena, used or not yet.
+    pub(crate) fn size_bytes(&self) -> usize {
+        size_of::<MemTable>() + self.tree.allocated_bytes()
+    }
+
+    /// Entries, every version counted.
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries.load(Relaxed)
+    }
+
+    /// Whether nothing was ever inserted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries() == 0
+    }
+
+    /// The lowest seqno inserted; [`SeqNo::MAX`] when empty.
+    pub(crate) fn min_seqno(&self) -> SeqNo {
+        SeqNo(self.min_seqno.load(Relaxed))
+    }
+
+    /// The highest seqno inserted; [`SeqNo::ZERO`] when empty.
+    pub(crate) fn max_seqno(&self) -> SeqNo {
+        SeqNo(self.max_seqno.load(Relaxed))
+    }
+}
+
+impl std::fmt::Debug for MemTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemTable")
+            .field("entries", &self.entries())
+            .field("size_bytes", &self.size_bytes())
+            .finish_non_exhaustive()
+    }
+}
