@@ -1,12 +1,41 @@
 //! One immutable sorted file.
 //!
 //! Block, index, filter, compression, builder, reader, cursor and the block
-//! cache. This crate does not know that levels exist.
+//! cache. This crate does not know that levels exist. The bytes are described
+//! in `docs/format/table.md`.
 
-mod cursor;
 mod error;
-mod slice;
+mod damage;
+mod counters;
+mod compression;
+mod sealed;
+mod data_block;
+mod fences;
+mod index;
+mod filter;
+mod properties;
+mod footer;
+mod builder;
+mod block;
+mod value;
+mod sieve;
+mod cache;
+mod get;
+mod table;
+mod cursor;
+mod read_ahead;
+mod table_cursor;
+mod verify;
 
+pub use builder::{TableBuilder, TableOptions, TableSummary};
+pub use cache::{BlockCache, BlockCacheStats};
+pub use compression::Compression;
 pub use cursor::Cursor;
 pub use error::Error;
-pub use slice::Value;
+pub use filter::theoretical_false_positive_rate;
+pub use get::{CacheUse, FilterStats, Found, GetContext, GetTrace, ReadMode};
+pub use properties::TableProperties;
+pub use table::Table;
+pub use table_cursor::{CursorOptions, TableCursor};
+pub use value::Value;
+pub use verify::VerifyReport;

@@ -1,0 +1,231 @@
+//! The block cache: one budget of bytes for the blocks of all open tables.
+//!
+//! There is no map from block to memory. Each open table has an array with a
+//! slot for each of its blocks, so a lookup is one load of a slot and takes no
+//! lock. The cache itself only keeps the order in which blocks are given up and
+//! the sum of what they take, behind a lock that misses take and hits do not.
+
+use crate::block::{Block, Kind};
+use crate::counters::Counters;
+use crate::sieve::{NODE_BYTES, Sieve};
+use arc_swap::{ArcSwapOption, Guard};
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const HITS: usize = 0; // + kind
+const MISSES: usize = 3; // + kind
+const INSERTED: usize = 6;
+const EVICTED: usize = 7;
+
+/// The slots of one open table's blocks: data blocks, then index partitions,
+/// then filters. Slots are read by anyone and written under the cache's lock.
+pub(crate) struct Slots(Box<[ArcSwapOption<Block>]>);
+
+impl Slots {
+    pub(crate) fn new(blocks: usize) -> Arc<Slots> {
+        Arc::new(Slots((0..blocks).map(|_| ArcSwapOption::const_empty()).collect()))
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.len() as u64 * size_of::<ArcSwapOption<Block>>() as u64
+    }
+
+    /// The block, if it is in memory. No lock, no shared counter.
+    #[inline]
+    pub(crate) fn load(&self, number: u32) -> Guard<Option<Arc<Block>>> {
+        self.0[number as usize].load()
+    }
+}
+
+/// A cache of decoded blocks, shared by any number of tables.
+///
+/// 1. A block is in its slot exactly when it is on the list.
+/// 2. `used` is the sum of the listed blocks' bytes and of what open tables
+///    keep resident; it exceeds the capacity only by what is resident, or
+///    between an insertion and the evictions that follow it.
+pub struct BlockCache {
+    /// Guards the list, and every write to a slot.
+    order: Mutex<Sieve>,
+    /// Written under the lock; read without it, for statistics and decisions
+    /// that may be a moment late (relaxed).
+    used_bytes: AtomicU64,
+    resident_bytes: AtomicU64,
+    capacity_bytes: AtomicU64,
+    counters: Counters<8>,
+}
+
+/// A moment of a [`BlockCache`]. Counters run from its creation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // the names are the field's own
+pub struct BlockCacheStats {
+    pub data_hits: u64,
+    pub data_misses: u64,
+    pub index_hits: u64,
+    pub index_misses: u64,
+    pub filter_hits: u64,
+    pub filter_misses: u64,
+    pub insertions: u64,
+    pub evictions: u64,
+    /// Blocks held.
+    pub blocks: u64,
+    /// All bytes: blocks, their bookkeeping, and resident parts of tables.
+    pub used_bytes: u64,
+    /// Of these, what open tables need all the time: top indexes and slots.
+    pub resident_bytes: u64,
+    pub capacity_bytes: u64,
+}
+
+impl BlockCacheStats {
+    /// Lookups that found their block, of all three kinds.
+    pub fn hits(&self) -> u64 {
+        self.data_hits + self.index_hits + self.filter_hits
+    }
+
+    /// Lookups that had to read, of all three kinds.
+    pub fn misses(&self) -> u64 {
+        self.data_misses + self.index_misses + self.filter_misses
+    }
+}
+
+impl BlockCache {
+    /// A cache of `capacity_bytes`. 0 is allowed: then nothing stays.
+    pub fn new(capacity_bytes: u64) -> Arc<BlockCache> {
+        Arc::new(BlockCache {
+            order: Mutex::new(Sieve::new()),
+            used_bytes: AtomicU64::new(0),
+            resident_bytes: AtomicU64::new(0),
+            capacity_bytes: AtomicU64::new(capacity_bytes),
+            counters: Counters::new(),
+        })
+    }
+
+    /// Changes the capacity; gives up blocks at once when it shrinks.
+    pub fn set_capacity(&self, capacity_bytes: u64) {
+        self.capacity_bytes.store(capacity_bytes, Ordering::Relaxed);
+        self.shrink();
+    }
+
+    /// The capacity in bytes.
+    pub fn capacity_bytes(&self) -> u64 {
+        self.capacity_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in use: blocks, bookkeeping, and resident parts of open tables.
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Statistics.
+    pub fn stats(&self) -> BlockCacheStats {
+        let sum = |i| self.counters.sum(i);
+        BlockCacheStats {
+            data_hits: sum(HITS + Kind::Data as usize),
+            data_misses: sum(MISSES + Kind::Data as usize),
+            index_hits: sum(HITS + Kind::Index as usize),
+            index_misses: sum(MISSES + Kind::Index as usize),
+            filter_hits: sum(HITS + Kind::Filter as usize),
+            filter_misses: sum(MISSES + Kind::Filter as usize),
+            insertions: sum(INSERTED),
+            evictions: sum(EVICTED),
+            blocks: self.order.lock().len() as u64,
+            used_bytes: self.used_bytes(),
+            resident_bytes: self.resident_bytes.load(Ordering::Relaxed),
+            capacity_bytes: self.capacity_bytes(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn count_hit(&self, kind: Kind) {
+        self.counters.bump(HITS + kind as usize);
+    }
+
+    #[inline]
+    pub(crate) fn count_miss(&self, kind: Kind) {
+        self.counters.bump(MISSES + kind as usize);
+    }
+
+    /// Puts a block that was just read into its slot and makes room for it.
+    /// When another thread was faster, its block is returned and this one
+    /// dropped, so that each slot is paid for once.
+    pub(crate) fn insert(&self, slots: &Arc<Slots>, number: u32, block: Arc<Block>) -> Arc<Block> {
+        let cost = block.cost_bytes() + NODE_BYTES;
+        let resident = self.resident_bytes.load(Ordering::Relaxed);
+        if cost.saturating_add(resident) > self.capacity_bytes() {
+            return block;
+        }
+        let mut order = self.order.lock();
+        let slot = &slots.0[number as usize];
+        if let Some(winner) = slot.load_full() {
+            return winner;
+        }
+        block.set_node(order.push(slots.clone(), number, cost));
+        slot.store(Some(block.clone()));
+        self.used_bytes.fetch_add(cost, Ordering::Relaxed);
+        drop(order);
+        self.counters.bump(INSERTED);
+        if self.used_bytes() > self.capacity_bytes() {
+            self.shrink();
+        }
+        block
+    }
+
+    /// Gives up blocks until the rest fits.
+    fn shrink(&self) {
+        // Blocks are freed after the lock is released; a few at a time, so
+        // that others who miss get their turn.
+        const AT_ONCE: usize = 16;
+        loop {
+            let mut freed = Vec::new();
+            let mut order = self.order.lock();
+            while freed.len() < AT_ONCE && self.used_bytes() > self.capacity_bytes() {
+                let evicted = order.evict(|node| {
+                    node.slots.load(node.number).as_ref().is_some_and(|b| b.take_visited())
+                });
+                let Some(node) = evicted else { break };
+                self.used_bytes.fetch_sub(node.cost_bytes, Ordering::Relaxed);
+                freed.push(node.slots.0[node.number as usize].swap(None));
+            }
+            drop(order);
+            self.counters.add(EVICTED, freed.len() as u64);
+            if freed.len() < AT_ONCE {
+                return;
+            }
+        }
+    }
+
+    /// Takes note of an opened table's resident bytes.
+    pub(crate) fn add_resident(&self, bytes: u64) {
+        self.resident_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.used_bytes() > self.capacity_bytes() {
+            self.shrink();
+        }
+    }
+
+    /// Drops all blocks of a table that no one can read any more.
+    pub(crate) fn release(&self, slots: &Slots, resident_bytes: u64) {
+        const AT_ONCE: usize = 256;
+        for chunk in slots.0.chunks(AT_ONCE) {
+            let mut freed = Vec::new();
+            let mut order = self.order.lock();
+            for slot in chunk {
+                if let Some(block) = slot.swap(None) {
+                    let node = order.remove(block.node());
+                    self.used_bytes.fetch_sub(node.cost_bytes, Ordering::Relaxed);
+                    freed.push(block);
+                }
+            }
+        }
+        self.resident_bytes.fetch_sub(resident_bytes, Ordering::Relaxed);
+        self.used_bytes.fetch_sub(resident_bytes, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for BlockCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BlockCache").field(&self.stats()).finish()
+    }
+}

@@ -1,0 +1,125 @@
+//! Compression of one block.
+
+use crate::damage::Damage;
+use lz4_flex::block as lz4;
+use std::cell::RefCell;
+
+/// How blocks are compressed. The numbers are on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum Compression {
+    /// Stored as they are.
+    None = 0,
+    /// LZ4 block format: fast, about half the size.
+    #[default]
+    Lz4 = 1,
+    /// Zstandard, level 3: smaller, slower to write.
+    Zstd = 2,
+}
+
+impl Compression {
+    /// The compression with this number on disk, if there is one.
+    pub fn from_u8(n: u8) -> Option<Compression> {
+        Some(match n {
+            0 => Compression::None,
+            1 => Compression::Lz4,
+            2 => Compression::Zstd,
+            _ => return None,
+        })
+    }
+}
+
+/// The default level of the reference implementation.
+const ZSTD_LEVEL: i32 = 3;
+
+/// Compresses block after block, keeping the working memory between them.
+pub(crate) struct Compressor {
+    kind: Compression,
+    lz4: lz4::CompressTable,
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+    out: Vec<u8>,
+}
+
+impl Compressor {
+    pub(crate) fn new(kind: Compression) -> Compressor {
+        Compressor { kind, lz4: lz4::CompressTable::default(), zstd: None, out: Vec::new() }
+    }
+
+    /// `raw` compressed, or `None` when that does not save an eighth: then
+    /// reading it raw is cheaper than what the space is worth.
+    pub(crate) fn compress(&mut self, raw: &[u8]) -> Option<(Compression, &[u8])> {
+        let len = match self.kind {
+            Compression::None => return None,
+            Compression::Lz4 => {
+                self.reserve(lz4::get_maximum_output_size(raw.len()));
+                // A block of 64 KiB or more makes the table grow for good, and
+                // clearing the large one for each small block is dear.
+                if raw.len() < usize::from(u16::MAX)
+                    && matches!(self.lz4, lz4::CompressTable::Large(_))
+                {
+                    self.lz4 = lz4::CompressTable::default();
+                }
+                lz4::compress_into_with_table(raw, &mut self.out, &mut self.lz4).ok()?
+            }
+            Compression::Zstd => {
+                self.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+                if self.zstd.is_none() {
+                    self.zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
+                }
+                self.zstd.as_mut()?.compress_to_buffer(raw, &mut self.out[..]).ok()?
+            }
+        };
+        (len + len / 7 < raw.len()).then(|| (self.kind, &self.out[..len]))
+    }
+
+    /// Gives back the memory that a huge block has taken.
+    pub(crate) fn trim(&mut self, keep: usize) {
+        if self.out.len() > keep {
+            self.out = Vec::new();
+        }
+    }
+
+    fn reserve(&mut self, len: usize) {
+        if self.out.len() < len {
+            self.out.resize(len, 0);
+        }
+    }
+}
+
+thread_local! {
+    /// A Zstandard context is some 100 KiB: made once a thread.
+    static UNZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Decompresses into exactly `raw_len` bytes, which the caller has bounded.
+pub(crate) fn decompress(
+    kind: Compression,
+    stored: &[u8],
+    raw_len: usize,
+) -> Result<Vec<u8>, Damage> {
+    if kind == Compression::None {
+        return if stored.len() == raw_len {
+            Ok(stored.to_vec())
+        } else {
+            Err("a raw block's length is not the one declared".into())
+        };
+    }
+    let mut raw = vec![0; raw_len];
+    let len = match kind {
+        Compression::Lz4 => lz4::decompress_into(stored, &mut raw)
+            .map_err(|e| Damage::from(format!("LZ4 says: {e}")))?,
+        _ => UNZSTD.with_borrow_mut(|context| {
+            if context.is_none() {
+                *context = Some(
+                    zstd::bulk::Decompressor::new()
+                        .map_err(|e| Damage::from(format!("Zstandard says: {e}")))?,
+                );
+            }
+            let context = context.as_mut().expect("it has just been made");
+            context
+                .decompress_to_buffer(stored, &mut raw[..])
+                .map_err(|e| Damage::from(format!("Zstandard says: {e}")))
+        })?,
+    };
+    if len == raw_len { Ok(raw) } else { Err("it is shorter than declared".into()) }
+}

@@ -1,0 +1,531 @@
+//! A data block before compression: the entries, each reachable at random.
+//!
+//! | size | field |
+//! |---|---|
+//! | 4 | number of entries `n`, low 24 bits; bit 31: offsets take 4 bytes, not 2 |
+//! | 4 | length `p` of the prefix that all keys share |
+//! | 4n | heads: of each key the 4 bytes behind the prefix, zero-padded, read as a big-endian number, stored little-endian |
+//! | 2n or 4n | offsets of the entries from the block's start |
+//! | p | the prefix |
+//! | .. | the entries |
+//!
+//! An entry:
+//!
+//! | size | field |
+//! |---|---|
+//! | 1 | tag: value kind in the low nibble; 0x80: an expiry follows |
+//! | varint | seqno |
+//! | varint | suffix length `s`: the key's length without the prefix |
+//! | varint | value length |
+//! | 8 | expiry, milliseconds since 1970, when the tag says so |
+//! | max(s, 4) - 4 | the key behind prefix and head |
+//! | .. | the value |
+//!
+//! A key's first bytes behind the prefix lie in its head and nowhere else, so
+//! that heads cost no space. There are no chains of deltas: any entry is read
+//! without its neighbours, so both directions cost the same. Why heads and not
+//! a hash index or restart points: `docs/decisions/0004-in-block-search.md`.
+
+use crate::damage::{Damage, Fields};
+use std::cmp::Ordering;
+use tanada_format::{EntryRef, SeqNo, ValueKind, varint_len, write_varint};
+
+const HEADER_LEN: usize = 8;
+const HEAD_LEN: usize = 4;
+const WIDE: u32 = 1 << 31;
+const MAX_COUNT: usize = (1 << 24) - 1;
+const HAS_EXPIRY: u8 = 0x80;
+
+/// The first bytes of `suffix` as a number that orders as they do, except that
+/// a shorter suffix ties with its own continuation by zeros.
+#[inline]
+fn head_of(suffix: &[u8]) -> u32 {
+    match suffix.first_chunk::<HEAD_LEN>() {
+        Some(head) => u32::from_be_bytes(*head),
+        None => {
+            let mut head = [0; HEAD_LEN];
+            head[..suffix.len()].copy_from_slice(suffix);
+            u32::from_be_bytes(head)
+        }
+    }
+}
+
+#[inline]
+pub(crate) fn common_prefix_len(a: &[u8], b: &[u8]) -> usize {
+    let mut len = 0;
+    for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
+        let a = u64::from_le_bytes(a.try_into().expect("chunks are of 8 bytes"));
+        let b = u64::from_le_bytes(b.try_into().expect("chunks are of 8 bytes"));
+        if a != b {
+            return len + ((a ^ b).trailing_zeros() / 8) as usize;
+        }
+        len += 8;
+    }
+    len + a[len..].iter().zip(&b[len..]).take_while(|(a, b)| a == b).count()
+}
+
+/// Collects entries in order and encodes them as one block.
+#[derive(Default)]
+pub(crate) struct DataBlockBuilder {
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    entries: Vec<Pending>,
+    /// Bytes of all entries, whole keys included.
+    entry_bytes: usize,
+    prefix_len: usize,
+}
+
+struct Pending {
+    seqno: SeqNo,
+    expires_at_ms: u64,
+    key_len: u32,
+    value_len: u32,
+    kind: ValueKind,
+}
+
+impl DataBlockBuilder {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes that the block takes as it is, before compression.
+    pub(crate) fn len(&self) -> usize {
+        let count = self.entries.len();
+        HEADER_LEN + self.prefix_len + self.entry_bytes + 2 * count - count * self.prefix_len
+    }
+
+    /// Bytes that the block would take if `entry` were added.
+    #[inline]
+    pub(crate) fn len_with(&self, entry: &EntryRef<'_>) -> usize {
+        let prefix_len = self.prefix_with(entry.key);
+        let count = self.entries.len() + 1;
+        HEADER_LEN + prefix_len + self.entry_bytes + entry_len(entry) + 2 * count
+            - count * prefix_len
+    }
+
+    #[inline]
+    fn prefix_with(&self, key: &[u8]) -> usize {
+        match self.entries.first() {
+            None => key.len(),
+            Some(first) => {
+                common_prefix_len(&self.keys[..first.key_len as usize], key).min(self.prefix_len)
+            }
+        }
+    }
+
+    /// Adds the entry that follows all others in internal order.
+    #[inline]
+    pub(crate) fn add(&mut self, entry: &EntryRef<'_>) {
+        assert!(self.entries.len() < MAX_COUNT, "a block is cut by size long before");
+        self.prefix_len = self.prefix_with(entry.key);
+        self.entry_bytes += entry_len(entry);
+        self.keys.extend_from_slice(entry.key);
+        self.values.extend_from_slice(entry.value);
+        self.entries.push(Pending {
+            seqno: entry.seqno,
+            expires_at_ms: entry.expires_at_ms,
+            key_len: entry.key.len() as u32,
+            value_len: entry.value.len() as u32,
+            kind: entry.kind,
+        });
+    }
+
+    /// Encodes the block into `out`, which is cleared first, and starts anew.
+    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
+        let count = self.entries.len();
+        let prefix_len = self.prefix_len;
+        // Heads may be padded, so this is a bound and not the exact length.
+        let bound = HEADER_LEN + prefix_len + count * 8 + self.entry_bytes;
+        let wide = bound > usize::from(u16::MAX);
+        let offset_len = if wide { 4 } else { 2 };
+
+        out.clear();
+        out.reserve(bound);
+        out.extend_from_slice(&(count as u32 | if wide { WIDE } else { 0 }).to_le_bytes());
+        out.extend_from_slice(&(prefix_len as u32).to_le_bytes());
+        let mut key_start = 0;
+        for e in &self.entries {
+            let key_end = key_start + e.key_len as usize;
+            let head = head_of(&self.keys[key_start + prefix_len..key_end]);
+            out.extend_from_slice(&head.to_le_bytes());
+            key_start = key_end;
+        }
+        let offsets = out.len();
+        out.resize(offsets + count * offset_len, 0);
+        out.extend_from_slice(&self.keys[..prefix_len]);
+
+        let (mut keys, mut values) = (&self.keys[..], &self.values[..]);
+        for (i, e) in self.entries.iter().enumerate() {
+            let at = out.len() as u32;
+            let slot = offsets + i * offset_len;
+            out[slot..slot + offset_len].copy_from_slice(&at.to_le_bytes()[..offset_len]);
+            let (key, value);
+            (key, keys) = keys.split_at(e.key_len as usize);
+            (value, values) = values.split_at(e.value_len as usize);
+            let suffix = &key[prefix_len..];
+            out.push(e.kind as u8 | if e.expires_at_ms != 0 { HAS_EXPIRY } else { 0 });
+            write_varint(out, e.seqno.0);
+            write_varint(out, suffix.len() as u64);
+            write_varint(out, u64::from(e.value_len));
+            if e.expires_at_ms != 0 {
+                out.extend_from_slice(&e.expires_at_ms.to_le_bytes());
+            }
+            out.extend_from_slice(suffix.get(HEAD_LEN..).unwrap_or_default());
+            out.extend_from_slice(value);
+        }
+        self.clear();
+    }
+
+    fn clear(&mut self) {
+        self.keys.clear();
+        self.values.clear();
+        // One huge value must not hold its memory until the table is done.
+        self.keys.shrink_to(1 << 20);
+        self.values.shrink_to(1 << 20);
+        self.entries.clear();
+        self.entry_bytes = 0;
+        self.prefix_len = 0;
+    }
+}
+
+/// Bytes of an entry with its whole key.
+#[inline]
+fn entry_len(e: &EntryRef<'_>) -> usize {
+    let expiry_len = if e.expires_at_ms != 0 { 8 } else { 0 };
+    1 + varint_len(e.seqno.0)
+        + varint_len(e.key.len() as u64)
+        + varint_len(e.value.len() as u64)
+        + expiry_len
+        + e.key.len()
+        + e.value.len()
+}
+
+/// A decompressed data block.
+pub(crate) struct DataBlock {
+    bytes: Vec<u8>,
+    count: u32,
+    prefix_at: u32,
+    prefix_len: u32,
+    wide: bool,
+}
+
+/// An entry as it lies in its block: without the prefix, its first suffix
+/// bytes in the head.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot<'a> {
+    pub(crate) seqno: SeqNo,
+    pub(crate) kind: ValueKind,
+    pub(crate) expires_at_ms: u64,
+    suffix_len: usize,
+    /// The suffix behind its head.
+    rest: &'a [u8],
+    pub(crate) value_at: u32,
+    pub(crate) value: &'a [u8],
+}
+
+impl<'a> Slot<'a> {
+    /// Orders this entry's suffix against another whose head is the same.
+    #[inline]
+    fn cmp_behind_head(&self, suffix: &[u8]) -> Ordering {
+        if self.suffix_len.min(suffix.len()) >= HEAD_LEN {
+            self.rest.cmp(&suffix[HEAD_LEN..])
+        } else {
+            // Equal heads, one of them padded: the shorter is a prefix of the other.
+            self.suffix_len.cmp(&suffix.len())
+        }
+    }
+}
+
+impl DataBlock {
+    /// Takes the decompressed bytes after checking the fixed parts. Entries
+    /// are checked when they are read.
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<DataBlock, Damage> {
+        let mut fields = Fields(&bytes);
+        let counts = fields.u32()?;
+        let prefix_len = fields.u32()?;
+        let wide = counts & WIDE != 0;
+        let count = counts & !WIDE;
+        if count as usize > MAX_COUNT || count == 0 {
+            return Err("a data block's number of entries is out of bounds".into());
+        }
+        let slot_len = HEAD_LEN + if wide { 4 } else { 2 };
+        let prefix_at = HEADER_LEN + count as usize * slot_len;
+        if u64::from(prefix_len) + prefix_at as u64 > bytes.len() as u64
+            || bytes.len() > u32::MAX as usize
+        {
+            return Err("a data block is shorter than its arrays".into());
+        }
+        Ok(DataBlock { bytes, count, prefix_at: prefix_at as u32, prefix_len, wide })
+    }
+
+    /// Bytes of memory behind this structure.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Number of entries; at least one.
+    #[inline]
+    pub(crate) fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    #[inline]
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.bytes[self.prefix_at as usize..][..self.prefix_len as usize]
+    }
+
+    #[inline]
+    fn heads(&self) -> &[[u8; HEAD_LEN]] {
+        let bytes = &self.bytes[HEADER_LEN..HEADER_LEN + self.count() * HEAD_LEN];
+        bytes.as_chunks::<HEAD_LEN>().0
+    }
+
+    /// Reads entry `i < count`.
+    #[inline]
+    pub(crate) fn slot(&self, i: usize) -> Result<Slot<'_>, Damage> {
+        let offsets = &self.bytes[HEADER_LEN + self.count() * HEAD_LEN..self.prefix_at as usize];
+        let at = if self.wide {
+            u32::from_le_bytes(offsets.as_chunks().0[i]) as usize
+        } else {
+            usize::from(u16::from_le_bytes(offsets.as_chunks().0[i]))
+        };
+        let mut fields =
+            Fields(self.bytes.get(at..).ok_or("an entry's offset lies behind its block")?);
+        let [tag] = fields.array::<1>()?;
+        let kind = ValueKind::from_u8(tag & 0x0f).ok_or("an entry's kind is unknown")?;
+        let seqno = SeqNo(fields.varint()?);
+        let suffix_len = fields.varint_u32()? as usize;
+        let value_len = fields.varint_u32()? as usize;
+        let expires_at_ms = if tag & HAS_EXPIRY != 0 { fields.u64()? } else { 0 };
+        let rest = fields.bytes(suffix_len.saturating_sub(HEAD_LEN))?;
+        let value_at = (self.bytes.len() - fields.0.len()) as u32;
+        let value = fields.bytes(value_len)?;
+        Ok(Slot { seqno, kind, expires_at_ms, suffix_len, rest, value_at, value })
+    }
+
+    /// Writes the key of entry `i` behind the prefix that `key` begins with.
+    #[inline]
+    pub(crate) fn write_key(&self, i: usize, slot: &Slot<'_>, key: &mut Vec<u8>) {
+        key.truncate(self.prefix_len as usize);
+        let head = u32::from_le_bytes(self.heads()[i]).to_be_bytes();
+        if slot.suffix_len >= HEAD_LEN {
+            key.extend_from_slice(&head);
+            key.extend_from_slice(slot.rest);
+        } else {
+            key.extend_from_slice(&head[..slot.suffix_len]);
+        }
+    }
+
+    /// Index of the first entry at or after `(key, seqno)`; `count` when all
+    /// are before it.
+    #[inline]
+    pub(crate) fn lower_bound(&self, key: &[u8], seqno: SeqNo) -> Result<usize, Damage> {
+        match self.strip_prefix(key) {
+            Ok(suffix) => Ok(self.search(suffix, seqno)?.0),
+            Err(Ordering::Less) => Ok(0),
+            Err(_) => Ok(self.count()),
+        }
+    }
+
+    /// The newest version of `key` that is not newer than `seqno`.
+    #[inline]
+    pub(crate) fn get(&self, key: &[u8], seqno: SeqNo) -> Result<Option<Slot<'_>>, Damage> {
+        match self.strip_prefix(key) {
+            Ok(suffix) => Ok(self.search(suffix, seqno)?.1),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// What is behind the common prefix, or how `key` lies to all keys here.
+    #[inline]
+    fn strip_prefix<'k>(&self, key: &'k [u8]) -> Result<&'k [u8], Ordering> {
+        let prefix = self.prefix();
+        match key.split_at_checked(prefix.len()) {
+            Some((start, suffix)) if start == prefix => Ok(suffix),
+            Some((start, _)) => Err(start.cmp(prefix)),
+            None => Err(key.cmp(prefix)),
+        }
+    }
+
+    /// The first entry at or after the target, and that entry itself when its
+    /// key is the target's.
+    #[inline]
+    fn search(&self, suffix: &[u8], seqno: SeqNo) -> Result<(usize, Option<Slot<'_>>), Damage> {
+        let head = head_of(suffix);
+        let heads = self.heads();
+        let mut at = rank(heads, head);
+        // Nearly always the entry at the head's rank is the one; a long run of
+        // equal heads (many versions of one key) is halved.
+        let mut end = None;
+        while at < heads.len() && u32::from_le_bytes(heads[at]) == head {
+            let slot = self.slot(at)?;
+            match slot.cmp_behind_head(suffix).then_with(|| seqno.cmp(&slot.seqno)) {
+                Ordering::Less => at += 1,
+                _ => {
+                    let same = slot.cmp_behind_head(suffix) == Ordering::Equal;
+                    return Ok((at, same.then_some(slot)));
+                }
+            }
+            let end = *end.get_or_insert_with(|| match head.checked_add(1) {
+                Some(next) => rank(heads, next),
+                None => heads.len(),
+            });
+            let (mut low, mut high) = (at, end);
+            while high - low > 4 {
+                let middle = low + (high - low) / 2;
+                let slot = self.slot(middle)?;
+                match slot.cmp_behind_head(suffix).then_with(|| seqno.cmp(&slot.seqno)) {
+                    Ordering::Less => low = middle + 1,
+                    _ => high = middle,
+                }
+            }
+            at = low;
+        }
+        Ok((at, None))
+    }
+}
+
+/// Number of heads below `head`. Counting them all, without a branch, is
+/// vectorised and its loads do not wait for each other; long arrays are first
+/// halved down to a few lines.
+#[inline]
+fn rank(heads: &[[u8; HEAD_LEN]], head: u32) -> usize {
+    const COUNTED: usize = 64;
+    let mut start = 0;
+    let mut len = heads.len();
+    while len > COUNTED {
+        let half = len / 2;
+        if u32::from_le_bytes(heads[start + half - 1]) < head {
+            start += half;
+        }
+        len -= half;
+    }
+    let counted = &heads[start..start + len];
+    start + counted.iter().map(|h| u32::from(u32::from_le_bytes(*h) < head)).sum::<u32>() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry<'a>(key: &'a [u8], seqno: u64, value: &'a [u8]) -> EntryRef<'a> {
+        EntryRef { key, seqno: SeqNo(seqno), kind: ValueKind::Put, expires_at_ms: seqno % 3, value }
+    }
+
+    fn build(entries: &[EntryRef<'_>]) -> DataBlock {
+        let mut builder = DataBlockBuilder::default();
+        let mut guess = 0;
+        for e in entries {
+            guess = builder.len_with(e);
+            builder.add(e);
+        }
+        let mut out = vec![1, 2, 3];
+        builder.finish(&mut out);
+        assert!(builder.is_empty());
+        assert!(out.len().abs_diff(guess) <= 8 + 6 * entries.len(), "{} {guess}", out.len());
+        DataBlock::parse(out).unwrap()
+    }
+
+    fn check(entries: &[EntryRef<'_>]) {
+        let block = build(entries);
+        assert_eq!(block.count(), entries.len());
+        let mut key = block.prefix().to_vec();
+        for (i, e) in entries.iter().enumerate() {
+            let slot = block.slot(i).unwrap();
+            block.write_key(i, &slot, &mut key);
+            assert_eq!(key, e.key);
+            assert_eq!((slot.seqno, slot.kind), (e.seqno, e.kind));
+            assert_eq!((slot.expires_at_ms, slot.value), (e.expires_at_ms, e.value));
+            for (key, seqno) in [
+                (e.key.to_vec(), e.seqno),
+                (e.key.to_vec(), SeqNo::MAX),
+                (e.key.to_vec(), SeqNo(e.seqno.0 - 1)),
+                ([e.key, b"\0"].concat(), SeqNo::MAX),
+                (e.key[..e.key.len() - 1].to_vec(), SeqNo::ZERO),
+                (e.key.iter().map(|b| b.wrapping_add(1)).collect(), SeqNo(4)),
+            ] {
+                let want = entries.partition_point(|e| {
+                    tanada_format::compare_internal((e.key, e.seqno), (&key, seqno)).is_lt()
+                });
+                assert_eq!(block.lower_bound(&key, seqno).unwrap(), want);
+                let want = entries.get(want).filter(|e| e.key == key);
+                let got = block.get(&key, seqno).unwrap();
+                assert_eq!(got.map(|s| (s.seqno, s.value)), want.map(|e| (e.seqno, e.value)));
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_differ_only_in_length_and_zeros_are_told_apart() {
+        let keys: [&[u8]; 12] = [
+            b"a",
+            b"a\0",
+            b"a\0\0",
+            b"a\0\0\0",
+            b"a\0\0\0\0",
+            b"a\0\0\0\0\0",
+            b"a\0\0\x01",
+            b"ab",
+            b"ab\0\0\0\0\x07",
+            b"abcde",
+            b"abcdef",
+            b"b\xff\xff\xff\xff\xff",
+        ];
+        let entries: Vec<_> = keys.iter().map(|k| entry(k, 9, b"v")).collect();
+        check(&entries);
+        check(&entries[3..5]);
+        check(&entries[11..]);
+    }
+
+    #[test]
+    fn hundreds_of_versions_of_one_key_are_found_each() {
+        let mut entries: Vec<_> = (1..300).rev().map(|s| entry(b"hot", s * 2, b"value")).collect();
+        check(&entries);
+        entries.push(entry(b"hot\0", 3, b""));
+        entries.push(entry(b"hotter", 3, b""));
+        check(&entries);
+    }
+
+    #[test]
+    fn a_block_over_64_kib_uses_wide_offsets() {
+        let value = vec![9; 30_000];
+        let keys: Vec<String> = (0..6).map(|i| format!("user:{i:06}")).collect();
+        let entries: Vec<_> = keys.iter().map(|k| entry(k.as_bytes(), 5, &value)).collect();
+        assert!(build(&entries).wide);
+        check(&entries);
+    }
+
+    #[test]
+    fn any_changed_byte_gives_an_error_or_an_answer_and_never_a_panic() {
+        let keys: Vec<String> = (0..20).map(|i| format!("user:{i:04}")).collect();
+        let entries: Vec<_> = keys.iter().map(|k| entry(k.as_bytes(), 500, b"abcdefgh")).collect();
+        let good = build(&entries);
+        for i in 0..good.bytes.len() {
+            for flip in [1, 0x80, 0xff] {
+                let mut bytes = good.bytes.clone();
+                bytes[i] ^= flip;
+                let Ok(block) = DataBlock::parse(bytes) else { continue };
+                let mut key = block.prefix().to_vec();
+                for i in 0..block.count() {
+                    if let Ok(slot) = block.slot(i) {
+                        block.write_key(i, &slot, &mut key);
+                    }
+                }
+                for k in &keys {
+                    let _ = block.get(k.as_bytes(), SeqNo::MAX);
+                    let _ = block.lower_bound(k.as_bytes(), SeqNo(3));
+                }
+            }
+        }
+        for cut in 0..good.bytes.len() {
+            if let Ok(block) = DataBlock::parse(good.bytes[..cut].to_vec()) {
+                let _ = block.get(b"user:0019", SeqNo::MAX);
+            }
+        }
+    }
+}

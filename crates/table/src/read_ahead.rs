@@ -1,0 +1,60 @@
+//! Reads data blocks that follow each other in few large reads.
+
+use crate::Error;
+use crate::block::{Block, Kind};
+use crate::index::Handle;
+use crate::table::Table;
+
+/// A stretch of a table's file, read at once when blocks are asked for in order.
+pub(crate) struct ReadAhead {
+    /// Most bytes read at once.
+    limit: usize,
+    /// Bytes to read at once next time, when the walk goes on in order.
+    step: usize,
+    bytes: Vec<u8>,
+    /// Where `bytes` begins in the file.
+    start: u64,
+    /// The end of the block given out last.
+    expected: u64,
+}
+
+impl ReadAhead {
+    pub(crate) fn new(limit: u32) -> ReadAhead {
+        ReadAhead { limit: limit as usize, step: 0, bytes: Vec::new(), start: 0, expected: 0 }
+    }
+
+    /// The data block at `handle`. Blocks up to `end` may be read with it.
+    pub(crate) fn block(
+        &mut self,
+        table: &Table,
+        handle: Handle,
+        end: u64,
+    ) -> Result<Block, Error> {
+        table.check_inside(handle)?;
+        let in_order = handle.offset == self.expected;
+        self.expected = handle.end();
+        let len = handle.len as usize;
+        if let Some(sealed) = self.held(handle) {
+            return table.decode(Kind::Data, handle, sealed);
+        }
+        self.step = if in_order { (self.step * 2).max(4 * len).min(self.limit) } else { 0 };
+        if self.step <= len {
+            return table.read(Kind::Data, handle);
+        }
+        let end = end.min(table.file().len()).max(handle.end());
+        let step = self.step.min((end - handle.offset) as usize);
+        self.bytes.resize(step, 0);
+        self.start = handle.offset;
+        if let Err(e) = table.file().read_exact_at(&mut self.bytes, handle.offset) {
+            self.bytes.clear();
+            return Err(e.into());
+        }
+        table.decode(Kind::Data, handle, &self.bytes[..len])
+    }
+
+    /// The sealed block, when it lies in what was read.
+    fn held(&self, handle: Handle) -> Option<&[u8]> {
+        let at = usize::try_from(handle.offset.checked_sub(self.start)?).ok()?;
+        self.bytes.get(at..)?.get(..handle.len as usize)
+    }
+}

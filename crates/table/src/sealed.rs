@@ -1,0 +1,133 @@
+//! A block as it lies in the file: perhaps compressed, always sealed.
+//!
+//! | size | field |
+//! |---|---|
+//! | n | the block, compressed as the trailer says |
+//! | 4 | its length before compression |
+//! | 1 | compression: 0 none, 1 LZ4, 2 Zstandard |
+//! | 4 | [`block_checksum`] of all above, bound to the table and to the block's offset |
+
+use crate::compression::{Compression, Compressor, decompress};
+use crate::damage::Damage;
+use tanada_format::{MAX_KEY_LEN, MAX_VALUE_LEN, TableId, block_checksum};
+
+/// Bytes behind each block.
+pub(crate) const TRAILER_LEN: usize = 9;
+
+/// No block is longer before compression: one entry of the largest size and
+/// its header.
+pub(crate) const MAX_RAW_LEN: usize = MAX_VALUE_LEN + MAX_KEY_LEN + 4096;
+
+/// Appends `raw`, sealed, to `out`. `offset` is where its first byte will lie
+/// in the file. Returns the length it takes there.
+pub(crate) fn seal(
+    out: &mut Vec<u8>,
+    raw: &[u8],
+    table: TableId,
+    offset: u64,
+    compressor: &mut Compressor,
+) -> usize {
+    let start = out.len();
+    let kind = match compressor.compress(raw) {
+        Some((kind, bytes)) => {
+            out.extend_from_slice(bytes);
+            kind
+        }
+        None => {
+            out.extend_from_slice(raw);
+            Compression::None
+        }
+    };
+    let raw_len = u32::try_from(raw.len()).expect("a block is bounded by MAX_RAW_LEN");
+    out.extend_from_slice(&raw_len.to_le_bytes());
+    out.push(kind as u8);
+    let sum = block_checksum(table, offset, &out[start..]);
+    out.extend_from_slice(&sum.to_le_bytes());
+    out.len() - start
+}
+
+/// Checks and decompresses one sealed block. `max_raw_len` bounds what it may
+/// declare, so that a wrong length never takes memory.
+pub(crate) fn open(
+    sealed: &[u8],
+    table: TableId,
+    offset: u64,
+    max_raw_len: usize,
+) -> Result<Vec<u8>, Damage> {
+    let (covered, sum) =
+        sealed.split_last_chunk::<4>().ok_or("a block is shorter than its trailer")?;
+    if block_checksum(table, offset, covered) != u32::from_le_bytes(*sum) {
+        return Err("a block's checksum does not match".into());
+    }
+    let (kind, rest) = covered.split_last().ok_or("a block is shorter than its trailer")?;
+    let (stored, raw_len) =
+        rest.split_last_chunk::<4>().ok_or("a block is shorter than its trailer")?;
+    let kind = Compression::from_u8(*kind).ok_or("a block's compression is unknown")?;
+    let raw_len = u32::from_le_bytes(*raw_len) as usize;
+    if raw_len > max_raw_len.min(MAX_RAW_LEN) {
+        return Err("a block declares a length over the bound".into());
+    }
+    decompress(kind, stored, raw_len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_compression_reads_back_and_noise_is_stored_raw() {
+        let text = b"rice fields on a hill, terrace by terrace; ".repeat(90);
+        let noise: Vec<u8> = (0..500u64)
+            .flat_map(|i| tanada_format::hash_key(&i.to_le_bytes()).to_le_bytes())
+            .collect();
+        for kind in [Compression::None, Compression::Lz4, Compression::Zstd] {
+            let mut compressor = Compressor::new(kind);
+            for (raw, pays) in
+                [(&text[..], kind != Compression::None), (&noise, false), (b"", false)]
+            {
+                let mut out = vec![7];
+                let len = seal(&mut out, raw, TableId(3), 40, &mut compressor);
+                assert_eq!(len, out.len() - 1);
+                assert_eq!(len < raw.len(), pays);
+                assert_eq!(open(&out[1..], TableId(3), 40, raw.len()).unwrap(), raw);
+                assert!(open(&out[1..], TableId(4), 40, raw.len()).is_err());
+                assert!(open(&out[1..], TableId(3), 41, raw.len()).is_err());
+                if !raw.is_empty() {
+                    assert!(open(&out[1..], TableId(3), 40, raw.len() - 1).is_err());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_or_a_cut_is_an_error() {
+        let mut out = Vec::new();
+        seal(
+            &mut out,
+            &b"mountain".repeat(30),
+            TableId(1),
+            0,
+            &mut Compressor::new(Compression::Lz4),
+        );
+        for i in 0..out.len() {
+            let mut bad = out.clone();
+            bad[i] ^= 0x40;
+            assert!(open(&bad, TableId(1), 0, 1 << 20).is_err(), "byte {i}");
+            assert!(open(&out[..i], TableId(1), 0, 1 << 20).is_err(), "cut at {i}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_length_under_a_right_checksum_takes_no_memory_and_is_an_error() {
+        for kind in [0u8, 1, 2, 9] {
+            for raw_len in [0u32, 1, 100, u32::MAX] {
+                let mut block = b"not really compressed".to_vec();
+                block.extend_from_slice(&raw_len.to_le_bytes());
+                block.push(kind);
+                let sum = block_checksum(TableId(1), 0, &block);
+                block.extend_from_slice(&sum.to_le_bytes());
+                assert!(open(&block, TableId(1), 0, MAX_RAW_LEN).is_err());
+            }
+        }
+    }
+}

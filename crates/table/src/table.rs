@@ -1,0 +1,480 @@
+//! An open table: opening, finding blocks, looking keys up.
+
+use crate::block::{Block, Kind};
+use crate::cache::{BlockCache, Slots};
+use crate::counters::Counters;
+use crate::damage::Damage;
+use crate::footer::{FOOTER_LEN, Footer};
+use crate::get::{CacheUse, FilterStats, Found, GetContext, ReadMode};
+use crate::index::{Handle, PartitionHandle, Top};
+use crate::properties::TableProperties;
+use crate::sealed;
+use crate::{Error, Value};
+use arc_swap::Guard;
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+use tanada_format::{Corruption, DatabaseId, MAX_KEY_LEN, SeqNo, TableId};
+use tanada_vfs::ReadFile;
+
+/// What is read at once when a table is opened: nearly always all it takes.
+const TAIL_LEN: u64 = 8 << 10;
+/// No properties are longer: two keys and some numbers.
+const MAX_PROPERTIES_LEN: usize = 2 * MAX_KEY_LEN + (64 << 10);
+/// Sealed blocks up to this long are read through a buffer that each thread keeps.
+const SCRATCH_LEN: usize = 64 << 10;
+
+const NEGATIVE: usize = 0;
+const TRUE_POSITIVE: usize = 1;
+const FALSE_POSITIVE: usize = 2;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One open table file. Immutable; read by many threads at once.
+///
+/// Resident memory: the top index, 8 bytes a block, and about 1 KiB; all else
+/// is in the [`BlockCache`], which counts the resident part too.
+pub struct Table {
+    file: Arc<dyn ReadFile>,
+    id: TableId,
+    properties: TableProperties,
+    top: Top,
+    max_block_len: usize,
+    slots: Arc<Slots>,
+    cache: Arc<BlockCache>,
+    filter_counters: Counters<4>,
+}
+
+/// A block in hand: still the cache's, or this reader's own.
+pub(crate) enum Held {
+    Cached(Guard<Option<Arc<Block>>>),
+    Owned(Arc<Block>),
+}
+
+impl Held {
+    /// The block, kept alive by a count of its own.
+    #[inline]
+    pub(crate) fn into_arc(self) -> Arc<Block> {
+        match self {
+            Held::Cached(guard) => Guard::into_inner(guard).expect("held means there"),
+            Held::Owned(block) => block,
+        }
+    }
+}
+
+impl Deref for Held {
+    type Target = Block;
+    #[inline]
+    fn deref(&self) -> &Block {
+        match self {
+            Held::Cached(guard) => guard.as_ref().expect("held means there"),
+            Held::Owned(block) => block,
+        }
+    }
+}
+
+impl Table {
+    /// Opens a table: reads footer, properties and top index, in one read when
+    /// the table is not large.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when a newer version wrote it,
+    /// [`Error::Corruption`] when it is damaged or is not this table of this
+    /// database, [`Error::Io`].
+    pub fn open(
+        file: Arc<dyn ReadFile>,
+        id: TableId,
+        database: DatabaseId,
+        cache: &Arc<BlockCache>,
+    ) -> Result<Table, Error> {
+        let opened = Opened::read(&*file, id, database)?;
+        let partitions = opened.top.partitions().len();
+        let slots = Slots::new(opened.top.blocks() as usize + 2 * partitions);
+        let table = Table {
+            file,
+            id,
+            max_block_len: opened.properties.max_block_len.min(sealed::MAX_RAW_LEN as u64) as usize,
+            properties: opened.properties,
+            top: opened.top,
+            slots,
+            cache: cache.clone(),
+            filter_counters: Counters::new(),
+        };
+        cache.add_resident(table.resident_bytes());
+        Ok(table)
+    }
+
+    /// The table's id.
+    pub fn id(&self) -> TableId {
+        self.id
+    }
+
+    /// Counts and bounds.
+    pub fn properties(&self) -> &TableProperties {
+        &self.properties
+    }
+
+    /// Bytes of the file.
+    pub fn size_bytes(&self) -> u64 {
+        self.file.len()
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Bytes of memory that the table holds as long as it is open; its cache
+    /// counts them.
+    pub fn resident_bytes(&self) -> u64 {
+        self.slots.bytes()
+            + self.top.heap_bytes() as u64
+            + Counters::<4>::BYTES as u64
+            + (self.properties.min_key.len() + self.properties.max_key.len()) as u64
+            + size_of::<Table>() as u64
+    }
+
+    /// What the filter has answered.
+    pub fn filter_stats(&self) -> FilterStats {
+        FilterStats {
+            negatives: self.filter_counters.sum(NEGATIVE),
+            true_positives: self.filter_counters.sum(TRUE_POSITIVE),
+            false_positives: self.filter_counters.sum(FALSE_POSITIVE),
+        }
+    }
+
+    /// Whether the filter knows `key`, whose [`tanada_format::hash_key`] is
+    /// `hash`: `false` means that no version of it is here. `true` when the
+    /// table has no filter. Counts nothing.
+    ///
+    /// # Errors
+    /// Those of reading the filter.
+    pub fn may_contain(
+        &self,
+        key: &[u8],
+        hash: u64,
+        context: &GetContext<'_>,
+    ) -> Result<bool, Error> {
+        if self.top.partitions().is_empty() {
+            return Ok(false);
+        }
+        let p = self.top.fences().part(key, SeqNo::MAX);
+        // Versions of one key may go on in the partitions behind.
+        let last = self.top.fences().part(key, SeqNo::ZERO);
+        for p in p..=last {
+            match self.filter(p, context)? {
+                Some(filter) if !filter.filter().may_contain(hash) => {}
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The newest version of `key` that is not newer than `seqno`. `hash` is
+    /// the key's [`tanada_format::hash_key`].
+    ///
+    /// Cost when all is cached: one line of the filter; when that says "maybe",
+    /// a search of the index partition and of one data block. No lock, no
+    /// allocation, no counter that threads share, except the reference count of
+    /// the block that the value is handed out from.
+    ///
+    /// # Errors
+    /// Those of reading blocks; [`Error::WouldBlock`] when the context forbids
+    /// reading and a block is not in memory.
+    #[inline]
+    pub fn get(
+        &self,
+        key: &[u8],
+        hash: u64,
+        seqno: SeqNo,
+        context: &GetContext<'_>,
+    ) -> Result<Option<Found>, Error> {
+        if self.top.partitions().is_empty() {
+            return Ok(None);
+        }
+        // The partition, and the block in it, that hold the answer if any does.
+        let p = self.top.fences().part(key, seqno);
+        let filter = self.filter(p, context)?;
+        if let Some(filter) = &filter {
+            let maybe = filter.filter().may_contain(hash);
+            context.note(|t| t.filter_maybe = Some(maybe));
+            if !maybe {
+                self.filter_counters.bump(NEGATIVE);
+                return Ok(None);
+            }
+        }
+        let index = self.index(p, context)?;
+        let b = index.index().fences().part(key, seqno);
+        let held = self.data(p, b, &index, context)?;
+        let found = match held.data().get(key, seqno) {
+            Ok(None) => None,
+            Ok(Some(slot)) => {
+                let (seqno, kind, expires_at_ms) = (slot.seqno, slot.kind, slot.expires_at_ms);
+                let value = if Value::fits_inline(slot.value.len()) {
+                    Value::from(slot.value)
+                } else {
+                    let (at, len) = (slot.value_at, slot.value.len() as u32);
+                    Value::in_block(held.into_arc(), at, len)
+                };
+                Some(Found { value, seqno, kind, expires_at_ms })
+            }
+            Err(damage) => return Err(self.damaged(held.offset(), damage)),
+        };
+        if filter.is_some() {
+            let outcome = if found.is_some() { TRUE_POSITIVE } else { FALSE_POSITIVE };
+            self.filter_counters.bump(outcome);
+        }
+        context.note(|t| t.found = found.is_some());
+        Ok(found)
+    }
+
+    pub(crate) fn top(&self) -> &Top {
+        &self.top
+    }
+
+    pub(crate) fn file(&self) -> &dyn ReadFile {
+        &*self.file
+    }
+
+    pub(crate) fn partition_handle(&self, p: usize) -> &PartitionHandle {
+        &self.top.partitions()[p]
+    }
+
+    /// The filter of partition `p`, when the table has filters.
+    #[inline]
+    pub(crate) fn filter(&self, p: usize, context: &GetContext<'_>) -> Result<Option<Held>, Error> {
+        let handle = self.partition_handle(p).filter;
+        if handle.len == 0 {
+            return Ok(None);
+        }
+        let number = self.top.blocks() + (self.top.partitions().len() + p) as u32;
+        let (held, cached) = self.block(Kind::Filter, number, context, || handle)?;
+        context.note(|t| t.filter_cached = Some(cached));
+        Ok(Some(held))
+    }
+
+    /// Index partition `p`.
+    #[inline]
+    pub(crate) fn index(&self, p: usize, context: &GetContext<'_>) -> Result<Held, Error> {
+        let number = self.top.blocks() + p as u32;
+        let handle = || self.partition_handle(p).index;
+        let (held, cached) = self.block(Kind::Index, number, context, handle)?;
+        context.note(|t| t.index_cached = Some(cached));
+        Ok(held)
+    }
+
+    /// Data block `b` of partition `p`, whose index is `index`.
+    #[inline]
+    pub(crate) fn data(
+        &self,
+        p: usize,
+        b: usize,
+        index: &Block,
+        context: &GetContext<'_>,
+    ) -> Result<Held, Error> {
+        let number = self.partition_handle(p).first_block + b as u32;
+        let handle = || index.index().handle(b);
+        let (held, cached) = self.block(Kind::Data, number, context, handle)?;
+        context.note(|t| {
+            t.data_cached = Some(cached);
+            t.data_offset = Some(held.offset());
+        });
+        Ok(held)
+    }
+
+    /// A block, and whether it was in the cache.
+    #[inline]
+    fn block(
+        &self,
+        kind: Kind,
+        number: u32,
+        context: &GetContext<'_>,
+        handle: impl FnOnce() -> Handle,
+    ) -> Result<(Held, bool), Error> {
+        let guard = self.slots.load(number);
+        if let Some(block) = guard.as_ref() {
+            if context.cache == CacheUse::Fill {
+                block.visit();
+                self.cache.count_hit(kind);
+            }
+            return Ok((Held::Cached(guard), true));
+        }
+        Ok((Held::Owned(self.read_missing(kind, number, context, handle())?), false))
+    }
+
+    /// Reads a block that is not in the cache, and puts it there unless told not to.
+    #[cold]
+    fn read_missing(
+        &self,
+        kind: Kind,
+        number: u32,
+        context: &GetContext<'_>,
+        handle: Handle,
+    ) -> Result<Arc<Block>, Error> {
+        if context.mode == ReadMode::MemoryOnly {
+            return Err(Error::WouldBlock);
+        }
+        let block = self.read(kind, handle)?;
+        if kind == Kind::Index {
+            let p = (number - self.top.blocks()) as usize;
+            if block.index().count() != self.partition_handle(p).blocks as usize {
+                let what = "an index partition and the top index count other blocks";
+                return Err(self.damaged(handle.offset, what.into()));
+            }
+        }
+        Ok(match context.cache {
+            CacheUse::Fill => self.admit(kind, number, block),
+            CacheUse::Bypass => Arc::new(block),
+        })
+    }
+
+    /// Counts a miss and puts a block that was read into the cache.
+    pub(crate) fn admit(&self, kind: Kind, number: u32, block: Block) -> Arc<Block> {
+        self.cache.count_miss(kind);
+        self.cache.insert(&self.slots, number, Arc::new(block))
+    }
+
+    /// The data block with this number in the table, if it is in the cache.
+    #[inline]
+    pub(crate) fn cached_data(&self, number: u32, cache: CacheUse) -> Option<Arc<Block>> {
+        let block = Guard::into_inner(self.slots.load(number))?;
+        if cache == CacheUse::Fill {
+            block.visit();
+            self.cache.count_hit(Kind::Data);
+        }
+        Some(block)
+    }
+
+    /// Reads, checks and decodes one block. One read of the file.
+    pub(crate) fn read(&self, kind: Kind, handle: Handle) -> Result<Block, Error> {
+        self.check_inside(handle)?;
+        let len = handle.len as usize;
+        if len > SCRATCH_LEN {
+            let mut sealed = vec![0; len];
+            self.file.read_exact_at(&mut sealed, handle.offset)?;
+            return self.decode(kind, handle, &sealed);
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            if scratch.len() < len {
+                scratch.resize(len.next_power_of_two().max(8 << 10), 0);
+            }
+            self.file.read_exact_at(&mut scratch[..len], handle.offset)?;
+            self.decode(kind, handle, &scratch[..len])
+        })
+    }
+
+    /// Checks and decodes a sealed block.
+    pub(crate) fn decode(&self, kind: Kind, handle: Handle, sealed: &[u8]) -> Result<Block, Error> {
+        sealed::open(sealed, self.id, handle.offset, self.max_block_len)
+            .and_then(|raw| Block::parse(kind, raw, handle.offset))
+            .map_err(|damage| self.damaged(handle.offset, damage))
+    }
+
+    /// Refuses a handle that points outside the file, before memory is taken for it.
+    pub(crate) fn check_inside(&self, handle: Handle) -> Result<(), Error> {
+        if handle.end() > self.file.len() {
+            return Err(self.damaged(handle.offset, "a block ends behind the file's end".into()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn damaged(&self, offset: u64, damage: Damage) -> Error {
+        Corruption::new(self.file.path(), offset, damage.0).into()
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.cache.release(&self.slots, self.resident_bytes());
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("path", &self.file.path())
+            .field("entries", &self.properties.entries)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What opening reads.
+pub(crate) struct Opened {
+    pub(crate) properties: TableProperties,
+    pub(crate) top: Top,
+    /// Where the properties begin; everything before is blocks.
+    pub(crate) properties_at: u64,
+}
+
+impl Opened {
+    pub(crate) fn read(
+        file: &dyn ReadFile,
+        id: TableId,
+        database: DatabaseId,
+    ) -> Result<Opened, Error> {
+        let path = file.path();
+        let damaged = |offset, what: Damage| Error::from(Corruption::new(path, offset, what.0));
+        let len = file.len();
+        let footer_at = len
+            .checked_sub(FOOTER_LEN as u64)
+            .ok_or_else(|| damaged(0, "it is shorter than a table's footer".into()))?;
+        let tail_at = len.saturating_sub(TAIL_LEN);
+        let mut tail = vec![0; (len - tail_at) as usize];
+        file.read_exact_at(&mut tail, tail_at)?;
+
+        let footer = tail.last_chunk().expect("the tail is longer than the footer");
+        let footer = Footer::parse(footer).map_err(|what| damaged(footer_at, what))?;
+        if let Some(what) = footer.unsupported() {
+            return Err(Error::Unsupported { file: path.to_path_buf(), what });
+        }
+        if footer.database != database {
+            let what = format!("it belongs to database {}, not {database}", footer.database);
+            return Err(damaged(footer_at, what.into()));
+        }
+        if footer.table != id {
+            let what = format!("it is table {}, not {id}", footer.table);
+            return Err(damaged(footer_at, what.into()));
+        }
+        if footer.file_len != len {
+            let what = format!("it has {len} bytes and was written with {}", footer.file_len);
+            return Err(damaged(footer_at, what.into()));
+        }
+
+        // From the tail when it lies there, else read.
+        let sealed = |handle: Handle, max_len: usize| -> Result<Vec<u8>, Error> {
+            if handle.end() > footer_at {
+                return Err(damaged(handle.offset, "a block reaches into the footer".into()));
+            }
+            let read;
+            let bytes = match handle.offset.checked_sub(tail_at) {
+                Some(start) => &tail[start as usize..][..handle.len as usize],
+                None => {
+                    let mut bytes = vec![0; handle.len as usize];
+                    file.read_exact_at(&mut bytes, handle.offset)?;
+                    read = bytes;
+                    &read
+                }
+            };
+            sealed::open(bytes, id, handle.offset, max_len)
+                .map_err(|what| damaged(handle.offset, what))
+        };
+        let at = footer.properties;
+        let properties = sealed(at, MAX_PROPERTIES_LEN)?;
+        let properties =
+            TableProperties::parse(&properties).map_err(|what| damaged(at.offset, what))?;
+        let top_at = properties.top_handle().map_err(|what| damaged(at.offset, what))?;
+        let max_len = usize::try_from(properties.max_block_len).unwrap_or(usize::MAX);
+        let top = Top::parse(&sealed(top_at, max_len)?, footer_at)
+            .map_err(|what| damaged(top_at.offset, what))?;
+        if u64::from(top.blocks()) != properties.data_blocks
+            || top.partitions().len() as u64 != properties.partitions
+        {
+            return Err(damaged(top_at.offset, "the top index counts other blocks".into()));
+        }
+        Ok(Opened { properties, top, properties_at: at.offset })
+    }
+}

@@ -1,0 +1,301 @@
+//! Walks one table, in both directions, borrowing from its blocks.
+
+use crate::block::{Block, Kind};
+use crate::damage::Damage;
+use crate::data_block::DataBlock;
+use crate::get::{CacheUse, GetContext};
+use crate::read_ahead::ReadAhead;
+use crate::table::Table;
+use crate::{Cursor, Error};
+use std::sync::Arc;
+use tanada_format::{EntryRef, SeqNo, ValueKind};
+
+/// How a [`TableCursor`] reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CursorOptions {
+    /// Whether blocks that had to be read stay in the cache.
+    pub cache: CacheUse,
+    /// Most bytes read at once when the cursor walks on through blocks that are
+    /// not in memory. What is read at once grows from one block to this.
+    pub read_ahead_bytes: u32,
+}
+
+impl CursorOptions {
+    /// For a user's scan: fills the cache, reads up to 64 KiB at once.
+    pub fn scan() -> CursorOptions {
+        CursorOptions { cache: CacheUse::Fill, read_ahead_bytes: 64 << 10 }
+    }
+
+    /// For reading a whole table once: past the cache, 512 KiB at once.
+    pub fn compaction() -> CursorOptions {
+        CursorOptions { cache: CacheUse::Bypass, read_ahead_bytes: 512 << 10 }
+    }
+}
+
+impl Default for CursorOptions {
+    fn default() -> CursorOptions {
+        CursorOptions::scan()
+    }
+}
+
+/// A position in one table.
+///
+/// A step copies the part of the key that differs from its block's prefix, and
+/// nothing else: values are borrowed from the block.
+///
+/// 1. When `valid`, `block` is data block `(part, number)`, and `key`, `entry`
+///    are its entry `slot`.
+/// 2. When `block` is there, `key` begins with its prefix.
+pub struct TableCursor {
+    table: Arc<Table>,
+    options: CursorOptions,
+    ahead: ReadAhead,
+    /// The index partition of `block`.
+    index: Option<Arc<Block>>,
+    part: usize,
+    /// The data block's number within its partition.
+    number: usize,
+    block: Option<Arc<Block>>,
+    slot: usize,
+    valid: bool,
+    key: Vec<u8>,
+    entry: Decoded,
+}
+
+/// An entry without its key.
+#[derive(Clone, Copy)]
+struct Decoded {
+    seqno: SeqNo,
+    kind: ValueKind,
+    expires_at_ms: u64,
+    value_at: u32,
+    value_len: u32,
+}
+
+impl TableCursor {
+    /// A cursor beside the table; seek first. Takes no memory before that.
+    pub fn new(table: Arc<Table>, options: CursorOptions) -> TableCursor {
+        TableCursor {
+            table,
+            ahead: ReadAhead::new(options.read_ahead_bytes),
+            options,
+            index: None,
+            part: 0,
+            number: 0,
+            block: None,
+            slot: 0,
+            valid: false,
+            key: Vec::new(),
+            entry: Decoded {
+                seqno: SeqNo::ZERO,
+                kind: ValueKind::Delete,
+                expires_at_ms: 0,
+                value_at: 0,
+                value_len: 0,
+            },
+        }
+    }
+
+    /// The table walked.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    fn partitions(&self) -> usize {
+        self.table.top().partitions().len()
+    }
+
+    /// Makes `index` the index of partition `part`.
+    fn enter_partition(&mut self, part: usize) -> Result<(), Error> {
+        if self.index.is_none() || self.part != part {
+            self.index = None;
+            self.block = None;
+            let context = GetContext { cache: self.options.cache, ..GetContext::default() };
+            self.index = Some(self.table.index(part, &context)?.into_arc());
+            self.part = part;
+        }
+        Ok(())
+    }
+
+    fn blocks_in_partition(&self) -> usize {
+        self.index.as_ref().map_or(0, |i| i.index().count())
+    }
+
+    /// Makes `block` the data block `number` of the present partition.
+    fn enter_block(&mut self, number: usize) -> Result<(), Error> {
+        if self.block.is_some() && self.number == number {
+            return Ok(());
+        }
+        self.block = None;
+        let index = self.index.as_ref().expect("a partition is entered before its blocks");
+        let in_table = self.table.partition_handle(self.part).first_block + number as u32;
+        let block = match self.table.cached_data(in_table, self.options.cache) {
+            Some(block) => block,
+            None => {
+                let handle = index.index().handle(number);
+                let block = self.ahead.block(&self.table, handle, index.index().end())?;
+                match self.options.cache {
+                    CacheUse::Fill => self.table.admit(Kind::Data, in_table, block),
+                    CacheUse::Bypass => Arc::new(block),
+                }
+            }
+        };
+        self.key.clear();
+        self.key.extend_from_slice(block.data().prefix());
+        self.block = Some(block);
+        self.number = number;
+        Ok(())
+    }
+
+    /// Stands on entry `slot` of the present block.
+    #[inline]
+    fn enter_slot(&mut self, slot: usize) -> Result<(), Error> {
+        let block = self.block.as_ref().expect("a block is entered before its entries");
+        match Self::decode(block.data(), slot, &mut self.key) {
+            Ok(entry) => {
+                self.entry = entry;
+                self.slot = slot;
+                self.valid = true;
+                Ok(())
+            }
+            Err(damage) => Err(self.table.damaged(block.offset(), damage)),
+        }
+    }
+
+    #[inline]
+    fn decode(block: &DataBlock, slot: usize, key: &mut Vec<u8>) -> Result<Decoded, Damage> {
+        let found = block.slot(slot)?;
+        block.write_key(slot, &found, key);
+        Ok(Decoded {
+            seqno: found.seqno,
+            kind: found.kind,
+            expires_at_ms: found.expires_at_ms,
+            value_at: found.value_at,
+            value_len: found.value.len() as u32,
+        })
+    }
+
+    /// Stands on the first entry of the block behind the present one, if any.
+    fn next_block(&mut self) -> Result<(), Error> {
+        if self.number + 1 < self.blocks_in_partition() {
+            self.enter_block(self.number + 1)?;
+        } else if self.part + 1 < self.partitions() {
+            self.enter_partition(self.part + 1)?;
+            self.enter_block(0)?;
+        } else {
+            return Ok(());
+        }
+        self.enter_slot(0)
+    }
+
+    /// Stands on the last entry of the block before the present one, if any.
+    fn prev_block(&mut self) -> Result<(), Error> {
+        if self.number > 0 {
+            self.enter_block(self.number - 1)?;
+        } else if self.part > 0 {
+            self.enter_partition(self.part - 1)?;
+            self.enter_block(self.blocks_in_partition() - 1)?;
+        } else {
+            return Ok(());
+        }
+        self.enter_slot(self.block_count() - 1)
+    }
+
+    fn block_count(&self) -> usize {
+        self.block.as_ref().map_or(0, |b| b.data().count())
+    }
+
+    /// Enters the block where `(key, seqno)` belongs; the index of the first
+    /// entry at or after it there, which may be one behind the block's last.
+    fn find(&mut self, key: &[u8], seqno: SeqNo) -> Result<usize, Error> {
+        let part = self.table.top().fences().part(key, seqno);
+        self.enter_partition(part)?;
+        let index = self.index.as_ref().expect("it has just been entered");
+        let number = index.index().fences().part(key, seqno);
+        self.enter_block(number)?;
+        let block = self.block.as_ref().expect("it has just been entered");
+        block
+            .data()
+            .lower_bound(key, seqno)
+            .map_err(|damage| self.table.damaged(block.offset(), damage))
+    }
+
+    /// Seeks forget the position first, so that an error leaves none.
+    fn start_seek(&mut self) -> bool {
+        self.valid = false;
+        self.partitions() > 0
+    }
+}
+
+impl Cursor for TableCursor {
+    #[inline]
+    fn valid(&self) -> bool {
+        self.valid
+    }
+
+    #[inline]
+    fn entry(&self) -> EntryRef<'_> {
+        assert!(self.valid, "entry() of a cursor that stands on none");
+        let block = self.block.as_ref().expect("a valid cursor holds its block");
+        let e = &self.entry;
+        EntryRef {
+            key: &self.key,
+            seqno: e.seqno,
+            kind: e.kind,
+            expires_at_ms: e.expires_at_ms,
+            value: &block.data_bytes()[e.value_at as usize..][..e.value_len as usize],
+        }
+    }
+
+    fn seek_first(&mut self) -> Result<(), Error> {
+        if self.start_seek() {
+            self.enter_partition(0)?;
+            self.enter_block(0)?;
+            self.enter_slot(0)?;
+        }
+        Ok(())
+    }
+
+    fn seek_last(&mut self) -> Result<(), Error> {
+        if self.start_seek() {
+            self.enter_partition(self.partitions() - 1)?;
+            self.enter_block(self.blocks_in_partition() - 1)?;
+            self.enter_slot(self.block_count() - 1)?;
+        }
+        Ok(())
+    }
+
+    fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
+        if !self.start_seek() {
+            return Ok(());
+        }
+        let slot = self.find(key, seqno)?;
+        if slot < self.block_count() { self.enter_slot(slot) } else { self.next_block() }
+    }
+
+    fn seek_before(&mut self, key: &[u8]) -> Result<(), Error> {
+        if !self.start_seek() {
+            return Ok(());
+        }
+        let slot = self.find(key, SeqNo::MAX)?;
+        if slot > 0 { self.enter_slot(slot - 1) } else { self.prev_block() }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<(), Error> {
+        assert!(self.valid, "next() of a cursor that stands on no entry");
+        self.valid = false;
+        if self.slot + 1 < self.block_count() {
+            self.enter_slot(self.slot + 1)
+        } else {
+            self.next_block()
+        }
+    }
+
+    #[inline]
+    fn prev(&mut self) -> Result<(), Error> {
+        assert!(self.valid, "prev() of a cursor that stands on no entry");
+        self.valid = false;
+        if self.slot > 0 { self.enter_slot(self.slot - 1) } else { self.prev_block() }
+    }
+}
