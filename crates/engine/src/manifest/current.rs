@@ -89,6 +89,15 @@ mod tests {
     }
 
     #[test]
+    fn the_line_is_as_docs_format_manifest_md_shows_it() {
+        let current = Current { database: DatabaseId(*b"a test database!"), manifest: 5 };
+        assert_eq!(
+            current.encode(),
+            "tanada 1 MANIFEST-000005 61207465737420646174616261736521 46380f5e\n"
+        );
+    }
+
+    #[test]
     fn a_current_of_a_newer_format_asks_for_a_newer_version() {
         let body = "tanada 2 MANIFEST-000005 and more";
         let line = format!("{body} {:08x}\n", crc32c(body.as_bytes()));
