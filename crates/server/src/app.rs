@@ -1,0 +1,131 @@
+//! What every handler shares: the database, the queues before it, the bounds.
+
+use crate::body::BodyMemory;
+use crate::committer::CommitCounters;
+use crate::connection::Connections;
+use crate::etag::Current;
+use crate::jobs::Jobs;
+use crate::options::Limits;
+use crate::pool::Pool;
+use crate::problem::{Kind, Problem, Result};
+use crate::write_queue::{
+    Bounds, Committed, Op, Ops, Outcome, Refused, WriteError, WriteQueue, WriteRequest,
+};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tanada::{Db, Durability, Keyspace};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+
+/// One running server.
+pub(crate) struct App {
+    pub(crate) db: Db,
+    pub(crate) keyspace: Keyspace,
+    pub(crate) limits: Limits,
+    /// What a write must survive that does not say.
+    pub(crate) durability: Durability,
+    pub(crate) writes: WriteQueue,
+    pub(crate) commits: CommitCounters,
+    pub(crate) pool: Pool,
+    pub(crate) scans: Arc<Semaphore>,
+    pub(crate) body_memory: BodyMemory,
+    pub(crate) jobs: Jobs,
+    pub(crate) connections: Connections,
+    pub(crate) started: Instant,
+    /// Set once, when the server is told to stop. Only `/readyz` looks: relaxed.
+    pub(crate) draining: AtomicBool,
+}
+
+impl App {
+    pub(crate) fn new(db: Db, limits: Limits) -> App {
+        App {
+            keyspace: db.default_keyspace().clone(),
+            durability: db.stats().durability,
+            writes: WriteQueue::new(Bounds {
+                requests: limits.max_queued_writes,
+                bytes: limits.max_queued_bytes,
+            }),
+            commits: CommitCounters::default(),
+            pool: Pool::new(limits.max_disk_reads, limits.max_waiting_reads),
+            scans: Arc::new(Semaphore::new(limits.max_scans)),
+            body_memory: BodyMemory::new(limits.max_buffered_bytes),
+            jobs: Jobs::default(),
+            connections: Connections::default(),
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            db,
+            limits,
+        }
+    }
+
+    /// Hands a request to the committer and waits until it is as durable as asked.
+    pub(crate) async fn write(
+        &self,
+        ops: Ops,
+        durability: Option<Durability>,
+    ) -> Result<Committed> {
+        let (answer, outcome) = oneshot::channel();
+        let durability = durability.unwrap_or(self.durability);
+        self.writes.push(WriteRequest { ops, durability, answer }).map_err(
+            |refused| match refused {
+                Refused::Full => Problem::new(
+                    Kind::Overloaded,
+                    "too many writes wait for the disk; nothing was done; try again in a second",
+                ),
+                Refused::Closed => Problem::new(
+                    Kind::ShuttingDown,
+                    "the server is shutting down; nothing was done; try again when it is back",
+                ),
+            },
+        )?;
+        let outcome = outcome.await.unwrap_or_else(|_| {
+            // The committer is gone: it answers everything it takes, so it must have panicked.
+            Err(WriteError::Engine(tanada::Error::Poisoned {
+                reason: "the writing thread failed".into(),
+            }))
+        });
+        outcome_to_result(outcome)
+    }
+
+    /// Writes one operation; its sequence number.
+    pub(crate) async fn write_one(&self, op: Op, durability: Option<Durability>) -> Result<u64> {
+        let committed = self.write(Ops::One(op), durability).await?;
+        Ok(committed.first)
+    }
+}
+
+fn outcome_to_result(outcome: Outcome) -> Result<Committed> {
+    outcome.map_err(|e| match e {
+        WriteError::Conditions(failed) => {
+            let failed: Vec<_> = failed
+                .iter()
+                .map(|f| {
+                    let version = match f.current {
+                        Current::Version(version) => Some(version),
+                        Current::Absent | Current::Fresh => None,
+                    };
+                    json!({"index": f.index, "present": f.current != Current::Absent, "version": version})
+                })
+                .collect();
+            Problem::new(
+                Kind::PreconditionFailed,
+                "the key is not as the request wants it; nothing was done; read it again and decide anew",
+            )
+            .with("failed", failed.into())
+        }
+        WriteError::Unasked(e) => Problem::from(e).and("; nothing was done"),
+        WriteError::Engine(e) => {
+            let certain = matches!(
+                e,
+                tanada::Error::InvalidArgument(_) | tanada::Error::ReadOnly { .. } | tanada::Error::Closed
+            );
+            let problem = Problem::from(e);
+            if certain {
+                problem.and("; nothing was done")
+            } else {
+                problem.and("; whether this write was done is not known")
+            }
+        }
+    })
+}

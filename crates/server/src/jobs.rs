@@ -1,0 +1,207 @@
+//! Compactions asked for over HTTP: started, remembered, looked up.
+
+use crate::app::App;
+use crate::pool::panicked;
+use crate::problem::{Kind, Problem, Result};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::sync::Arc;
+use tanada::CompactSummary;
+use tokio::time::Instant;
+
+/// Jobs under way at once.
+const MAX_RUNNING: usize = 4;
+
+/// Jobs remembered, running ones included.
+const MAX_REMEMBERED: usize = 64;
+
+/// Names a job for the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JobId(pub(crate) u64);
+
+/// A range of keys: both ends may be open.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    pub(crate) start: Option<Vec<u8>>,
+    pub(crate) end: Option<Vec<u8>>,
+}
+
+impl Span {
+    fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        (
+            self.start.as_deref().map_or(Bound::Unbounded, Bound::Included),
+            self.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
+        )
+    }
+}
+
+enum State {
+    Running,
+    Done(CompactSummary),
+    Failed(Value),
+}
+
+struct Job {
+    id: JobId,
+    span: Span,
+    started: Instant,
+    took_ms: Option<u64>,
+    state: State,
+}
+
+impl Job {
+    fn to_json(&self) -> Value {
+        let lossy =
+            |key: &Option<Vec<u8>>| key.as_ref().map(|k| String::from_utf8_lossy(k).into_owned());
+        let mut object = json!({
+            "job": self.id.0,
+            "state": match self.state {
+                State::Running => "running",
+                State::Done(_) => "done",
+                State::Failed(_) => "failed",
+            },
+            "start": lossy(&self.span.start),
+            "end": lossy(&self.span.end),
+            "elapsed_ms": self.took_ms.unwrap_or_else(|| self.started.elapsed().as_millis() as u64),
+            "href": format!("/compact/{}", self.id.0),
+        });
+        match &self.state {
+            State::Running => {}
+            State::Done(summary) => object["summary"] = json!(summary),
+            State::Failed(problem) => object["problem"] = problem.clone(),
+        }
+        object
+    }
+}
+
+/// The jobs of this process.
+#[derive(Default)]
+pub(crate) struct Jobs {
+    /// Guards the list, oldest first; at most [`MAX_REMEMBERED`].
+    list: Mutex<List>,
+}
+
+#[derive(Default)]
+struct List {
+    jobs: VecDeque<Job>,
+    last_id: u64,
+}
+
+impl Jobs {
+    fn start(&self, span: Span) -> Result<JobId> {
+        let mut list = self.list.lock();
+        let running = list.jobs.iter().filter(|job| matches!(job.state, State::Running)).count();
+        if running >= MAX_RUNNING {
+            return Err(Problem::new(
+                Kind::Overloaded,
+                format!(
+                    "{running} compactions are under way already; see GET /compact, and try again when one is done"
+                ),
+            ));
+        }
+        if list.jobs.len() == MAX_REMEMBERED
+            && let Some(oldest_done) =
+                list.jobs.iter().position(|job| !matches!(job.state, State::Running))
+        {
+            list.jobs.remove(oldest_done);
+        }
+        list.last_id += 1;
+        let id = JobId(list.last_id);
+        list.jobs.push_back(Job {
+            id,
+            span,
+            started: Instant::now(),
+            took_ms: None,
+            state: State::Running,
+        });
+        Ok(id)
+    }
+
+    fn end(&self, id: JobId, state: State) {
+        let mut list = self.list.lock();
+        if let Some(job) = list.jobs.iter_mut().find(|job| job.id == id) {
+            job.took_ms = Some(job.started.elapsed().as_millis() as u64);
+            job.state = state;
+        }
+    }
+
+    /// One job as JSON.
+    pub(crate) fn get(&self, id: JobId) -> Option<Value> {
+        self.list.lock().jobs.iter().find(|job| job.id == id).map(Job::to_json)
+    }
+
+    /// All jobs remembered as JSON, newest first.
+    pub(crate) fn all(&self) -> Value {
+        json!({"jobs": self.list.lock().jobs.iter().rev().map(Job::to_json).collect::<Vec<_>>()})
+    }
+}
+
+/// A job under way; await it for its end.
+pub(crate) struct Started {
+    pub(crate) id: JobId,
+    end: tokio::task::JoinHandle<Result<()>>,
+}
+
+impl Started {
+    /// Waits for the job's end.
+    pub(crate) async fn wait(self) -> Result<()> {
+        self.end.await.unwrap_or_else(|_| Err(panicked()))
+    }
+}
+
+/// Starts to compact `span` on a blocking thread.
+pub(crate) fn start(app: &Arc<App>, span: Span) -> Result<Started> {
+    let id = app.jobs.start(span.clone())?;
+    let app = Arc::clone(app);
+    let end = tokio::task::spawn(async move {
+        let work = Arc::clone(&app);
+        let compacted = tokio::task::spawn_blocking(move || work.db.compact(span.bounds())).await;
+        let (state, result) = match compacted {
+            Ok(Ok(summary)) => (State::Done(summary), Ok(())),
+            Ok(Err(e)) => {
+                let problem = Problem::from(e);
+                (State::Failed(problem.to_json()), Err(problem))
+            }
+            Err(_) => (State::Failed(panicked().to_json()), Err(panicked())),
+        };
+        app.jobs.end(id, state);
+        result
+    });
+    Ok(Started { id, end })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span() -> Span {
+        Span { start: Some(b"a".to_vec()), end: None }
+    }
+
+    #[test]
+    fn jobs_are_found_until_many_others_are_done() {
+        let jobs = Jobs::default();
+        let first = jobs.start(span()).expect("room");
+        assert_eq!(jobs.get(first).expect("known")["state"], "running");
+        jobs.end(first, State::Done(CompactSummary::default()));
+        let done = jobs.get(first).expect("known");
+        assert_eq!((&done["state"], &done["summary"]["jobs"]), (&json!("done"), &json!(0)));
+        for _ in 0..MAX_REMEMBERED {
+            let id = jobs.start(span()).expect("room");
+            jobs.end(id, State::Failed(json!({})));
+        }
+        assert!(jobs.get(first).is_none());
+        assert_eq!(jobs.all()["jobs"].as_array().map(Vec::len), Some(MAX_REMEMBERED));
+    }
+
+    #[test]
+    fn too_many_at_once_are_refused() {
+        let jobs = Jobs::default();
+        for _ in 0..MAX_RUNNING {
+            jobs.start(span()).expect("room");
+        }
+        assert_eq!(jobs.start(span()).expect_err("full").kind(), Kind::Overloaded);
+    }
+}

@@ -1,0 +1,111 @@
+//! Small JSON answers written by hand: the hot path allocates one buffer and walks no tree.
+
+use crate::encoding::{push_base64, rfc3339};
+use std::io::Write;
+
+/// Appends `text` as a JSON string.
+pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        serde_json::to_writer(out, text).expect("a vector takes all bytes");
+    }
+}
+
+/// Appends `"key":"…"`, or `"key64":"…"` when it is not UTF-8.
+pub(crate) fn push_key(out: &mut Vec<u8>, key: &[u8]) {
+    match std::str::from_utf8(key) {
+        Ok(text) => {
+            out.extend_from_slice(b"\"key\":");
+            push_string(out, text);
+        }
+        Err(_) => {
+            out.extend_from_slice(b"\"key64\":\"");
+            push_base64(out, key);
+            out.push(b'"');
+        }
+    }
+}
+
+/// Appends `"value":"…","encoding":"utf8"`, or base64 when it is not UTF-8.
+pub(crate) fn push_value(out: &mut Vec<u8>, value: &[u8]) {
+    out.extend_from_slice(b"\"value\":");
+    match std::str::from_utf8(value) {
+        Ok(text) => {
+            push_string(out, text);
+            out.extend_from_slice(b",\"encoding\":\"utf8\"");
+        }
+        Err(_) => {
+            out.push(b'"');
+            push_base64(out, value);
+            out.extend_from_slice(b"\",\"encoding\":\"base64\"");
+        }
+    }
+}
+
+/// `{"key":…,"value":…,"encoding":…,"version":…,"expires_at":…}`
+pub(crate) fn record(
+    key: &[u8],
+    value: &[u8],
+    version: u64,
+    expires_at_ms: Option<u64>,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len() + value.len() + 112);
+    out.push(b'{');
+    push_key(&mut out, key);
+    out.push(b',');
+    push_value(&mut out, value);
+    out.extend_from_slice(b",\"version\":");
+    push_number(&mut out, version);
+    out.extend_from_slice(b",\"expires_at\":");
+    match expires_at_ms {
+        Some(ms) => push_string(&mut out, &rfc3339(ms)),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b"}\n");
+    out
+}
+
+/// `{"ok":true,"seq":…}`
+pub(crate) fn written(seq: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(40);
+    out.extend_from_slice(b"{\"ok\":true,\"seq\":");
+    push_number(&mut out, seq);
+    out.extend_from_slice(b"}\n");
+    out
+}
+
+/// Appends a number in digits.
+pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
+    write!(out, "{number}").expect("a vector takes all bytes");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn parsed(text: &[u8]) -> Value {
+        serde_json::from_slice(text).expect("our own JSON")
+    }
+
+    #[test]
+    fn records_are_json_whatever_the_bytes() {
+        assert_eq!(
+            parsed(&record("a\"\\\n棚".as_bytes(), b"v", 7, Some(0))),
+            json!({"key": "a\"\\\n棚", "value": "v", "encoding": "utf8", "version": 7,
+                   "expires_at": "1970-01-01T00:00:00.000Z"})
+        );
+        assert_eq!(
+            parsed(&record(b"\xff", b"\xfb\xff", 1, None)),
+            json!({"key64": "/w==", "value": "+/8=", "encoding": "base64", "version": 1, "expires_at": null})
+        );
+    }
+
+    #[test]
+    fn writes_answer_with_their_number() {
+        assert_eq!(parsed(&written(12)), json!({"ok": true, "seq": 12}));
+    }
+}

@@ -1,0 +1,246 @@
+//! Errors as a client sees them: problems after RFC 9457, one stable type each.
+//!
+//! The `type` is a URN: it names, and resolves nowhere. The list in
+//! `docs/guide/http.md` follows [`Kind`]; a kind is never renamed.
+
+use crate::reply::{Reply, ReplyBody};
+use hyper::StatusCode;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use serde_json::Value;
+
+/// A `Result` of a handler.
+pub(crate) type Result<T> = std::result::Result<T, Problem>;
+
+macro_rules! kinds {
+    ($($kind:ident = $status:ident, $slug:literal, $title:literal;)*) => {
+        /// What went wrong, as clients may tell it apart.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Kind { $($kind),* }
+
+        impl Kind {
+            /// All of them, in the order of the guide.
+            #[cfg(test)]
+            pub(crate) const ALL: &[Kind] = &[$(Kind::$kind),*];
+
+            pub(crate) fn status(self) -> StatusCode {
+                match self { $(Kind::$kind => StatusCode::$status),* }
+            }
+            pub(crate) fn type_uri(self) -> &'static str {
+                match self { $(Kind::$kind => concat!("urn:tanada:problem:", $slug)),* }
+            }
+            pub(crate) fn title(self) -> &'static str {
+                match self { $(Kind::$kind => $title),* }
+            }
+        }
+    };
+}
+
+kinds! {
+    EmptyKey = BAD_REQUEST, "empty-key", "The key is empty";
+    KeyTooLong = BAD_REQUEST, "key-too-long", "The key is too long";
+    MissingParameter = BAD_REQUEST, "missing-parameter", "A parameter is missing";
+    UnknownField = BAD_REQUEST, "unknown-field", "A field or parameter is not known";
+    InvalidParameter = BAD_REQUEST, "invalid-parameter", "A field or parameter is not valid";
+    InvalidJson = BAD_REQUEST, "invalid-json", "The body is not valid JSON";
+    NotUtf8 = BAD_REQUEST, "not-utf8", "The bytes are not UTF-8";
+    InvalidBase64 = BAD_REQUEST, "invalid-base64", "The text is not base64";
+    Rejected = BAD_REQUEST, "rejected", "The database rejected the request";
+    ForeignOrigin = FORBIDDEN, "foreign-origin", "The request comes from a web page";
+    ForeignHost = FORBIDDEN, "foreign-host", "The Host header is not this machine's";
+    KeyNotFound = NOT_FOUND, "key-not-found", "There is no such key";
+    JobNotFound = NOT_FOUND, "job-not-found", "There is no such job";
+    UnknownPath = NOT_FOUND, "unknown-path", "There is nothing at this path";
+    MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "The path does not take this method";
+    SlowBody = REQUEST_TIMEOUT, "slow-body", "The body did not arrive in time";
+    PreconditionFailed = PRECONDITION_FAILED, "precondition-failed", "A condition does not hold";
+    BodyTooLarge = PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large";
+    ValueTooLarge = PAYLOAD_TOO_LARGE, "value-too-large", "The value is too large";
+    RangeNotSatisfiable = RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies outside the value";
+    Damaged = INTERNAL_SERVER_ERROR, "damaged", "Stored data is damaged";
+    Storage = INTERNAL_SERVER_ERROR, "storage", "The storage failed";
+    Internal = INTERNAL_SERVER_ERROR, "internal", "The server made a mistake";
+    Overloaded = SERVICE_UNAVAILABLE, "overloaded", "The server is overloaded";
+    ReadOnly = SERVICE_UNAVAILABLE, "read-only", "The database is read-only";
+    Stopped = SERVICE_UNAVAILABLE, "stopped", "The database stopped after a failed write";
+    ShuttingDown = SERVICE_UNAVAILABLE, "shutting-down", "The server is shutting down";
+}
+
+/// One error answer.
+#[derive(Debug)]
+pub(crate) struct Problem(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    detail: String,
+    /// Members beside the standard ones.
+    extra: Vec<(&'static str, Value)>,
+    allow: Option<&'static str>,
+    retry_after_s: Option<u32>,
+    close: bool,
+}
+
+impl Problem {
+    /// `detail` says what is wrong and what to do.
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Problem {
+        let retry_after_s = match kind {
+            Kind::Overloaded => Some(1),
+            Kind::ShuttingDown => Some(5),
+            Kind::ReadOnly | Kind::Stopped => Some(30),
+            _ => None,
+        };
+        let detail = detail.into();
+        Problem(Box::new(Inner {
+            kind,
+            detail,
+            extra: Vec::new(),
+            allow: None,
+            retry_after_s,
+            close: false,
+        }))
+    }
+
+    /// 405 with the methods the path takes.
+    pub(crate) fn method(path: &str, method: &hyper::Method, allow: &'static str) -> Problem {
+        let mut problem = Problem::new(
+            Kind::MethodNotAllowed,
+            format!("{path} does not take {method}; it takes {allow}"),
+        );
+        problem.0.allow = Some(allow);
+        problem
+    }
+
+    pub(crate) fn missing(name: &str, how: &str) -> Problem {
+        Problem::new(Kind::MissingParameter, format!("{name} is missing; {how}"))
+    }
+
+    pub(crate) fn invalid(detail: impl Into<String>) -> Problem {
+        Problem::new(Kind::InvalidParameter, detail)
+    }
+
+    /// The request was not read to its end, or cannot be trusted: close afterwards.
+    pub(crate) fn closing(mut self) -> Problem {
+        self.0.close = true;
+        self
+    }
+
+    /// Adds a member of our own.
+    pub(crate) fn with(mut self, name: &'static str, value: Value) -> Problem {
+        self.0.extra.push((name, value));
+        self
+    }
+
+    /// Appends a sentence to the detail.
+    pub(crate) fn and(mut self, sentence: &str) -> Problem {
+        self.0.detail.push_str(sentence);
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// As the JSON object that a client gets.
+    pub(crate) fn to_json(&self) -> Value {
+        let inner = &self.0;
+        let mut object = serde_json::Map::new();
+        object.insert("type".into(), inner.kind.type_uri().into());
+        object.insert("title".into(), inner.kind.title().into());
+        object.insert("status".into(), inner.kind.status().as_u16().into());
+        object.insert("detail".into(), inner.detail.as_str().into());
+        for (name, value) in &inner.extra {
+            object.insert((*name).into(), value.clone());
+        }
+        Value::Object(object)
+    }
+
+    /// As an answer.
+    pub(crate) fn into_reply(self) -> Reply {
+        let mut body = self.to_json().to_string().into_bytes();
+        body.push(b'\n');
+        let mut reply = Reply::new(ReplyBody::full(body));
+        *reply.status_mut() = self.0.kind.status();
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(allow) = self.0.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(seconds) = self.0.retry_after_s {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if self.0.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        reply
+    }
+}
+
+impl From<tanada::Error> for Problem {
+    fn from(e: tanada::Error) -> Problem {
+        use tanada::Error;
+        let kind = match &e {
+            Error::InvalidArgument(_) => Kind::Rejected,
+            Error::ReadOnly { .. } => Kind::ReadOnly,
+            Error::Poisoned { .. } => Kind::Stopped,
+            Error::Closed => Kind::ShuttingDown,
+            Error::Corruption(_) | Error::MissingFile { .. } | Error::Unsupported { .. } => {
+                Kind::Damaged
+            }
+            Error::Io(_) => Kind::Storage,
+            // Opening is over, and `WouldBlock` is handled where it is asked for.
+            _ => Kind::Internal,
+        };
+        let problem = Problem::new(kind, e.to_string());
+        match kind {
+            Kind::Storage => problem
+                .and("; check the disk and the permissions of the data directory, then try again"),
+            Kind::Stopped => problem.and("; restart the server"),
+            Kind::ShuttingDown => problem.and("; try again when the server is back"),
+            _ => problem,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_own_type_and_an_error_status() {
+        let mut types: Vec<_> = Kind::ALL.iter().map(|k| k.type_uri()).collect();
+        types.sort_unstable();
+        types.dedup();
+        assert_eq!(types.len(), Kind::ALL.len());
+        assert!(
+            Kind::ALL.iter().all(|k| k.status().is_client_error() || k.status().is_server_error())
+        );
+    }
+
+    #[test]
+    fn the_guide_lists_every_kind_with_its_status() {
+        let guide = include_str!("../../../docs/guide/http.md");
+        for kind in Kind::ALL {
+            let slug = kind.type_uri().rsplit(':').next().expect("a URN has colons");
+            let row = format!("| `{slug}` | {} |", kind.status().as_u16());
+            assert!(guide.contains(&row), "docs/guide/http.md lacks the row {row}");
+        }
+    }
+
+    #[test]
+    fn engine_errors_keep_their_cure_and_get_a_fitting_status() {
+        let cases = [
+            (tanada::Error::InvalidArgument("x".into()), 400),
+            (tanada::Error::ReadOnly { reason: "disk full; free some space".into() }, 503),
+            (tanada::Error::Poisoned { reason: "fsync failed".into() }, 503),
+            (tanada::Error::Closed, 503),
+            (tanada::Error::from(std::io::Error::other("boom")), 500),
+        ];
+        for (error, status) in cases {
+            let text = error.to_string();
+            let problem = Problem::from(error);
+            assert_eq!(problem.kind().status().as_u16(), status);
+            assert!(problem.to_json()["detail"].as_str().is_some_and(|d| d.contains(&text)));
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `/v1/kv/{key}`: one key as a resource, raw bytes, versions as ETags.
+
+use super::range::{self, Part};
+use super::simple::{not_found, read, value_bytes};
+use crate::app::App;
+use crate::body;
+use crate::encoding::rfc3339;
+use crate::etag::{Condition, Current, conditions, etag};
+use crate::input::{checked_key, checked_value, durability_of_query, ttl_of_query};
+use crate::json::written;
+use crate::problem::{Kind, Problem, Result};
+use crate::query;
+use crate::reply::{self, Reply};
+use crate::write_queue::{Action, Op};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use std::sync::Arc;
+
+const ALLOW: &str = "GET, HEAD, PUT, DELETE";
+
+/// When the key expires, in RFC 3339.
+const EXPIRES_AT: HeaderName = HeaderName::from_static("tanada-expires-at");
+
+/// Whether the query of `/v1/kv` names one key (`?key64=`), so that it is no scan.
+pub(super) fn names_a_key(query: Option<&str>) -> bool {
+    query.is_some_and(|q| q.split('&').any(|pair| pair.starts_with("key64=")))
+}
+
+/// One request on a key whose path is `path`, or `?key64=` when that is empty.
+pub(super) async fn handle(
+    app: &Arc<App>,
+    request: Request<Incoming>,
+    path: Bytes,
+) -> Result<Reply> {
+    let (head, incoming) = request.into_parts();
+    match head.method {
+        Method::GET | Method::HEAD => {
+            let [key64] = query::parse(head.uri.query(), ["key64"])?;
+            get(app, key_of(path, key64.as_deref())?, &head.headers).await
+        }
+        Method::PUT => {
+            let [key64, ttl, durability] =
+                query::parse(head.uri.query(), ["key64", "ttl", "durability"])?;
+            let key = key_of(path, key64.as_deref())?;
+            let (ttl, durability) = (ttl_of_query(ttl)?, durability_of_query(durability)?);
+            let conditions = both(conditions(&head.headers)?);
+            let received = body::read(app, incoming).await?;
+            let value = checked_value(received.bytes.clone(), app.limits.max_value_bytes)?;
+            let op = Op { key, action: Action::Put { value, ttl }, conditions };
+            let version = app.write_one(op, durability).await?;
+            let mut reply = reply::json(written(version));
+            reply.headers_mut().insert(ETAG, etag(version));
+            Ok(reply)
+        }
+        Method::DELETE => {
+            let [key64, durability] = query::parse(head.uri.query(), ["key64", "durability"])?;
+            let key = key_of(path, key64.as_deref())?;
+            let durability = durability_of_query(durability)?;
+            let conditions = both(conditions(&head.headers)?);
+            let op = Op { key, action: Action::Delete, conditions };
+            Ok(reply::json(written(app.write_one(op, durability).await?)))
+        }
+        ref other => Err(Problem::method(head.uri.path(), other, ALLOW)),
+    }
+}
+
+fn key_of(path: Bytes, key64: Option<&[u8]>) -> Result<Bytes> {
+    match key64 {
+        Some(key64) if path.is_empty() => checked_key(query::base64("key64", key64)?.into()),
+        Some(_) => Err(Problem::invalid("the key is both in the path and in key64; give one")),
+        None => checked_key(path),
+    }
+}
+
+fn both((if_match, if_none_match): (Option<Condition>, Option<Condition>)) -> Vec<Condition> {
+    if_match.into_iter().chain(if_none_match).collect()
+}
+
+/// The value, a part of it, or why not, in the order of RFC 9110, 13.2.2.
+async fn get(app: &Arc<App>, key: Bytes, headers: &HeaderMap) -> Result<Reply> {
+    let (if_match, if_none_match) = conditions(headers)?;
+    let found = read(app, &key).await?;
+    let current = found.as_ref().map_or(Current::Absent, |r| Current::Version(r.seqno.0));
+    if if_match.is_some_and(|condition| !condition.holds(current)) {
+        return Err(Problem::new(
+            Kind::PreconditionFailed,
+            "the key is not as If-Match wants it; read it again without If-Match",
+        ));
+    }
+    let Some(record) = found else { return Err(not_found(&key)) };
+    let version = record.seqno.0;
+    let expires_at_ms = record.expires_at_ms;
+    let mut reply = if if_none_match.is_some_and(|condition| !condition.holds(current)) {
+        reply::empty(StatusCode::NOT_MODIFIED)
+    } else {
+        part(value_bytes(record), headers, version)?
+    };
+    let answer = reply.headers_mut();
+    answer.insert(ETAG, etag(version));
+    if let Some(ms) = expires_at_ms {
+        answer.insert(EXPIRES_AT, ascii(rfc3339(ms)));
+    }
+    Ok(reply)
+}
+
+fn part(value: Bytes, headers: &HeaderMap, version: u64) -> Result<Reply> {
+    let length = value.len();
+    let mut reply = match range::requested(headers, length, version) {
+        Part::Whole => reply::typed("application/octet-stream", value),
+        Part::Bytes(part) => {
+            let content_range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
+            let mut reply = reply::typed("application/octet-stream", value.slice(part));
+            *reply.status_mut() = StatusCode::PARTIAL_CONTENT;
+            reply.headers_mut().insert(CONTENT_RANGE, ascii(content_range));
+            reply
+        }
+        Part::Outside => {
+            let mut reply = Problem::new(
+                Kind::RangeNotSatisfiable,
+                format!("the value has {length} bytes; ask for a range inside it"),
+            )
+            .into_reply();
+            reply.headers_mut().insert(CONTENT_RANGE, ascii(format!("bytes */{length}")));
+            reply
+        }
+    };
+    reply.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    Ok(reply)
+}
+
+fn ascii(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("digits and punctuation are visible ASCII")
+}

@@ -1,0 +1,174 @@
+//! A walk over keys, and its NDJSON stream: made chunk by chunk as the client takes it.
+//!
+//! Each chunk is made on a blocking thread that it does not keep between two
+//! chunks, so that slow readers hold no threads. At most two chunks are in
+//! memory: the one being sent, and the next one being made meanwhile.
+
+use super::scan::{Columns, Direction, Scan};
+use crate::connection::Busy;
+use crate::json::{push_key, push_value};
+use crate::pool::panicked;
+use crate::problem::Problem;
+use bytes::Bytes;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tanada::{Iter, Keyspace, Value};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// A chunk ends with the entry that crosses this.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// The entries of a scan, one after the other.
+pub(super) struct Walk {
+    /// `None` when the range is empty.
+    iter: Option<Iter>,
+    direction: Direction,
+    columns: Columns,
+}
+
+impl Walk {
+    /// Positions at the first entry; may read from the disk.
+    pub(super) fn start(keyspace: &Keyspace, scan: Scan) -> Walk {
+        let iter = (!scan.is_empty()).then(|| keyspace.range((scan.lower, scan.upper)));
+        Walk { iter, direction: scan.direction, columns: scan.columns }
+    }
+
+    pub(super) fn next(&mut self) -> Option<tanada::Result<(Value, Value)>> {
+        let iter = self.iter.as_mut()?;
+        match self.direction {
+            Direction::Forward => iter.next(),
+            Direction::Reverse => iter.next_back(),
+        }
+    }
+
+    pub(super) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Appends an entry as a JSON object.
+    pub(super) fn push_item(&self, out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+        out.push(b'{');
+        push_key(out, key);
+        if self.columns == Columns::KeysAndValues {
+            out.push(b',');
+            push_value(out, value);
+        }
+        out.push(b'}');
+    }
+}
+
+/// A walk that is being streamed.
+struct Source {
+    keyspace: Keyspace,
+    state: SourceState,
+    /// Entries still to send.
+    left: u64,
+}
+
+enum SourceState {
+    Unstarted(Scan),
+    Walking(Walk),
+}
+
+/// What making one chunk gave.
+enum Chunk {
+    /// There may be more.
+    Part(Vec<u8>, Source),
+    /// That was all.
+    Last(Vec<u8>),
+    /// The scan broke off behind these entries.
+    Broken(Vec<u8>, Problem),
+}
+
+impl Source {
+    fn chunk(mut self) -> Chunk {
+        let mut out = Vec::with_capacity(CHUNK_BYTES + 4096);
+        let mut walk = match self.state {
+            SourceState::Unstarted(scan) => Walk::start(&self.keyspace, scan),
+            SourceState::Walking(walk) => walk,
+        };
+        while self.left > 0 {
+            match walk.next() {
+                None => return Chunk::Last(out),
+                Some(Err(e)) => return Chunk::Broken(out, e.into()),
+                Some(Ok((key, value))) => {
+                    walk.push_item(&mut out, &key, &value);
+                    out.push(b'\n');
+                    self.left -= 1;
+                }
+            }
+            if out.len() >= CHUNK_BYTES {
+                self.state = SourceState::Walking(walk);
+                return Chunk::Part(out, self);
+            }
+        }
+        Chunk::Last(out)
+    }
+}
+
+/// The body of a streamed scan.
+pub(crate) struct ScanStream {
+    making: Making,
+    _place: OwnedSemaphorePermit,
+    _busy: Busy,
+}
+
+enum Making {
+    Next(JoinHandle<Chunk>),
+    /// The problem has been sent as a line; now the stream breaks off.
+    Broken,
+    Done,
+}
+
+impl ScanStream {
+    pub(super) fn start(
+        keyspace: Keyspace,
+        scan: Scan,
+        place: OwnedSemaphorePermit,
+        busy: Busy,
+    ) -> ScanStream {
+        let left = scan.limit.unwrap_or(u64::MAX);
+        let source = Source { keyspace, state: SourceState::Unstarted(scan), left };
+        let making = Making::Next(spawn_blocking(|| source.chunk()));
+        ScanStream { making, _place: place, _busy: busy }
+    }
+
+    /// The next chunk.
+    ///
+    /// A scan that fails in the middle must not look complete: the last line is
+    /// a problem, and then the connection breaks without the end of the body.
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let chunk = match &mut self.making {
+            Making::Done => return Poll::Ready(None),
+            Making::Broken => {
+                self.making = Making::Done;
+                return Poll::Ready(Some(Err(io::Error::other("the scan broke off"))));
+            }
+            Making::Next(task) => ready!(Pin::new(task).poll(cx)),
+        };
+        let bytes = match chunk.unwrap_or_else(|_| Chunk::Broken(Vec::new(), panicked())) {
+            Chunk::Part(bytes, source) => {
+                self.making = Making::Next(spawn_blocking(|| source.chunk()));
+                bytes
+            }
+            Chunk::Last(bytes) => {
+                self.making = Making::Done;
+                if bytes.is_empty() {
+                    return Poll::Ready(None);
+                }
+                bytes
+            }
+            Chunk::Broken(mut bytes, problem) => {
+                self.making = Making::Broken;
+                let line = serde_json::json!({"problem": problem.to_json()});
+                bytes.extend_from_slice(line.to_string().as_bytes());
+                bytes.push(b'\n');
+                bytes
+            }
+        };
+        Poll::Ready(Some(Ok(bytes.into())))
+    }
+}

@@ -1,0 +1,177 @@
+//! `/put`, `/get` and `/delete`: for a first curl, and for the benchmark.
+
+use super::accepts;
+use crate::app::App;
+use crate::body;
+use crate::etag::etag;
+use crate::input::{
+    DeleteBody, GetBody, PutBody, checked_value, durability_of_query, json, key_of, key_of_query,
+    ttl_of, ttl_of_query, value_of, value_of_query,
+};
+use crate::json::{push_key, push_number, push_value, record, written};
+use crate::problem::{Kind, Problem, Result};
+use crate::query;
+use crate::reply::{self, Reply};
+use crate::write_queue::{Action, Op};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::ETAG;
+use hyper::{Method, Request};
+use std::sync::Arc;
+use tanada::{Durability, Record};
+
+/// `POST /put`, with JSON or with query parameters.
+pub(super) async fn put(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
+    let (head, incoming) = request.into_parts();
+    let received = body::read(app, incoming).await?;
+    let body = &received.bytes;
+    let (key, value, ttl, durability) = match query_alone(head.uri.query(), body)? {
+        Some(text) => {
+            let [key, key64, value, encoding, ttl, durability] = query::parse(
+                Some(text),
+                ["key", "key64", "value", "encoding", "ttl", "durability"],
+            )?;
+            (
+                key_of_query(key, key64)?,
+                value_of_query(value, encoding)?,
+                ttl_of_query(ttl)?,
+                durability_of_query(durability)?,
+            )
+        }
+        None => {
+            let put: PutBody<'_> = json(body)?;
+            (
+                key_of(put.key, put.key64, body)?,
+                value_of(put.value, put.encoding, body)?,
+                put.ttl.map(ttl_of).transpose()?,
+                put.durability.map(Durability::from),
+            )
+        }
+    };
+    let value = checked_value(value, app.limits.max_value_bytes)?;
+    let op = Op { key, action: Action::Put { value, ttl }, conditions: Vec::new() };
+    Ok(reply::json(written(app.write_one(op, durability).await?)))
+}
+
+/// `POST /delete`, with JSON or with query parameters.
+pub(super) async fn delete(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
+    let (head, incoming) = request.into_parts();
+    let received = body::read(app, incoming).await?;
+    let body = &received.bytes;
+    let (key, durability) = match query_alone(head.uri.query(), body)? {
+        Some(text) => {
+            let [key, key64, durability] =
+                query::parse(Some(text), ["key", "key64", "durability"])?;
+            (key_of_query(key, key64)?, durability_of_query(durability)?)
+        }
+        None => {
+            let delete: DeleteBody<'_> = json(body)?;
+            (key_of(delete.key, delete.key64, body)?, delete.durability.map(Durability::from))
+        }
+    };
+    let op = Op { key, action: Action::Delete, conditions: Vec::new() };
+    Ok(reply::json(written(app.write_one(op, durability).await?)))
+}
+
+/// The query when it carries the request; the body must be empty then, for
+/// what is not read must not look as if it had been.
+fn query_alone<'q>(query: Option<&'q str>, body: &Bytes) -> Result<Option<&'q str>> {
+    match query.filter(|q| !q.is_empty()) {
+        Some(_) if !body.is_empty() => Err(Problem::invalid(
+            "there are both query parameters and a body; send the fields in one of them \
+             (PUT /v1/kv/{key} takes a raw value as its body)",
+        )),
+        other => Ok(other),
+    }
+}
+
+/// `GET /get?key=` and `POST /get`.
+pub(super) async fn get(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
+    let (head, incoming) = request.into_parts();
+    let raw = accepts(&head.headers, "application/octet-stream");
+    let (key, explain) = if head.method == Method::POST {
+        let received = body::read(app, incoming).await?;
+        let body = &received.bytes;
+        if head.uri.query().is_some_and(|q| !q.is_empty()) {
+            let text = query_alone(head.uri.query(), body)?;
+            key_and_explain(text)?
+        } else {
+            let get: GetBody<'_> = json(body)?;
+            (key_of(get.key, get.key64, body)?, get.explain.unwrap_or(false))
+        }
+    } else {
+        key_and_explain(head.uri.query())?
+    };
+    if explain {
+        return Box::pin(explained(app, key)).await;
+    }
+    let Some(found) = read(app, &key).await? else { return Err(not_found(&key)) };
+    if raw {
+        let version = found.seqno.0;
+        let mut reply = reply::typed("application/octet-stream", value_bytes(found));
+        reply.headers_mut().insert(ETAG, etag(version));
+        return Ok(reply);
+    }
+    Ok(reply::json(record(&key, &found.value, found.seqno.0, found.expires_at_ms)))
+}
+
+fn key_and_explain(text: Option<&str>) -> Result<(Bytes, bool)> {
+    let [key, key64, explain] = query::parse(text, ["key", "key64", "explain"])?;
+    Ok((key_of_query(key, key64)?, query::flag("explain", explain)?))
+}
+
+/// Reads from memory on the spot, from the disk on the pool.
+pub(super) async fn read(app: &Arc<App>, key: &Bytes) -> Result<Option<Record>> {
+    match app.keyspace.try_get_record(key) {
+        Err(tanada::Error::WouldBlock) => {
+            let (keyspace, key) = (app.keyspace.clone(), key.clone());
+            Ok(app.pool.run(move || keyspace.get_record(&key)).await??)
+        }
+        known => Ok(known?),
+    }
+}
+
+/// The value as an answer's body: copied when small, for then the copy costs
+/// less than keeping the block; shared when large.
+pub(super) fn value_bytes(record: Record) -> Bytes {
+    const SHARED_FROM_BYTES: usize = 4096;
+    if record.value.len() < SHARED_FROM_BYTES {
+        Bytes::copy_from_slice(&record.value)
+    } else {
+        Bytes::from_owner(record.value)
+    }
+}
+
+/// 404.
+pub(super) fn not_found(key: &[u8]) -> Problem {
+    const SHOWN_BYTES: usize = 100;
+    let shown = String::from_utf8_lossy(&key[..key.len().min(SHOWN_BYTES)]);
+    let more = if key.len() > SHOWN_BYTES { "…" } else { "" };
+    Problem::new(
+        Kind::KeyNotFound,
+        format!(
+            "there is no key {shown:?}{more}, or it was deleted, or it has expired; put it first"
+        ),
+    )
+}
+
+/// A read with its path through the tiers. An absent key has a path too.
+async fn explained(app: &Arc<App>, key: Bytes) -> Result<Reply> {
+    let (keyspace, asked) = (app.keyspace.clone(), key.clone());
+    let explain = app.pool.run(move || keyspace.explain(&asked)).await??;
+    let path = serde_json::json!({"total_ns": explain.total_ns, "steps": explain.steps});
+    let (Some(value), Some(version)) = (explain.value, explain.seqno) else {
+        return Err(not_found(&key).with("explain", path));
+    };
+    let mut out = Vec::with_capacity(key.len() + value.len() + 1024);
+    out.push(b'{');
+    push_key(&mut out, &key);
+    out.push(b',');
+    push_value(&mut out, &value);
+    out.extend_from_slice(b",\"version\":");
+    push_number(&mut out, version);
+    out.extend_from_slice(b",\"explain\":");
+    out.extend_from_slice(path.to_string().as_bytes());
+    out.extend_from_slice(b"}\n");
+    Ok(reply::json(out))
+}

@@ -1,0 +1,214 @@
+//! Statistics as text for a person: one line a tier, one line a level.
+
+use super::stats::AllStats;
+use std::fmt::{self, Display, Formatter, Write};
+use tanada::{CacheStats, JobStats, KeyspaceStats, Stats};
+
+/// The whole page.
+pub(super) fn render(all: &AllStats) -> String {
+    let mut out = String::with_capacity(4096);
+    write_all(&mut out, all).expect("a string takes all text");
+    out
+}
+
+fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
+    let Stats { operations, memory, filter, wal, stalls, amplification, .. } = &all.engine;
+    writeln!(out, "database    {} at {}", all.engine.database_id, all.engine.path.display())?;
+    writeln!(
+        out,
+        "            up {}, sequence number {}, durability {:?}",
+        Millis(all.engine.uptime_ms),
+        all.engine.seqno,
+        all.engine.durability
+    )?;
+    if let Some(reason) = &all.engine.read_only {
+        writeln!(out, "READ-ONLY   {reason}")?;
+    }
+    writeln!(
+        out,
+        "operations  {} puts, {} deletes, {} batches, {} gets ({} found, {} in memtables), {} scans",
+        operations.puts,
+        operations.deletes,
+        operations.batches,
+        operations.gets,
+        operations.gets_found,
+        operations.memtable_hits,
+        operations.scans
+    )?;
+    writeln!(
+        out,
+        "memory      {} of {}: memtables {}, row cache {}, block cache {}, tables {}, jobs {}",
+        Bytes(memory.used_bytes),
+        Bytes(memory.budget_bytes),
+        Bytes(memory.memtable_bytes),
+        Bytes(memory.row_cache_bytes),
+        Bytes(memory.block_cache_bytes),
+        Bytes(memory.table_bytes),
+        Bytes(memory.job_bytes)
+    )?;
+    cache(out, "L1 rows", &all.engine.row_cache)?;
+    cache(out, "L2 blocks", &all.engine.block_cache)?;
+    writeln!(
+        out,
+        "filters     {} probes: {} negative, {} true positive, {} false positive; \
+         false-positive rate {:.3} % measured, {:.3} % theoretical; {:.1} bits a key, {}",
+        filter.probes,
+        filter.negatives,
+        filter.true_positives,
+        filter.false_positives,
+        filter.measured_false_positive_rate * 100.0,
+        filter.theoretical_false_positive_rate * 100.0,
+        filter.bits_per_key,
+        Bytes(filter.bytes)
+    )?;
+    writeln!(
+        out,
+        "wal         {} in {} files; {} written in {} groups of {} batches; {} syncs of {} on average",
+        Bytes(wal.bytes_on_disk),
+        wal.files,
+        Bytes(wal.bytes_written),
+        wal.groups,
+        wal.batches,
+        wal.syncs,
+        Nanos(wal.sync_ns.checked_div(wal.syncs).unwrap_or(0))
+    )?;
+    jobs(out, "flush", &all.engine.flush)?;
+    jobs(out, "compaction", &all.engine.compaction)?;
+    writeln!(
+        out,
+        "stalls      {} writes paced for {}, {} stopped for {}; longest {}",
+        stalls.paced_writes,
+        Nanos(stalls.paced_ns),
+        stalls.stopped_writes,
+        Nanos(stalls.stopped_ns),
+        Nanos(stalls.longest_ns)
+    )?;
+    writeln!(
+        out,
+        "amplified   write {:.2}, read {:.2}, space {:.2}",
+        amplification.write, amplification.read, amplification.space
+    )?;
+    all.engine.keyspaces.iter().try_for_each(|k| keyspace(out, k))?;
+    let server = &all.server;
+    writeln!(
+        out,
+        "server      {} requests; {} connections open, {} accepted, {} refused, {} cut off; \
+         {} writes queued, {} committed in {} groups; {} scans open",
+        server.connections.requests,
+        server.connections.open,
+        server.connections.accepted,
+        server.connections.refused,
+        server.connections.cut_off,
+        server.queued_writes,
+        server.committed_requests,
+        server.commit_groups,
+        server.open_scans
+    )
+}
+
+fn cache(out: &mut String, name: &str, cache: &CacheStats) -> fmt::Result {
+    writeln!(
+        out,
+        "{name:<11} {} hits, {} misses ({:.1} % hit), {} entries, {} of {}, {} evicted",
+        cache.hits,
+        cache.misses,
+        cache.hit_ratio * 100.0,
+        cache.entries,
+        Bytes(cache.used_bytes),
+        Bytes(cache.capacity_bytes),
+        cache.evictions
+    )
+}
+
+fn jobs(out: &mut String, name: &str, jobs: &JobStats) -> fmt::Result {
+    writeln!(
+        out,
+        "{name:<11} {} done, {} running, {} pending; {} read, {} written, {} of {} entries kept, {} moves, {} busy",
+        jobs.jobs,
+        jobs.running,
+        Bytes(jobs.pending_bytes),
+        Bytes(jobs.bytes_read),
+        Bytes(jobs.bytes_written),
+        jobs.entries_out,
+        jobs.entries_in,
+        jobs.trivial_moves,
+        Nanos(jobs.busy_ns)
+    )
+}
+
+fn keyspace(out: &mut String, keyspace: &KeyspaceStats) -> fmt::Result {
+    writeln!(
+        out,
+        "keyspace {:?}: memtables {} entries in {} ({} sealed); tables {} entries in {}",
+        keyspace.name,
+        keyspace.memtable_entries,
+        Bytes(keyspace.memtable_bytes),
+        keyspace.sealed_memtables,
+        keyspace.table_entries,
+        Bytes(keyspace.table_bytes)
+    )?;
+    for level in &keyspace.levels {
+        writeln!(
+            out,
+            "  L{}  {} runs, {} tables, {} of {}, {} entries, {} tombstones",
+            level.level,
+            level.runs,
+            level.tables,
+            Bytes(level.bytes),
+            Bytes(level.target_bytes),
+            level.entries,
+            level.tombstones
+        )?;
+    }
+    Ok(())
+}
+
+struct Bytes(u64);
+
+impl Display for Bytes {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+        let mut size = self.0 as f64;
+        let mut unit = 0;
+        while size >= 1024.0 && unit + 1 < UNITS.len() {
+            size /= 1024.0;
+            unit += 1;
+        }
+        let digits = usize::from(unit > 0);
+        write!(f, "{size:.digits$} {}", UNITS[unit])
+    }
+}
+
+struct Nanos(u64);
+
+impl Display for Nanos {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0..1_000 => write!(f, "{} ns", self.0),
+            1_000..1_000_000 => write!(f, "{:.1} µs", self.0 as f64 / 1e3),
+            1_000_000..1_000_000_000 => write!(f, "{:.1} ms", self.0 as f64 / 1e6),
+            _ => write!(f, "{:.1} s", self.0 as f64 / 1e9),
+        }
+    }
+}
+
+struct Millis(u64);
+
+impl Display for Millis {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Nanos(self.0.saturating_mul(1_000_000)).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_written_for_people() {
+        let sizes = [0, 1023, 1024, 1536, 5 << 30].map(|b| Bytes(b).to_string());
+        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 GiB"]);
+        let times = [5, 1_500, 2_000_000, 61_000_000_000].map(|n| Nanos(n).to_string());
+        assert_eq!(times, ["5 ns", "1.5 µs", "2.0 ms", "61.0 s"]);
+    }
+}
