@@ -8,7 +8,7 @@
 use crate::block::{Block, Kind};
 use crate::counters::Counters;
 use crate::sieve::{NODE_BYTES, Sieve};
-use arc_swap::{ArcSwapOption, Guard};
+use crate::slots::Slots;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -18,27 +18,6 @@ const HITS: usize = 0; // + kind
 const MISSES: usize = 3; // + kind
 const INSERTED: usize = 6;
 const EVICTED: usize = 7;
-
-/// The slots of one open table's blocks: data blocks, then index partitions,
-/// then filters. Slots are read by anyone and written under the cache's lock.
-pub(crate) struct Slots(Box<[ArcSwapOption<Block>]>);
-
-impl Slots {
-    pub(crate) fn new(blocks: usize) -> Arc<Slots> {
-        Arc::new(Slots((0..blocks).map(|_| ArcSwapOption::const_empty()).collect()))
-    }
-
-    /// Bytes of memory.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.0.len() as u64 * size_of::<ArcSwapOption<Block>>() as u64
-    }
-
-    /// The block, if it is in memory. No lock, no shared counter.
-    #[inline]
-    pub(crate) fn load(&self, number: u32) -> Guard<Option<Arc<Block>>> {
-        self.0[number as usize].load()
-    }
-}
 
 /// A cache of decoded blocks, shared by any number of tables.
 ///
@@ -157,7 +136,7 @@ impl BlockCache {
             return block;
         }
         let mut order = self.order.lock();
-        let slot = &slots.0[number as usize];
+        let slot = slots.slot(number);
         if let Some(winner) = slot.load_full() {
             return winner;
         }
@@ -186,7 +165,7 @@ impl BlockCache {
                 });
                 let Some(node) = evicted else { break };
                 self.used_bytes.fetch_sub(node.cost_bytes, Ordering::Relaxed);
-                freed.push(node.slots.0[node.number as usize].swap(None));
+                freed.push(node.slots.slot(node.number).swap(None));
             }
             drop(order);
             self.counters.add(EVICTED, freed.len() as u64);
@@ -208,7 +187,7 @@ impl BlockCache {
     /// Drops all blocks of a table that no one can read any more.
     pub(crate) fn release(&self, slots: &Slots, resident_bytes: u64) {
         const AT_ONCE: usize = 256;
-        for chunk in slots.0.chunks(AT_ONCE) {
+        for chunk in slots.all().chunks(AT_ONCE) {
             let mut freed = Vec::new();
             let mut order = self.order.lock();
             for slot in chunk {

@@ -18,6 +18,7 @@ mod footer;
 mod builder;
 mod block;
 mod value;
+mod slots;
 mod sieve;
 mod cache;
 mod get;

@@ -6,7 +6,7 @@
 //! as by a scan, go early; a hit moves nothing. Zhang et al., "SIEVE is Simpler
 //! than LRU", NSDI'24.
 
-use crate::cache::Slots;
+use crate::slots::Slots;
 use std::sync::Arc;
 
 const NONE: u32 = u32::MAX;

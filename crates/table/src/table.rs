@@ -1,7 +1,7 @@
 //! An open table: opening, finding blocks, looking keys up.
 
 use crate::block::{Block, Kind};
-use crate::cache::{BlockCache, Slots};
+use crate::cache::BlockCache;
 use crate::counters::Counters;
 use crate::damage::Damage;
 use crate::footer::{FOOTER_LEN, Footer};
@@ -9,6 +9,7 @@ use crate::get::{CacheUse, FilterStats, Found, GetContext, ReadMode};
 use crate::index::{Handle, PartitionHandle, Top};
 use crate::properties::TableProperties;
 use crate::sealed;
+use crate::slots::Slots;
 use crate::{Error, Value};
 use arc_swap::Guard;
 use std::cell::RefCell;

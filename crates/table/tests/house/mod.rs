@@ -8,21 +8,21 @@ use tanada_format::{DatabaseId, EntryRef, SeqNo, TableId, ValueKind, compare_int
 use tanada_table::{BlockCache, Error, Table, TableBuilder, TableOptions, TableSummary};
 use tanada_vfs::{Env, ReadFile};
 
-pub const ID: TableId = TableId(7);
-pub const DATABASE: DatabaseId = DatabaseId([0xda; 16]);
+pub(crate) const ID: TableId = TableId(7);
+pub(crate) const DATABASE: DatabaseId = DatabaseId([0xda; 16]);
 
 /// An owned entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    pub key: Vec<u8>,
-    pub seqno: SeqNo,
-    pub kind: ValueKind,
-    pub expires_at_ms: u64,
-    pub value: Vec<u8>,
+pub(crate) struct Entry {
+    pub(crate) key: Vec<u8>,
+    pub(crate) seqno: SeqNo,
+    pub(crate) kind: ValueKind,
+    pub(crate) expires_at_ms: u64,
+    pub(crate) value: Vec<u8>,
 }
 
 impl Entry {
-    pub fn put(key: impl AsRef<[u8]>, seqno: u64, value: impl AsRef<[u8]>) -> Entry {
+    pub(crate) fn put(key: impl AsRef<[u8]>, seqno: u64, value: impl AsRef<[u8]>) -> Entry {
         Entry {
             key: key.as_ref().to_vec(),
             seqno: SeqNo(seqno),
@@ -32,7 +32,7 @@ impl Entry {
         }
     }
 
-    pub fn borrow(&self) -> EntryRef<'_> {
+    pub(crate) fn borrow(&self) -> EntryRef<'_> {
         EntryRef {
             key: &self.key,
             seqno: self.seqno,
@@ -56,18 +56,18 @@ impl From<EntryRef<'_>> for Entry {
 }
 
 /// Sorts into internal order and drops repeated positions.
-pub fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
+pub(crate) fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.sort_by(|a, b| compare_internal((&a.key, a.seqno), (&b.key, b.seqno)));
     entries.dedup_by(|a, b| (&a.key, a.seqno) == (&b.key, b.seqno));
     entries
 }
 
-pub fn options() -> TableOptions {
+pub(crate) fn options() -> TableOptions {
     TableOptions::new(ID, DATABASE)
 }
 
 /// Writes a table at `/t`.
-pub fn write(env: &Env, options: TableOptions, entries: &[Entry]) -> TableSummary {
+pub(crate) fn write(env: &Env, options: TableOptions, entries: &[Entry]) -> TableSummary {
     let path = Path::new("/t");
     let file = env.fs.create(path).unwrap();
     let mut builder = TableBuilder::new(file, path, options);
@@ -77,20 +77,20 @@ pub fn write(env: &Env, options: TableOptions, entries: &[Entry]) -> TableSummar
     builder.finish().unwrap()
 }
 
-pub fn read(env: &Env, cache: &Arc<BlockCache>) -> Arc<Table> {
+pub(crate) fn read(env: &Env, cache: &Arc<BlockCache>) -> Arc<Table> {
     let file = env.fs.open(Path::new("/t")).unwrap();
     Arc::new(Table::open(file, ID, DATABASE, cache).unwrap())
 }
 
 /// A table of these entries, in a cache of 1 MiB.
-pub fn table(options: TableOptions, entries: &[Entry]) -> Arc<Table> {
+pub(crate) fn table(options: TableOptions, entries: &[Entry]) -> Arc<Table> {
     let env = Env::memory(1);
     write(&env, options, entries);
     read(&env, &BlockCache::new(1 << 20))
 }
 
 /// The whole file at `/t`.
-pub fn bytes(env: &Env) -> Vec<u8> {
+pub(crate) fn bytes(env: &Env) -> Vec<u8> {
     let file = env.fs.open(Path::new("/t")).unwrap();
     let mut bytes = vec![0; file.len() as usize];
     file.read_exact_at(&mut bytes, 0).unwrap();
@@ -99,7 +99,7 @@ pub fn bytes(env: &Env) -> Vec<u8> {
 
 /// A file that is only bytes.
 #[derive(Debug)]
-pub struct Bytes(pub Vec<u8>);
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
 
 impl ReadFile for Bytes {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<()> {
@@ -121,6 +121,6 @@ impl ReadFile for Bytes {
 }
 
 /// Opens bytes as table [`ID`].
-pub fn open_bytes(bytes: Vec<u8>, cache: &Arc<BlockCache>) -> Result<Arc<Table>, Error> {
+pub(crate) fn open_bytes(bytes: Vec<u8>, cache: &Arc<BlockCache>) -> Result<Arc<Table>, Error> {
     Table::open(Arc::new(Bytes(bytes)), ID, DATABASE, cache).map(Arc::new)
 }

@@ -1,0 +1,337 @@
+//! The block cache as tables use it: its budget, its counters, its races.
+
+mod house;
+
+use house::{Bytes, DATABASE, Entry, ID, bytes, options, read, table, write};
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use tanada_format::{SeqNo, TableId, hash_key};
+use tanada_table::{
+    BlockCache, CacheUse, Compression, Cursor, CursorOptions, Error, FilterStats, GetContext,
+    GetTrace, ReadMode, Table, TableCursor, TableOptions,
+};
+use tanada_vfs::{Env, ReadFile};
+
+/// `count` entries of some 116 bytes: key `user:000000` on, value from the number.
+fn entries(count: u64) -> Vec<Entry> {
+    (0..count).map(|i| Entry::put(format!("user:{i:06}"), i + 1, value(i))).collect()
+}
+
+fn value(i: u64) -> Vec<u8> {
+    (0..100).map(|b| (i.wrapping_mul(0x9e37_79b9) >> (b % 24)) as u8).collect()
+}
+
+fn get(table: &Table, i: u64, context: &GetContext<'_>) -> Result<Option<Vec<u8>>, Error> {
+    let key = format!("user:{i:06}").into_bytes();
+    Ok(table.get(&key, hash_key(&key), SeqNo::MAX, context)?.map(|f| f.value.to_vec()))
+}
+
+#[test]
+fn the_capacity_holds_shrinks_and_grows_and_a_dropped_table_gives_all_back() {
+    let env = Env::memory(1);
+    write(&env, options(), &entries(10_000));
+    let cache = BlockCache::new(300_000);
+    let table = read(&env, &cache);
+    let context = GetContext::default();
+    for capacity in [300_000, 100_000, 250_000, 1 << 30, 40_000] {
+        cache.set_capacity(capacity);
+        assert!(cache.used_bytes() <= capacity);
+        for i in 0..3000 {
+            let i = i * 7919 % 10_000;
+            assert_eq!(get(&table, i, &context).unwrap().unwrap(), value(i));
+            assert!(cache.used_bytes() <= capacity, "after {i}");
+        }
+    }
+    let stats = cache.stats();
+    assert_eq!(stats.blocks, stats.insertions - stats.evictions);
+    assert!(stats.evictions > 1000 && stats.blocks > 4, "{stats:?}");
+    assert_eq!(stats.resident_bytes, table.resident_bytes());
+    drop(table);
+    assert_eq!((cache.used_bytes(), cache.stats().blocks), (0, 0));
+}
+
+#[test]
+fn a_block_larger_than_the_cache_is_read_and_not_kept() {
+    let env = Env::memory(1);
+    write(&env, options(), &[Entry::put("k", 1, vec![3; 500_000])]);
+    let cache = BlockCache::new(100_000);
+    let table = read(&env, &cache);
+    for _ in 0..2 {
+        let found = table.get(b"k", hash_key(b"k"), SeqNo::MAX, &GetContext::default()).unwrap();
+        assert_eq!(found.unwrap().value, vec![3; 500_000]);
+    }
+    assert_eq!(cache.stats().data_misses, 2);
+    assert!(cache.used_bytes() < 100_000);
+}
+
+#[test]
+fn huge_values_work_with_every_compression() {
+    let huge: Vec<u8> = (0..(12u32 << 20)).map(|i| (i ^ (i >> 9)) as u8).collect();
+    for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
+        let mut all = entries(100);
+        all.push(Entry::put("user:000050x", 7, &huge));
+        all.push(Entry::put("user:000050y", 7, &huge[..4_000_000]));
+        let all = house::sorted(all);
+        let table = table(TableOptions { compression, ..options() }, &all);
+        table.verify(DATABASE).unwrap();
+        let key = b"user:000050x";
+        let found = table.get(key, hash_key(key), SeqNo::MAX, &GetContext::default()).unwrap();
+        assert!(found.unwrap().value == huge);
+        let mut cursor = TableCursor::new(table, CursorOptions::compaction());
+        cursor.seek(b"user:000050", SeqNo::MAX).unwrap();
+        for len in [100, huge.len(), 4_000_000, 100] {
+            assert_eq!(cursor.entry().value.len(), len);
+            cursor.next().unwrap();
+        }
+    }
+}
+
+#[test]
+fn memory_only_reads_never_touch_the_disk_and_answer_once_the_blocks_are_there() {
+    let env = Env::memory(1);
+    write(&env, options(), &entries(2000));
+    let cache = BlockCache::new(1 << 20);
+    let file = Arc::new(CountingFile::new(bytes(&env)));
+    let table = Table::open(file.clone(), ID, DATABASE, &cache).unwrap();
+    let opening = file.reads.load(Ordering::Relaxed);
+    assert_eq!(opening, 1, "opening a small table takes one read");
+    let memory = GetContext { mode: ReadMode::MemoryOnly, ..GetContext::default() };
+    assert!(matches!(get(&table, 5, &memory), Err(Error::WouldBlock)));
+    assert_eq!(file.reads.load(Ordering::Relaxed), opening);
+    get(&table, 5, &GetContext::default()).unwrap();
+    assert_eq!(file.reads.load(Ordering::Relaxed), opening + 3, "filter, index and data");
+    assert_eq!(get(&table, 5, &memory).unwrap().unwrap(), value(5));
+    assert!(matches!(get(&table, 1500, &memory), Err(Error::WouldBlock)));
+    assert_eq!(get(&table, 2_000_000, &memory).unwrap(), None, "the filter is in memory");
+    assert_eq!(file.reads.load(Ordering::Relaxed), opening + 3);
+}
+
+#[test]
+fn a_trace_tells_what_each_part_answered_and_the_counters_agree() {
+    let env = Env::memory(1);
+    write(&env, options(), &entries(2000));
+    let cache = BlockCache::new(1 << 20);
+    let table = read(&env, &cache);
+    let trace = Cell::new(GetTrace::default());
+    let context = GetContext { trace: Some(&trace), ..GetContext::default() };
+    get(&table, 9, &context).unwrap();
+    let cold = trace.take();
+    assert_eq!((cold.filter_maybe, cold.found), (Some(true), true));
+    assert_eq!((cold.filter_cached, cold.index_cached), (Some(false), Some(false)));
+    assert_eq!((cold.data_cached, cold.data_offset), (Some(false), Some(0)));
+    get(&table, 9, &context).unwrap();
+    let warm = trace.take();
+    assert_eq!((warm.filter_cached, warm.index_cached), (Some(true), Some(true)));
+    assert_eq!((warm.data_cached, warm.data_offset, warm.found), (Some(true), Some(0), true));
+
+    let absent = 10_000..20_000;
+    let mut false_positives = 0;
+    for i in absent.clone() {
+        assert_eq!(get(&table, i, &context).unwrap(), None);
+        let trace = trace.take();
+        assert!(!trace.found);
+        assert_eq!(trace.data_cached.is_some(), trace.filter_maybe == Some(true));
+        false_positives += u64::from(trace.filter_maybe == Some(true));
+    }
+    let stats = table.filter_stats();
+    assert_eq!(
+        stats,
+        FilterStats { negatives: 10_000 - false_positives, true_positives: 2, false_positives }
+    );
+    assert_eq!(stats.probes(), 10_002);
+    let measured = false_positives as f64 / 10_000.0;
+    let theory = table.properties().theoretical_false_positive_rate();
+    assert!((theory / 2.0..theory * 2.0).contains(&measured), "{measured} {theory}");
+    let stats = cache.stats();
+    assert_eq!((stats.filter_misses, stats.filter_hits), (1, 10_001));
+    assert_eq!((stats.index_misses, stats.index_hits), (1, 1 + false_positives));
+    assert_eq!(stats.data_misses + stats.data_hits, 2 + false_positives);
+    assert_eq!(stats.misses(), stats.insertions);
+}
+
+#[test]
+fn compaction_reads_past_the_cache() {
+    let env = Env::memory(1);
+    write(&env, options(), &entries(5000));
+    let cache = BlockCache::new(1 << 20);
+    let table = read(&env, &cache);
+    get(&table, 77, &GetContext::default()).unwrap();
+    let before = cache.stats();
+    let mut cursor = TableCursor::new(table.clone(), CursorOptions::compaction());
+    cursor.seek_first().unwrap();
+    let mut count = 0;
+    while cursor.valid() {
+        assert_eq!(cursor.entry().value, value(count));
+        count += 1;
+        cursor.next().unwrap();
+    }
+    assert_eq!(count, 5000);
+    let bypass = GetContext { cache: CacheUse::Bypass, ..GetContext::default() };
+    assert_eq!(get(&table, 4000, &bypass).unwrap().unwrap(), value(4000));
+    assert_eq!(cache.stats(), before);
+}
+
+#[test]
+fn walking_on_reads_much_at_once_and_jumping_about_does_not() {
+    let env = Env::memory(1);
+    let compression = Compression::None;
+    let summary = write(&env, TableOptions { compression, ..options() }, &entries(5000));
+    let file = Arc::new(CountingFile::new(bytes(&env)));
+    let table = Arc::new(Table::open(file.clone(), ID, DATABASE, &BlockCache::new(0)).unwrap());
+    let count = |run: &dyn Fn(&mut TableCursor)| {
+        let before = (file.reads.load(Ordering::Relaxed), file.bytes.load(Ordering::Relaxed));
+        run(&mut TableCursor::new(table.clone(), CursorOptions::compaction()));
+        (
+            file.reads.load(Ordering::Relaxed) - before.0,
+            file.bytes.load(Ordering::Relaxed) - before.1,
+        )
+    };
+    let (reads, read_bytes) = count(&|cursor| {
+        cursor.seek_first().unwrap();
+        while cursor.valid() {
+            cursor.next().unwrap();
+        }
+    });
+    assert!(summary.properties.data_blocks > 100 && reads < 12, "{reads} reads");
+    assert!(read_bytes < summary.size_bytes * 11 / 10, "only blocks cut in two are read again");
+    let (reads, read_bytes) = count(&|cursor| {
+        for i in 0..50 {
+            cursor.seek(format!("user:{:06}", i * 97).as_bytes(), SeqNo::MAX).unwrap();
+        }
+    });
+    assert!(reads <= 51 && read_bytes < 51 * 4200 + 10_000, "{reads} reads, {read_bytes} bytes");
+}
+
+#[test]
+fn readers_evictions_and_changes_of_capacity_race_without_a_wrong_value_or_account() {
+    let env = Env::memory(1);
+    write(&env, options(), &entries(4000));
+    let cache = BlockCache::new(60_000);
+    let other = TableOptions { id: TableId(8), ..options() };
+    let file = env.fs.create(Path::new("/other")).unwrap();
+    let mut builder = tanada_table::TableBuilder::new(file, "/other", other);
+    entries(500).iter().for_each(|e| builder.add(e.borrow()).unwrap());
+    builder.finish().unwrap();
+    let table = read(&env, &cache);
+    std::thread::scope(|scope| {
+        for seed in 0..4u64 {
+            let (table, cache) = (&table, &cache);
+            scope.spawn(move || {
+                let mut held = Vec::new();
+                for n in 0..4000u64 {
+                    let i = (n * 7919 + seed * 1013) * (n + seed) % 4000;
+                    let key = format!("user:{i:06}").into_bytes();
+                    let context = GetContext::default();
+                    let found = table.get(&key, hash_key(&key), SeqNo::MAX, &context).unwrap();
+                    let found = found.unwrap();
+                    assert_eq!(found.value, value(i));
+                    // Some values outlive their block's stay in the cache.
+                    if n % 50 == 0 {
+                        held.push((i, found.value));
+                    }
+                    if seed == 0 && n % 16 == 0 {
+                        cache.set_capacity(30_000 + n * 20);
+                    }
+                }
+                held.iter().for_each(|(i, v)| assert_eq!(*v, value(*i)));
+            });
+        }
+        // A second table comes and goes meanwhile.
+        let (env, cache) = (&env, &cache);
+        scope.spawn(move || {
+            for _ in 0..60 {
+                let file = env.fs.open(Path::new("/other")).unwrap();
+                let table = Table::open(file, TableId(8), DATABASE, cache).unwrap();
+                for i in (0..500).step_by(29) {
+                    let got = get(&table, i, &GetContext::default()).unwrap();
+                    assert_eq!(got.unwrap(), value(i));
+                }
+            }
+        });
+    });
+    assert!(cache.used_bytes() <= cache.capacity_bytes());
+    let stats = cache.stats();
+    assert_eq!(stats.resident_bytes, table.resident_bytes());
+    assert_eq!(stats.data_hits + stats.data_misses, 4 * 4000 + 60 * 18);
+    drop(table);
+    assert_eq!((cache.used_bytes(), cache.stats().blocks), (0, 0));
+}
+
+/// Two threads that miss the same block both read it; one block is kept and paid for.
+#[test]
+fn two_readers_who_miss_the_same_block_pay_for_it_once() {
+    let env = Env::memory(1);
+    write(&env, TableOptions { bits_per_key: 0.0, ..options() }, &entries(10));
+    let file = Arc::new(MeetingFile { bytes: Bytes(bytes(&env)), meet: Barrier::new(2) });
+    let cache = BlockCache::new(1 << 20);
+    let table = Table::open(Arc::new(OpenFirst(file)), ID, DATABASE, &cache).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            // Both threads read the index, then both the data: each read waits for the other.
+            scope.spawn(|| {
+                assert_eq!(get(&table, 3, &GetContext::default()).unwrap().unwrap(), value(3));
+            });
+        }
+    });
+    let stats = cache.stats();
+    assert_eq!((stats.index_misses, stats.data_misses), (2, 2));
+    assert_eq!((stats.blocks, stats.insertions), (2, 2));
+    drop(table);
+    assert_eq!((cache.used_bytes(), cache.stats().blocks), (0, 0));
+}
+
+/// Counts reads.
+#[derive(Debug)]
+struct CountingFile {
+    file: Bytes,
+    reads: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl CountingFile {
+    fn new(bytes: Vec<u8>) -> CountingFile {
+        CountingFile { file: Bytes(bytes), reads: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+    }
+}
+
+impl ReadFile for CountingFile {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        self.file.read_exact_at(buf, offset)
+    }
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+}
+
+/// A file whose reads of blocks wait until two threads read.
+#[derive(Debug)]
+struct MeetingFile {
+    bytes: Bytes,
+    meet: Barrier,
+}
+
+/// Lets the one read of opening, which ends at the file's end, pass alone.
+#[derive(Debug)]
+struct OpenFirst(Arc<MeetingFile>);
+
+impl ReadFile for OpenFirst {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<()> {
+        if offset + (buf.len() as u64) < self.len() {
+            self.0.meet.wait();
+        }
+        self.0.bytes.read_exact_at(buf, offset)
+    }
+    fn len(&self) -> u64 {
+        self.0.bytes.len()
+    }
+    fn path(&self) -> &Path {
+        self.0.bytes.path()
+    }
+}
