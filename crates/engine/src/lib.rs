@@ -4,6 +4,7 @@ mod error;
 mod options;
 mod stats;
 mod memtable;
+mod row_cache;
 #[allow(dead_code, unused_imports)] // until the core uses it
 mod version;
 #[allow(dead_code, unused_imports)] // until the core uses it
