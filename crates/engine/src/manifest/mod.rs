@@ -282,9 +282,11 @@ impl Manifest {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when the edit does not fit: nothing was done.
-    /// Any other error poisons: the edit may or may not be on disk, so no file
-    /// that it adds or removes may be deleted, and every later call answers
-    /// [`Error::Poisoned`] with the first failure.
+    /// Any other error leaves it unknown whether the edit is on disk, so no file
+    /// that it adds or removes may be deleted; unless [`Manifest::is_poisoned`]
+    /// says no: then nothing was done, as when a full disk has no room for the
+    /// new manifest that the first append writes. Once poisoned, every later
+    /// call answers [`Error::Poisoned`] with the first failure.
     pub(crate) fn append(&mut self, edit: &Edit) -> Result<Appended> {
         if let Some(reason) = &self.failed {
             return Err(Error::Poisoned { reason: reason.clone() });
@@ -294,7 +296,7 @@ impl Manifest {
         let mut next = self.state.clone();
         let changed = apply(&self.state, &mut next, &edit, &self.files)
             .map_err(|e| Error::InvalidArgument(format!("this edit does not fit: {e}")))?;
-        self.write(&edit, &next).inspect_err(|e| self.failed = Some(e.to_string()))?;
+        self.write(&edit, &next)?;
         self.state = next;
         self.ids.reserved(self.state.next_table_id);
         for table in &changed.obsolete {
@@ -303,17 +305,31 @@ impl Manifest {
         Ok(Appended { versions: changed.versions })
     }
 
+    /// Whether a write or sync failed, so that nothing is written any more.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.failed.is_some()
+    }
+
     fn write(&mut self, edit: &Edit, next: &State<Arc<Version>>) -> Result<()> {
         if edit.adds_files() {
-            self.files.fs.sync_dir(&self.files.dir)?;
+            let synced = self.files.fs.sync_dir(&self.files.dir);
+            self.poison_on_error(synced.map_err(Error::from))?;
         }
-        let Some(log) = &mut self.log else { return self.rewrite(next) };
+        let Some(log) = &self.log else { return self.rewrite(next) };
         let len = log.at.offset();
         if len > self.rewrite_bytes && len > REWRITE_FACTOR * log.snapshot_bytes {
-            return self.rewrite(next);
+            let rewritten = self.rewrite(next);
+            if rewritten.is_ok() || self.is_poisoned() {
+                return rewritten;
+            }
+            // The present manifest is as good as before: go on with it for a while.
+            self.rewrite_bytes = 2 * len;
         }
-        log.append(KIND_EDIT, &codec::encode(edit))?;
-        log.file.sync()?;
+        let log = self.log.as_mut().expect("it was there above, and rewriting only replaces it");
+        let written = log.append(KIND_EDIT, &codec::encode(edit));
+        let synced = written.and_then(|()| Ok(log.file.sync()?));
+        self.poison_on_error(synced)?;
+        let log = self.log.as_mut().expect("as above");
         log.synced = log.at.offset();
         // Not synced: where it survives it protects the edit, where it does not
         // nothing is missed. The edit is durable, so a failure is the next one's.
@@ -323,14 +339,51 @@ impl Manifest {
         Ok(())
     }
 
+    fn poison_on_error<T>(&mut self, result: Result<T>) -> Result<T> {
+        result.inspect_err(|e| self.failed = Some(e.to_string()))
+    }
+
     /// Writes `state` to a new manifest and makes it the current one. At every
-    /// moment `CURRENT` names a manifest that is whole and durable.
+    /// moment `CURRENT` names a manifest that is whole and durable. A failure
+    /// before the rename changes nothing and does not poison: files are new at
+    /// each try, so no sync is repeated.
     fn rewrite(&mut self, state: &State<Arc<Version>>) -> Result<()> {
-        let TableFiles { fs, dir, database, .. } = &*self.files;
         let number = self.next_number;
         self.next_number += 1;
+        let TableFiles { fs, dir, .. } = &*self.files;
         let path = dir.join(FileName::Manifest(number).to_string());
-        let mut file = fs.create(&path)?;
+        let current = dir.join(FileName::Current.to_string());
+        let temporary = dir.join(FileName::Temporary.to_string());
+        let log = match self.prepare(number, &path, &temporary, state) {
+            Ok(log) => log,
+            Err(e) => {
+                // To give back what room they take; whoever opens next ignores them.
+                let _ = (fs.remove(&temporary), fs.remove(&path));
+                return Err(e);
+            }
+        };
+        let switched = fs.rename(&temporary, &current).and_then(|()| fs.sync_dir(dir));
+        self.poison_on_error(switched.map_err(Error::from))?;
+
+        if !self.current.as_os_str().is_empty() {
+            let old = Deletion { size_bytes: self.size_bytes(), path: self.current.clone() };
+            self.files.deletions.push(old);
+        }
+        self.current = path;
+        self.log = Some(log);
+        Ok(())
+    }
+
+    /// Writes manifest `number`, and a `CURRENT` for it under a temporary name.
+    fn prepare(
+        &self,
+        number: u64,
+        path: &Path,
+        temporary: &Path,
+        state: &State<Arc<Version>>,
+    ) -> Result<ManifestLog> {
+        let TableFiles { fs, dir, database, .. } = &*self.files;
+        let mut file = fs.create(path)?;
         file.append(&header::encode(*database, number))?;
         let salt = RecordSalt::new(RecordFile::Manifest, *database, number);
         let at = RecordCursor::new(salt, HEADER_LEN as u64, 0);
@@ -340,29 +393,17 @@ impl Manifest {
         log.synced = log.at.offset();
         log.snapshot_bytes = log.synced;
 
-        let current = dir.join(FileName::Current.to_string());
-        let temporary = dir.join(FileName::Temporary.to_string());
-        match fs.remove(&temporary) {
+        match fs.remove(temporary) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
             _ => {}
         }
-        let mut line = fs.create(&temporary)?;
+        let mut line = fs.create(temporary)?;
         line.append(Current { database: *database, manifest: number }.encode().as_bytes())?;
         line.sync()?;
-        drop(line);
         // Before the rename, so that CURRENT never names a manifest whose own
-        // name is not durable; after it, so that what follows builds on it.
+        // name is not durable.
         fs.sync_dir(dir)?;
-        fs.rename(&temporary, &current)?;
-        fs.sync_dir(dir)?;
-
-        if self.log.is_some() || !self.current.as_os_str().is_empty() {
-            let old = Deletion { size_bytes: self.size_bytes(), path: self.current.clone() };
-            self.files.deletions.push(old);
-        }
-        self.current = path;
-        self.log = Some(log);
-        Ok(())
+        Ok(log)
     }
 }
 

@@ -112,6 +112,80 @@ fn manifest_enospc_middle() {
     }
 }
 
+/// A database on a full disk must open, or nobody could delete anything in it.
+#[test]
+fn a_full_disk_lets_a_database_be_opened_and_settled_once_there_is_room() {
+    let machine = MemoryMachine::new(1);
+    let mut manifest = create(&machine.env());
+    let edit = flush(&mut manifest, ("a", "c"));
+    manifest.append(&edit).unwrap();
+    let before = snapshot(&manifest);
+    drop(manifest);
+    for room in [0, 100, 400] {
+        machine.set_disk_size(machine.used_space() + room);
+        let mut manifest = open(&machine.env()).unwrap();
+        assert_eq!(snapshot(&manifest), before);
+        let error = manifest.settle().unwrap_err();
+        assert!(matches!(&error, Error::Io(e) if tanada_vfs::raw_os_error(e) == Some(ENOSPC)));
+        assert!(!manifest.is_poisoned() && manifest.files.deletions.is_empty());
+        assert_eq!(snapshot(&open(&machine.kill().env()).unwrap()), before);
+        machine.set_disk_size(u64::MAX);
+    }
+    let mut manifest = open(&machine.env()).unwrap();
+    machine.set_disk_size(machine.used_space());
+    manifest.settle().unwrap_err();
+    machine.set_disk_size(u64::MAX);
+    manifest.settle().unwrap();
+    let edit = flush(&mut manifest, ("b", "d"));
+    manifest.append(&edit).unwrap();
+    assert_eq!(snapshot(&open(&machine.kill().env()).unwrap()), snapshot(&manifest));
+}
+
+/// No room for a shorter manifest is no reason to stop while the long one works.
+#[test]
+fn a_rewrite_that_fails_leaves_the_present_manifest_in_use() {
+    let machine = MemoryMachine::new(1);
+    let faults = Faults::over_memory(&machine);
+    let mut manifest = create(&faults.env(&machine.env()));
+    manifest.rewrite_bytes = 1;
+    let rule = Rule::fail(ENOSPC).on(Op::Create);
+    faults.add(rule.matching(|c| c.path.to_string_lossy().contains("MANIFEST")));
+    for _ in 0..20 {
+        let edit = flush(&mut manifest, ("a", "c"));
+        manifest.append(&edit).unwrap();
+        let edit = compact(&mut manifest);
+        manifest.append(&edit).unwrap();
+    }
+    assert!(manifest.rewrite_bytes > 1, "it was tried");
+    assert_eq!(snapshot(&open(&machine.kill().env()).unwrap()), snapshot(&manifest));
+    faults.clear();
+    while manifest.current.ends_with("MANIFEST-000001") {
+        let edit = flush(&mut manifest, ("a", "c"));
+        manifest.append(&edit).unwrap();
+    }
+    assert_eq!(snapshot(&open(&machine.kill().env()).unwrap()), snapshot(&manifest));
+}
+
+/// A switch that fails half-way leaves it unknown which manifest counts: both stay.
+#[test]
+fn a_rename_of_current_that_fails_poisons_and_deletes_nothing() {
+    for rule in [Rule::apply_and_fail(EIO).on(Op::Rename), Rule::fail(EIO).on(Op::Rename)] {
+        let machine = MemoryMachine::new(1);
+        let faults = Faults::over_memory(&machine);
+        drop(create(&machine.env()));
+        let mut manifest = open(&faults.env(&machine.env())).unwrap();
+        let before = snapshot(&manifest);
+        faults.add(rule);
+        manifest.settle().unwrap_err();
+        assert!(manifest.is_poisoned() && manifest.files.deletions.is_empty());
+        assert!(matches!(manifest.settle(), Err(Error::Poisoned { .. })));
+        for seed in 0..20 {
+            let again = snapshot(&open(&machine.crash(seed).env()).unwrap());
+            assert_eq!(again.changed, before.changed, "seed {seed}");
+        }
+    }
+}
+
 /// sled #1527: a temporary file left by a crash made the database unopenable.
 #[test]
 fn leftover_temp_blocks_open() {
