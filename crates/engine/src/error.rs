@@ -90,7 +90,7 @@ impl fmt::Display for Error {
             }
             Error::MissingFile { file } => write!(
                 f,
-                "{} is missing though the manifest names it; restore it from a copy, nothing was changed",
+                "{} is missing though the database needs it; restore it from a copy, nothing was changed",
                 file.display()
             ),
             Error::Io(e) => e.fmt(f),
