@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 /// Test programs that need the built binary and minutes rather than seconds.
-const END_TO_END: &[&str] = &["e2e_debian", "tour", "bad_input"];
+const END_TO_END: &[&str] = &["e2e_debian", "tour", "docs", "bad_input"];
 
 struct Outcome {
     step: &'static str,

@@ -1,0 +1,87 @@
+//! What a verb says when it cannot do its work: what happened, and what to do.
+
+use std::fmt;
+use std::io;
+
+/// A `Result` of this program.
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+/// The end of a verb. Printed as `error: …` on standard error; exit code 1.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Whole text, cure included.
+    Message(String),
+    /// The reader of our output has gone (`tanada scan | head`): not an error.
+    OutputClosed,
+}
+
+impl Failure {
+    /// A failure with this text.
+    pub(crate) fn new(text: impl Into<String>) -> Failure {
+        Failure::Message(text.into())
+    }
+
+    /// Puts `what` before the text.
+    pub(crate) fn before(self, what: impl fmt::Display) -> Failure {
+        match self {
+            Failure::Message(text) => Failure::Message(format!("{what}: {text}")),
+            other => other,
+        }
+    }
+
+    /// Adds a sentence behind the text.
+    pub(crate) fn then(self, what: impl fmt::Display) -> Failure {
+        match self {
+            Failure::Message(text) => Failure::Message(format!("{text}\n{what}")),
+            other => other,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Message(text) => f.write_str(text),
+            Failure::OutputClosed => f.write_str("the output was closed"),
+        }
+    }
+}
+
+impl From<tanada::Error> for Failure {
+    fn from(e: tanada::Error) -> Failure {
+        match &e {
+            tanada::Error::Io(inner) => match cure(inner) {
+                Some(cure) => Failure::new(format!("{e}; {cure}")),
+                None => Failure::new(e.to_string()),
+            },
+            _ => Failure::new(e.to_string()),
+        }
+    }
+}
+
+/// What a person can do about an error of the operating system.
+fn cure(e: &io::Error) -> Option<&'static str> {
+    match e.kind() {
+        io::ErrorKind::PermissionDenied => {
+            Some("run as a user who may read and write it, or name another directory with --data")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            Some("mount it writable, or name another directory with --data")
+        }
+        io::ErrorKind::StorageFull => {
+            Some("make room on this disk, or name a directory on another one with --data")
+        }
+        io::ErrorKind::NotADirectory => Some("name a directory with --data"),
+        _ => None,
+    }
+}
+
+/// For writing to standard output: a closed pipe ends the program quietly.
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Failure {
+        match e.kind() {
+            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+            _ => Failure::new(e.to_string()),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `tanada verify`: reads and checks every byte.
+
+use crate::failure::{Failure, Result};
+use crate::place::Place;
+use crate::target::{Missing, Target};
+use crate::terminal::{Form, Output, Shade};
+use crate::units::{count, nanoseconds, size};
+use clap::Args;
+
+const EXAMPLES: &str = "\
+Examples:
+  tanada verify
+  tanada verify --data /var/lib/tanada --json
+
+Exit code: 0 when all is well, 1 when anything is damaged.";
+
+/// Read and check every byte of every file
+///
+/// Changes nothing. Damage is named by file and offset.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Verify {
+    /// Answer in JSON even on a terminal
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Verify {
+    pub(crate) fn run(self) -> Result<()> {
+        let target = Target::open(&self.place, Missing::Refuse)?;
+        let began = target.now_ns();
+        let report = target.verify()?;
+        let time = target.now_ns() - began;
+        target.close()?;
+
+        let damage: Vec<&str> = report["damage"]
+            .as_array()
+            .map(|all| all.iter().filter_map(|one| one.as_str()).collect())
+            .unwrap_or_default();
+        let mut output = Output::new(self.json);
+        if output.form() == Form::Json {
+            output.line(&report.to_string())?;
+        } else {
+            let number = |name: &str| report[name].as_u64().unwrap_or_default();
+            let text = format!(
+                "{} in {} tables ({} blocks, {} entries) and {} log records, {}",
+                size(number("bytes")),
+                count(number("tables")),
+                count(number("blocks")),
+                count(number("entries")),
+                count(number("log_records")),
+                nanoseconds(time)
+            );
+            output.line(&text)?;
+            if damage.is_empty() {
+                let well = output.shade(Shade::Good, "all is well");
+                output.line(&well)?;
+            }
+            for one in &damage {
+                let one = output.shade(Shade::Bad, one);
+                output.line(&one)?;
+            }
+        }
+        output.finish()?;
+        if damage.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "{} place(s) are damaged, the first: {}",
+            damage.len(),
+            damage[0]
+        ))
+        .then("restore the named files from a copy; nothing was changed"))
+    }
+}
