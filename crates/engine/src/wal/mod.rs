@@ -21,8 +21,6 @@ mod recover;
 mod harness;
 #[cfg(test)]
 mod failure_tests;
-#[cfg(test)]
-mod crash_tests;
 
 pub(crate) use handle::WalHandle;
 pub(crate) use reader::RecordPlace;
