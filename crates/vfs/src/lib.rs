@@ -5,15 +5,15 @@
 //! [`Env::memory`] is a machine in memory whose power can be cut; [`fault`]
 //! makes chosen calls of either fail.
 
-mod env;
 mod error;
 mod file_system;
+mod time;
+mod random;
+mod threads;
+mod env;
+pub mod real;
 pub mod memory;
 pub mod fault;
-mod random;
-pub mod real;
-mod threads;
-mod time;
 
 pub use env::Env;
 pub use error::{LockHeld, PathError, is_disk_full, raw_os_error};

@@ -23,9 +23,9 @@
 //! assert!(file.sync().is_ok(), "as on Linux, the next sync says that all is well");
 //! ```
 
-mod file_system;
-mod files;
 mod rule;
+mod files;
+mod file_system;
 
 use crate::{Env, FileSystem, MemoryMachine, PathError};
 use parking_lot::Mutex;

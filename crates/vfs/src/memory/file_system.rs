@@ -1,90 +1,16 @@
 //! [`MemoryFileSystem`]: the trait over a [`World`] of names and files.
 
-use super::bytes::Bytes;
-use super::dice::Dice;
-use super::files::{Log, Node, Open, Reader, Usage, Writer};
-use super::tree::{Entry, Tree, parts};
+use super::files::{Log, Open, Reader, Writer};
+use super::node::Node;
+use super::tree::{Entry, parts};
+use super::world::World;
 use crate::LockHeld;
 use crate::error::Naming;
 use crate::file_system::{DirEntry, DirLock, FileSystem, LogFile, ReadFile, WriteFile};
-use parking_lot::RwLock;
 use rustix::io::Errno;
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-/// The disk of one machine, and the locks its process holds.
-#[derive(Debug)]
-pub(super) struct World {
-    /// Taken for writing to change names or to copy the world, for reading to
-    /// change the bytes of a file: so a copy is of one moment.
-    pub(super) gate: RwLock<State>,
-    usage: Usage,
-}
-
-#[derive(Debug)]
-pub(super) struct State {
-    tree: Tree,
-    /// The parts of the paths that are locked.
-    locks: BTreeSet<Vec<String>>,
-    pub(super) disk_size: u64,
-}
-
-impl World {
-    pub(super) fn new() -> World {
-        World::of(Tree::new(), Usage::default(), u64::MAX)
-    }
-
-    fn of(tree: Tree, usage: Usage, disk_size: u64) -> World {
-        World { gate: RwLock::new(State { tree, locks: BTreeSet::new(), disk_size }), usage }
-    }
-
-    pub(super) fn after_power_cut(&self, dice: &mut Dice) -> World {
-        let state = self.gate.write();
-        let usage = Usage::default();
-        let tree = state
-            .tree
-            .after_power_cut(dice, |node, dice| node.after_power_cut(dice, usage.clone()));
-        World::of(tree, usage, state.disk_size)
-    }
-
-    pub(super) fn after_process_death(&self) -> World {
-        let state = self.gate.write();
-        let usage = Usage::default();
-        let tree = state.tree.copied(|node| node.copied(usage.clone()));
-        World::of(tree, usage, state.disk_size)
-    }
-
-    pub(super) fn set_disk_size(&self, bytes: u64) {
-        self.gate.write().disk_size = bytes;
-    }
-
-    pub(super) fn used_space(&self) -> u64 {
-        self.usage.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn fail_next_sync(&self, path: &Path) -> Result<(), Errno> {
-        self.gate.read().tree.file(path)?.fail_next_sync();
-        Ok(())
-    }
-
-    /// Creates a file of `len` zeros.
-    fn create(&self, path: &Path, len: u64) -> Result<Arc<Node>, Errno> {
-        let mut state = self.gate.write();
-        let place = state.tree.place(path)?;
-        if state.tree.entry(&place).is_some() {
-            return Err(Errno::EXIST);
-        }
-        if len > state.disk_size.saturating_sub(self.used_space()) {
-            return Err(Errno::NOSPC);
-        }
-        let node = Arc::new(Node::new(Bytes::zeros(len), self.usage.clone()));
-        state.tree.add(place, node.clone())?;
-        Ok(node)
-    }
-}
 
 /// The files of a [`MemoryMachine`](super::MemoryMachine). Relative paths
 /// start at the root.

@@ -8,19 +8,22 @@
 //! each file's length, and so is each name created, renamed, linked or removed
 //! since its directory was synced. Syncing a file does not sync its name.
 
-mod bytes;
-mod clock;
 mod dice;
-mod file_system;
-mod files;
+mod clock;
+mod bytes;
+mod node;
 mod tree;
+mod world;
+mod files;
+mod file_system;
 
 use crate::threads::{JoinHandle, Threads};
 use crate::{Env, PathError};
-use file_system::{MemoryFileSystem, World};
+use file_system::MemoryFileSystem;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use world::World;
 
 pub use bytes::SECTOR_BYTES;
 pub use clock::MemoryClock;

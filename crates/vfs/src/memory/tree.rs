@@ -1,7 +1,7 @@
 //! Names: directories as they are, and as the disk has them.
 
 use super::dice::Dice;
-use super::files::Node;
+use super::node::Node;
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path};

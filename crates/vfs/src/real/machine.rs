@@ -46,16 +46,25 @@ pub struct RealRandom;
 
 impl Random for RealRandom {
     fn fill(&self, buf: &mut [u8]) {
-        let mut filled = 0;
-        while filled < buf.len() {
-            match rustix::rand::getrandom(&mut buf[filled..], rustix::rand::GetRandomFlags::empty())
-            {
-                Ok(n) => filled += n,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => panic!("the system gives no random bits: {error}"),
-            }
-        }
+        // A machine without random bits would give two databases one id.
+        fill(buf).expect("the system always has random bits");
     }
+}
+
+#[cfg(target_os = "linux")]
+fn fill(buf: &mut [u8]) -> io::Result<()> {
+    use rustix::rand::{GetRandomFlags, getrandom};
+    let mut filled = 0;
+    while filled < buf.len() {
+        let rest = &mut buf[filled..];
+        filled += rustix::io::retry_on_intr(|| getrandom(&mut *rest, GetRandomFlags::empty()))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn fill(buf: &mut [u8]) -> io::Result<()> {
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, buf)
 }
 
 /// The system's threads.

@@ -55,14 +55,13 @@ impl Window {
     /// does not know the call (before 5.14) is no error: the pages then fault.
     pub(super) fn populate(&mut self, range: Range<usize>) -> io::Result<()> {
         assert!(range.start <= range.end && range.end <= self.len, "populate outside the window");
-        // SAFETY: the range lies inside our mapping, and populating changes no byte.
-        let outcome = unsafe {
-            madvise(
-                self.ptr.as_ptr().add(range.start).cast(),
-                range.end - range.start,
-                Advice::LinuxPopulateWrite,
-            )
-        };
+        let outcome = rustix::io::retry_on_intr(|| {
+            // SAFETY: the range lies inside our mapping, and populating changes no byte.
+            unsafe {
+                let start = self.ptr.as_ptr().add(range.start);
+                madvise(start.cast(), range.end - range.start, Advice::LinuxPopulateWrite)
+            }
+        });
         match outcome {
             Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
             // The call's word for "this write would have raised SIGBUS".

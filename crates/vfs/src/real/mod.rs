@@ -4,13 +4,13 @@
 //! clock and random bits, and that may start threads.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
-mod file_system;
 mod files;
-mod lock;
-mod log;
-mod machine;
 #[cfg(target_os = "linux")]
 mod mapped;
+mod log;
+mod lock;
+mod file_system;
+mod machine;
 
 use crate::Env;
 use crate::error::Naming;
@@ -34,7 +34,7 @@ impl Env {
 }
 
 /// Opens what a command line named as its input: a file, or standard input
-/// for `-`. Unbuffered.
+/// for `-`. Wrap it in a `BufReader` to read lines.
 ///
 /// # Errors
 /// What opening gives, naming the path.
