@@ -33,7 +33,7 @@ impl Config {
     /// `docs/decisions/0003-runs-per-level.md`.
     pub(crate) fn for_memtable(memtable_bytes: u64) -> Config {
         let l0_runs = 8;
-        let base_bytes = (memtable_bytes * l0_runs as u64).max(16 << 20);
+        let base_bytes = (memtable_bytes * l0_runs as u64 / 2).max(8 << 20);
         let table_bytes = (memtable_bytes / 2).clamp(2 << 20, 16 << 20);
         Config {
             l0_runs,
@@ -64,7 +64,7 @@ impl Config {
 
     /// Debt at which writers begin to be slowed down.
     pub(crate) fn calm_debt_bytes(&self) -> u64 {
-        (16 * self.base_bytes).max(1 << 30)
+        (32 * self.base_bytes).max(1 << 30)
     }
 
     /// Bytes of the next level that one output table may overlap before it is

@@ -4,7 +4,7 @@
 //! the tree should have, [`Shape`](shape::Shape) and [`debt`] how far it is
 //! from it; [`pick`] and [`plan_range`] choose a seed, and [`tree`] makes a
 //! whole [`Plan`] of it; [`visible`] says which versions of a key somebody can
-//! still see.
+//! still see. [`run_job`] carries a plan out.
 
 mod config;
 mod shape;
@@ -14,10 +14,17 @@ mod pick;
 pub(crate) mod visible;
 mod older;
 mod cut;
+mod input;
+mod output;
+mod run;
 
 pub(crate) use config::Config;
 pub(crate) use pick::{ManualStep, pick, plan_range};
 pub(crate) use plan::{InFlight, InputRun, Method, OutputRun, Plan, Reason};
+pub(crate) use run::{
+    JobIo, JobOutput, KeyPart, OutputOptions, PartOutput, discard, join_parts, run_job, run_part,
+    split_ranges, write_tables,
+};
 pub(crate) use shape::{debt, level_targets};
 pub(crate) use tree::Moment;
 
@@ -25,3 +32,7 @@ pub(crate) use tree::Moment;
 mod model;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod simulate;
+#[cfg(test)]
+mod disk;

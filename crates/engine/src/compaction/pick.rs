@@ -165,7 +165,7 @@ impl<'v> Tree<'v> {
         let mut bytes = 0;
         let fits = |run: &crate::version::Run| {
             bytes += run.size_bytes();
-            bytes <= self.config.base_bytes
+            bytes <= 2 * self.config.base_bytes
                 && run.tables().iter().all(|table| !self.in_flight.has(table.id()))
         };
         let mut fits = fits;

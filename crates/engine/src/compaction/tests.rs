@@ -219,8 +219,9 @@ proptest! {
                 prop_assert!(l0 < config.l0_runs.max(2), "{} runs in level 0", l0);
             }
             let targets = level_targets(version, &config);
-            for level in 1..super::shape::LAST {
-                prop_assert!(version.levels()[level].size_bytes() <= targets[level]);
+            let inner = 1..super::shape::LAST;
+            for (level, target) in version.levels()[inner.clone()].iter().zip(&targets[inner]) {
+                prop_assert!(level.size_bytes() <= *target);
             }
         }
         prop_assert_eq!(debt(&world.model.version, &config), 0);

@@ -41,6 +41,8 @@ pub(crate) struct Retention<'a> {
     now_ms: u64,
     /// The key judged last.
     key: Vec<u8>,
+    /// Whether the entry judged last was the first of its key.
+    began_key: bool,
     /// The stripe of the version judged last, as the number of snapshots that
     /// do not see it; `None` before the first entry.
     stripe: Option<usize>,
@@ -55,7 +57,7 @@ impl<'a> Retention<'a> {
     /// seqno is to be among them.
     pub(crate) fn new(snapshots: &'a [SeqNo], now_ms: u64) -> Retention<'a> {
         assert!(snapshots.is_sorted(), "snapshots are not ascending: {snapshots:?}");
-        Retention { snapshots, now_ms, key: Vec::new(), stripe: None }
+        Retention { snapshots, now_ms, key: Vec::new(), began_key: false, stripe: None }
     }
 
     /// The entry as it is to be written, or `None` when nobody can see it.
@@ -81,6 +83,7 @@ impl<'a> Retention<'a> {
             }
         };
         let stripe = self.stripe_of(entry.seqno);
+        let mut began_key = false;
         if self.stripe.is_some() && *self.key == *entry.key {
             debug_assert!(Some(stripe) <= self.stripe, "versions of one key are not newest first");
             if self.stripe == Some(stripe) {
@@ -90,7 +93,9 @@ impl<'a> Retention<'a> {
             debug_assert!(self.stripe.is_none() || *self.key < *entry.key, "keys are not sorted");
             self.key.clear();
             self.key.extend_from_slice(entry.key);
+            began_key = true;
         }
+        self.began_key = began_key;
         self.stripe = Some(stripe);
         if !deletes {
             return Ok(Some(entry));
@@ -100,6 +105,13 @@ impl<'a> Retention<'a> {
             return Ok(None);
         }
         Ok(Some(EntryRef { kind: ValueKind::Delete, expires_at_ms: 0, value: &[], ..entry }))
+    }
+
+    /// Whether the entry that [`Retention::keep`] answered last is the first
+    /// that is kept of its key: of each key the newest version is kept, or none.
+    #[inline]
+    pub(crate) fn began_key(&self) -> bool {
+        self.began_key
     }
 
     #[inline]

@@ -1,0 +1,225 @@
+//! Carrying out a plan.
+//!
+//! A job is a function of its plan, the snapshots and the moment it began: it
+//! reads nothing else, changes nothing but the files it makes, and answers the
+//! edit that would put them into the tree. Whoever asked for it installs that
+//! edit, or removes the files.
+
+use super::cut::Cutter;
+use super::input::InputCursor;
+use super::older::Older;
+use super::output::Output;
+use super::plan::{Method, Plan};
+use super::visible::Retention;
+use crate::error::Result;
+use crate::merge::MergeCursor;
+use crate::version::{AddedTable, RunId, TableFiles, TableHandle, TableMeta, VersionEdit};
+use std::sync::Arc;
+use tanada_format::{Level, SeqNo, TableId};
+use tanada_table::{Cursor, Table, TableOptions};
+
+/// What a job needs of the world.
+pub(crate) struct JobIo<'a> {
+    /// Where tables live.
+    pub(crate) files: &'a TableFiles,
+    /// Opens an input.
+    pub(crate) open:
+        &'a (dyn Fn(&TableHandle) -> std::result::Result<Arc<Table>, tanada_table::Error> + Sync),
+    /// How the table with this id, in this level, is to be built.
+    pub(crate) table_options: &'a (dyn Fn(TableId, Level) -> TableOptions + Sync),
+    /// An unused number of the table counter.
+    pub(crate) next_id: &'a (dyn Fn() -> TableId + Sync),
+    /// Whether the job should give up, with [`crate::Error::Closed`].
+    pub(crate) should_stop: &'a (dyn Fn() -> bool + Sync),
+    /// Called after each MiB or so of entries, so that more urgent work, or a
+    /// limit of the rate, can hold the job up.
+    pub(crate) yield_point: &'a (dyn Fn(u64) + Sync),
+}
+
+/// How a flush writes.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputOptions<'a> {
+    /// The level that receives the tables, as a new run.
+    pub(crate) level: Level,
+    /// As for [`Retention::new`].
+    pub(crate) snapshots: &'a [SeqNo],
+    /// Wall-clock milliseconds.
+    pub(crate) now_ms: u64,
+    /// Size at which a table is cut; [`super::Config::table_bytes`].
+    pub(crate) table_bytes: u64,
+}
+
+/// What a job has done.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct JobOutput {
+    /// What remains to be done: to put the outputs in the inputs' place.
+    pub(crate) edit: VersionEdit,
+    /// Bytes of the input files.
+    pub(crate) bytes_read: u64,
+    /// Bytes of the output files.
+    pub(crate) bytes_written: u64,
+    /// Entries read.
+    pub(crate) entries_in: u64,
+    /// Entries written.
+    pub(crate) entries_out: u64,
+}
+
+/// Carries out `plan` and answers the edit that installs it. The outputs are
+/// durable then, names included. A move or a drop does no I/O.
+///
+/// `snapshots` and `now_ms` as for [`Retention::new`]. Memory: about 0.6 MiB
+/// for each input run, and 1 MiB.
+///
+/// # Errors
+/// Of any input, damage included: the job ends, its outputs are removed, its
+/// inputs are untouched. Of writing. [`crate::Error::Closed`] when
+/// [`JobIo::should_stop`] says so.
+pub(crate) fn run_job(
+    plan: &Plan,
+    snapshots: &[SeqNo],
+    now_ms: u64,
+    io: &JobIo<'_>,
+) -> Result<JobOutput> {
+    if plan.method != Method::Merge {
+        let edit = plan.edit_without_merge(io.next_id).expect("only a merge needs merging");
+        return Ok(JobOutput { edit, ..JobOutput::default() });
+    }
+    let part = run_part(plan, KeyPart::default(), snapshots, now_ms, io)?;
+    join_parts(plan, vec![part], io)
+}
+
+/// A part of a plan's keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyPart {
+    /// First key, inclusive; `None` for all from the first.
+    pub(crate) start: Option<Box<[u8]>>,
+    /// Behind the last key; `None` for all to the last.
+    pub(crate) end: Option<Box<[u8]>>,
+}
+
+/// Tables that hold the merged entries of one part of a plan.
+#[derive(Debug)]
+pub(crate) struct PartOutput {
+    tables: Vec<TableMeta>,
+    entries_in: u64,
+    entries_out: u64,
+}
+
+/// Cuts a plan's keys into at most `parts` ranges of about equal work, each of
+/// which may be given to a thread of its own. The cuts lie where tables begin.
+pub(crate) fn split_ranges(plan: &Plan, parts: usize) -> Vec<KeyPart> {
+    let mut starts: Vec<(&[u8], u64)> =
+        plan.tables().map(|t| (&*t.meta().min_key, t.meta().size_bytes)).collect();
+    starts.sort_unstable();
+    let share = plan.input_bytes() / parts.max(1) as u64 + 1;
+    let mut cuts: Vec<Box<[u8]>> = Vec::new();
+    let (mut passed, mut last) = (0, starts.first().map(|s| s.0));
+    for (key, bytes) in starts {
+        if passed >= share * (cuts.len() as u64 + 1) && last != Some(key) {
+            cuts.push(key.into());
+            last = Some(key);
+        }
+        passed += bytes;
+    }
+    let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
+    let ends = cuts.iter().cloned().map(Some).chain([None]);
+    starts.zip(ends).map(|(start, end)| KeyPart { start, end }).collect()
+}
+
+/// Merges one part of a plan. Parts may run at once, with the same snapshots
+/// and moment.
+///
+/// # Errors
+/// As [`run_job`]; the other parts' outputs are the caller's to [`discard`].
+pub(crate) fn run_part(
+    plan: &Plan,
+    part: KeyPart,
+    snapshots: &[SeqNo],
+    now_ms: u64,
+    io: &JobIo<'_>,
+) -> Result<PartOutput> {
+    let inputs = plan.inputs.iter().map(|run| InputCursor::new(io, &run.tables));
+    let mut merged = MergeCursor::new(inputs.collect());
+    match &part.start {
+        None => merged.seek_first()?,
+        Some(start) => merged.seek(start, SeqNo::MAX)?,
+    }
+    let mut retention = Retention::new(snapshots, now_ms);
+    let mut cutter = Cutter::new(plan.table_bytes, &plan.grandparents, plan.grandparent_bytes);
+    let mut older = Older::new(&plan.older);
+    let mut output = Output::new(io, plan.target, now_ms);
+    let may_hold = |key: &[u8]| older.may_hold(key);
+    output.write(&mut merged, part.end.as_deref(), &mut retention, &mut cutter, may_hold)?;
+    let (entries_in, entries_out) = (output.entries_in, output.entries_out);
+    Ok(PartOutput { tables: output.finish()?, entries_in, entries_out })
+}
+
+/// Puts all parts of a plan together and makes their names durable.
+///
+/// # Errors
+/// Of syncing the directory; the outputs are removed then.
+pub(crate) fn join_parts(plan: &Plan, parts: Vec<PartOutput>, io: &JobIo<'_>) -> Result<JobOutput> {
+    let mut output = complete(parts, io)?;
+    let tables: Vec<_> = output.edit.added.drain(..).map(|added| added.meta).collect();
+    // A new run takes the number of its first table.
+    let first = tables.iter().map(|meta| meta.id).min();
+    output.edit = plan.edit(plan.run(|| first.unwrap_or_else(io.next_id)), tables);
+    output.bytes_read = plan.input_bytes();
+    Ok(output)
+}
+
+/// Removes the tables of parts whose job has failed.
+pub(crate) fn discard(parts: Vec<PartOutput>, io: &JobIo<'_>) {
+    for meta in parts.iter().flat_map(|part| &part.tables) {
+        // What cannot be removed is an orphan, and found by the next open.
+        let _ = io.files.fs.remove(&io.files.path(meta.id));
+    }
+}
+
+/// Writes sorted entries, newer than all tables, as a new run: a flush.
+/// `cursor` stands on the first of them. The tables are durable when it answers.
+///
+/// # Errors
+/// As [`run_job`].
+pub(crate) fn write_tables(
+    mut cursor: impl Cursor,
+    options: &OutputOptions<'_>,
+    io: &JobIo<'_>,
+) -> Result<JobOutput> {
+    let mut retention = Retention::new(options.snapshots, options.now_ms);
+    let mut cutter = Cutter::new(options.table_bytes, &[], 0);
+    let mut output = Output::new(io, options.level, options.now_ms);
+    output.write(&mut cursor, None, &mut retention, &mut cutter, |_| true)?;
+    let (entries_in, entries_out) = (output.entries_in, output.entries_out);
+    let part = PartOutput { tables: output.finish()?, entries_in, entries_out };
+    let mut output = complete(vec![part], io)?;
+    for added in &mut output.edit.added {
+        added.level = options.level;
+    }
+    Ok(output)
+}
+
+/// Sums parts up, as tables added to level 0 in a run of their own.
+fn complete(parts: Vec<PartOutput>, io: &JobIo<'_>) -> Result<JobOutput> {
+    if parts.iter().any(|part| !part.tables.is_empty())
+        && let Err(e) = io.files.fs.sync_dir(&io.files.dir)
+    {
+        discard(parts, io);
+        return Err(e.into());
+    }
+    let mut output = JobOutput {
+        entries_in: parts.iter().map(|part| part.entries_in).sum(),
+        entries_out: parts.iter().map(|part| part.entries_out).sum(),
+        ..JobOutput::default()
+    };
+    let tables: Vec<_> = parts.into_iter().flat_map(|part| part.tables).collect();
+    output.bytes_written = tables.iter().map(|meta| meta.size_bytes).sum();
+    if let Some(first) = tables.iter().map(|meta| meta.id).min() {
+        let added = |meta| AddedTable { level: Level(0), run: RunId(first.0), meta };
+        output.edit.added = tables.into_iter().map(added).collect();
+    }
+    Ok(output)
+}
+
+#[cfg(test)]
+mod tests;

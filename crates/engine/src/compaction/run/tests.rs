@@ -1,0 +1,240 @@
+//! Jobs over real tables in memory: what they write, and what they leave when they fail.
+
+use super::super::disk::*;
+use super::*;
+use crate::compaction::{Config, InFlight, ManualStep, Moment, plan_range};
+use crate::error::Error;
+use crate::merge::vec_cursor::{OwnedEntry, VecCursor, sort};
+use proptest::prelude::*;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use tanada_format::ValueKind;
+use tanada_vfs::fault::{EIO, ENOSPC, Op, Rule};
+
+/// The plan that merges everything.
+fn merge_all(disk: &Disk) -> Plan {
+    let config = Config { table_bytes: 4096, ..Config::for_memtable(64 << 10) };
+    let moment = Moment { now_ms: 1000, oldest_snapshot: SeqNo::MAX };
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    let in_flight = InFlight::default();
+    match plan_range(&disk.version, &config, &in_flight, moment, all, TableId(u64::MAX)) {
+        ManualStep::Run(plan) => *plan,
+        step => panic!("there is something to merge: {step:?}"),
+    }
+}
+
+/// Entries with values that do not compress, `runs` of them over the same keys.
+fn overlapping(disk: &mut Disk, runs: u64, keys: u64) -> Vec<OwnedEntry> {
+    let mut all = Vec::new();
+    for run in 0..runs {
+        let entries = (0..keys).map(|key| {
+            let seqno = run * keys + key + 1;
+            let value = tanada_format::hash_key(&seqno.to_le_bytes()).to_le_bytes().repeat(8);
+            OwnedEntry::put(format!("key{key:05}"), seqno, value)
+        });
+        let entries: Vec<_> = entries.collect();
+        all.extend(entries.iter().cloned());
+        disk.flush(entries, &[]).unwrap();
+    }
+    all
+}
+
+#[test]
+fn a_merge_writes_the_newest_versions_and_counts_what_it_did() {
+    let mut disk = Disk::new();
+    let all = overlapping(&mut disk, 3, 500);
+    let plan = merge_all(&disk);
+    let output = disk.run(&plan, &[]).unwrap();
+    assert_eq!((output.entries_in, output.entries_out), (1500, 500));
+    assert_eq!(output.bytes_read, disk.version.size_bytes());
+    let written: u64 = output.edit.added.iter().map(|added| added.meta.size_bytes).sum();
+    assert_eq!(output.bytes_written, written);
+    assert!(output.edit.added.len() > 5, "tables are cut at their size");
+    drop(plan);
+    disk.install(&output.edit);
+    assert_eq!(disk.entries(), all[1000..]);
+    assert_eq!(disk.files_on_disk(), disk.files_in_tree());
+}
+
+/// leveldb #184, #320: the versions of a key were cut apart, over two files.
+#[test]
+fn same_user_key_across_files() {
+    let mut disk = Disk::new();
+    let snapshots: Vec<SeqNo> = (1..400).map(SeqNo).collect();
+    for run in 0..4u64 {
+        let versions = (1..100).map(|n| {
+            let value = tanada_format::hash_key(&[n as u8, run as u8]).to_le_bytes().repeat(16);
+            OwnedEntry::put(["a", "b", "c"][n as usize % 3], run * 100 + n, value)
+        });
+        disk.flush(versions.collect(), &snapshots).unwrap();
+    }
+    let plan = merge_all(&disk);
+    let output = disk.run(&plan, &snapshots).unwrap();
+    assert_eq!(output.entries_out, 4 * 99);
+    assert_eq!(output.edit.added.len(), 3, "one table a key, and each over the size");
+    disk.install(&output.edit);
+}
+
+#[test]
+fn parts_of_a_job_make_the_same_tables_as_the_whole() {
+    let mut disk = Disk::new();
+    overlapping(&mut disk, 3, 500);
+    let plan = merge_all(&disk);
+    let whole = disk.run(&plan, &[]).unwrap();
+    let parts = split_ranges(&plan, 4);
+    assert_eq!(parts.len(), 4);
+    let outputs = parts
+        .iter()
+        .map(|part| disk.with_io(|io| run_part(&plan, part.clone(), &[], 1000, io)).unwrap());
+    let outputs = outputs.collect();
+    let joined = disk.with_io(|io| join_parts(&plan, outputs, io)).unwrap();
+    assert_eq!((joined.entries_in, joined.entries_out), (whole.entries_in, whole.entries_out));
+    disk.install(&joined.edit);
+    assert_eq!(disk.entries().len(), 500);
+}
+
+/// A block that cannot be read is no reason to lose it: the job ends, and the
+/// inputs stay.
+#[test]
+fn damage_in_an_input_ends_the_job_with_its_place() {
+    let mut disk = Disk::new();
+    overlapping(&mut disk, 3, 500);
+    let victim = disk.version.tables().nth(1).unwrap().path();
+    let before = disk.files_on_disk();
+    disk.flip_byte(&victim, 2000);
+    let plan = merge_all(&disk);
+    let error = disk.run(&plan, &[]).unwrap_err();
+    assert!(matches!(&error, Error::Corruption(c) if c.file == victim), "{error}");
+    assert_eq!(disk.files_on_disk(), before, "the outputs are removed");
+}
+
+#[test]
+fn a_table_that_ends_too_early_ends_the_job() {
+    let mut disk = Disk::new();
+    overlapping(&mut disk, 2, 50);
+    disk.claim_one_entry_more();
+    let plan = merge_all(&disk);
+    let error = disk.run(&plan, &[]).unwrap_err();
+    assert!(error.to_string().contains("entries where the manifest names"), "{error}");
+}
+
+#[test]
+fn a_job_that_is_told_to_stop_leaves_no_file() {
+    let mut disk = Disk::new();
+    overlapping(&mut disk, 3, 10_000);
+    let before = disk.files_on_disk();
+    disk.stop.store(true, Ordering::Relaxed);
+    let plan = merge_all(&disk);
+    assert!(matches!(disk.run(&plan, &[]), Err(Error::Closed)));
+    assert_eq!(disk.files_on_disk(), before);
+}
+
+#[test]
+fn a_failing_disk_fails_the_job_and_leaves_no_file() {
+    for op in [Op::Create, Op::Append, Op::Sync, Op::SyncDir, Op::Read] {
+        for errno in [EIO, ENOSPC] {
+            let mut disk = Disk::new();
+            overlapping(&mut disk, 3, 500);
+            let before = disk.files_on_disk();
+            let plan = merge_all(&disk);
+            disk.faults.add(Rule::fail(errno).on(op).nth(1));
+            let error = disk.run(&plan, &[]).unwrap_err();
+            assert!(matches!(error, Error::Io(_)), "{op:?}: {error}");
+            assert_eq!(disk.files_on_disk(), before, "{op:?}");
+        }
+    }
+}
+
+#[test]
+fn entries_of_reserved_kinds_end_the_job() {
+    let mut disk = Disk::new();
+    let merge = OwnedEntry { kind: ValueKind::Merge, ..OwnedEntry::put("a", 1, "+1") };
+    let error = disk.flush(vec![merge], &[]).unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    assert!(disk.files_on_disk().is_empty());
+}
+
+#[test]
+fn outputs_survive_a_power_cut_after_the_job() {
+    let mut disk = Disk::new();
+    let all = overlapping(&mut disk, 3, 200);
+    let plan = merge_all(&disk);
+    let output = disk.run(&plan, &[]).unwrap();
+    disk.install(&output.edit);
+    for seed in 0..8 {
+        let after = disk.after_power_cut(seed);
+        assert_eq!(after.entries(), all[400..]);
+    }
+}
+
+#[test]
+fn a_flush_keeps_what_a_snapshot_sees() {
+    let mut disk = Disk::new();
+    let versions = (1..=9).map(|n| OwnedEntry::put("k", n, n.to_string())).collect();
+    disk.flush(versions, &[SeqNo(4), SeqNo(7)]).unwrap();
+    let kept: Vec<u64> = disk.entries().iter().map(|e| e.seqno.0).collect();
+    assert_eq!(kept, [9, 7, 4]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// The runner against the judge alone, over everything at once.
+    #[test]
+    fn a_job_keeps_exactly_what_retention_keeps(
+        runs in prop::collection::vec(
+            prop::collection::vec((0u64..50, 0u8..4, 0u64..3), 1..60), 1..6,
+        ),
+        mut snapshots in prop::collection::vec(0u64..200, 0..4),
+        parts in 1usize..5,
+    ) {
+        snapshots.sort_unstable();
+        let snapshots: Vec<_> = snapshots.into_iter().map(SeqNo).collect();
+        let mut disk = Disk::new();
+        let mut all = Vec::new();
+        let mut seqno = 0;
+        for run in &runs {
+            let entries: Vec<_> = run.iter().map(|&(key, kind, expiry)| {
+                seqno += 1;
+                let key = format!("{key:02}");
+                match kind {
+                    0 => OwnedEntry::delete(key, seqno),
+                    _ => OwnedEntry {
+                        expires_at_ms: [0, 900, 1100][expiry as usize],
+                        ..OwnedEntry::put(key, seqno, seqno.to_string())
+                    },
+                }
+            }).collect();
+            all.extend(entries.iter().cloned());
+            disk.flush(entries, &snapshots).unwrap();
+        }
+        sort(&mut all);
+        let mut retention = Retention::new(&snapshots, 1000);
+        let keep = |e: &OwnedEntry| retention.keep(e.as_ref(), |_| false).unwrap().map(OwnedEntry::of);
+        let expected: Vec<_> = all.iter().filter_map(keep).collect();
+
+        let plan = Plan { method: Method::Merge, ..merge_all(&disk) };
+        let outputs = split_ranges(&plan, parts).into_iter().map(|part| {
+            disk.with_io(|io| run_part(&plan, part, &snapshots, 1000, io)).unwrap()
+        });
+        let outputs = outputs.collect();
+        let output = disk.with_io(|io| join_parts(&plan, outputs, io)).unwrap();
+        prop_assert_eq!(output.entries_out, expected.len() as u64);
+        disk.install(&output.edit);
+        if plan.tables().count() > 1 || runs.len() == 1 {
+            prop_assert_eq!(disk.entries(), expected);
+        }
+    }
+}
+
+#[test]
+fn a_write_of_nothing_is_an_empty_edit() {
+    let disk = Disk::new();
+    let cursor = VecCursor::default();
+    let options =
+        OutputOptions { level: Level(0), snapshots: &[], now_ms: 1, table_bytes: 1 << 20 };
+    let output = disk.with_io(|io| write_tables(cursor, &options, io)).unwrap();
+    assert!(output.edit.is_empty());
+    assert!(!Path::new("/db").join("000001.sst").exists());
+}
