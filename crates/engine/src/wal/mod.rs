@@ -21,6 +21,8 @@ mod recover;
 mod harness;
 #[cfg(test)]
 mod failure_tests;
+#[cfg(test)]
+mod crash_tests;
 
 pub(crate) use handle::WalHandle;
 pub(crate) use reader::RecordPlace;

@@ -194,9 +194,12 @@ impl LogReader {
     /// The bytes from `offset`: `len` of them, or those up to the file's end.
     fn bytes(&mut self, offset: u64, len: u64) -> Result<&[u8]> {
         let len = len.min(self.len.saturating_sub(offset));
+        if len == 0 {
+            return Ok(&[]);
+        }
         let window_end = self.window_start + self.window.len() as u64;
         if offset < self.window_start || offset + len > window_end {
-            let read = len.max(WINDOW_BYTES).min(self.len.saturating_sub(offset));
+            let read = len.max(WINDOW_BYTES).min(self.len - offset);
             if self.window.capacity() as u64 > 4 * read.max(WINDOW_BYTES) {
                 self.window = Vec::new(); // one large record is over
             }
