@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
@@ -35,6 +35,9 @@ const MAX_HEAD_BYTES: usize = 80 << 10;
 
 /// Most bytes buffered for one connection.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
+
+/// How long a client may go on sending what no one wants.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Commands to a connection, each stronger than the one before; 0 is "go on".
 const DRAIN: u8 = 1;
@@ -53,6 +56,8 @@ pub(crate) struct ConnectionState {
     written_bytes: AtomicU64,
     /// The last write found no room.
     write_blocked: AtomicBool,
+    /// The last answer ended the connection before all was read.
+    unread: AtomicBool,
     /// 0, `DRAIN` or `CUT`; only ever raised. Released before `told` is
     /// notified and acquired after, so that the task sees it.
     command: AtomicU8,
@@ -248,28 +253,72 @@ pub(crate) async fn serve(
     let _place = place;
     // Small answers must not wait for the client's acknowledgement of the last.
     let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(Watched { stream, state: Arc::clone(&state) });
-    let service = service_fn(|request| answer(Arc::clone(&app), Arc::clone(&state), request));
+    let returned = Arc::new(Mutex::new(None));
+    let watched = Watched {
+        stream: Some(stream),
+        state: Arc::clone(&state),
+        returned: Arc::clone(&returned),
+    };
+    let ended = run(&app, &state, TokioIo::new(watched)).await;
+    if matches!(ended, Ended::Unread) {
+        let stream = returned.lock().take();
+        if let Some(stream) = stream {
+            tokio::select! {
+                () = linger(stream) => {}
+                () = state.told.notified() => {}
+            }
+        }
+    }
+}
+
+/// How a connection ended.
+enum Ended {
+    /// Both sides know.
+    Well,
+    /// The client may be sending still.
+    Unread,
+}
+
+async fn run(app: &Arc<App>, state: &Arc<ConnectionState>, io: TokioIo<Watched>) -> Ended {
+    let service = service_fn(|request| answer(Arc::clone(app), Arc::clone(state), request));
+    // Without `pipeline_flush`: it keeps the last answer back when the
+    // connection ends before all that was read is answered.
     let connection = http1::Builder::new()
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(MAX_BUFFER_BYTES)
         .header_read_timeout(None)
-        .pipeline_flush(true)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
     loop {
         tokio::select! {
             biased;
-            // An error means that the client broke off or spoke no HTTP; hyper
-            // has answered what can be answered, and there is no one to tell.
-            _ = &mut connection => return,
+            // An error means that the client broke off or spoke no HTTP. Hyper
+            // has answered what can be answered.
+            ended = &mut connection => return match ended {
+                Ok(()) if !state.unread.load(Ordering::Relaxed) => Ended::Well,
+                _ => Ended::Unread,
+            },
             () = state.told.notified() => match state.command.load(Ordering::Acquire) {
-                CUT => return,
+                CUT => return Ended::Well,
                 DRAIN => connection.as_mut().graceful_shutdown(),
                 _ => {}
             },
         }
     }
+}
+
+/// Closes a connection on which more may arrive, so that the client gets to
+/// see the answer: closing with unread bytes resets the connection, and a reset
+/// overtakes what was sent.
+pub(crate) async fn linger(mut stream: TcpStream) {
+    let read_on = async {
+        stream.shutdown().await?;
+        let mut unread = vec![0; 16 << 10];
+        while stream.read(&mut unread).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Neither an error nor a client that does not stop changes anything now.
+    let _ = tokio::time::timeout(LINGER, read_on).await;
 }
 
 async fn answer(
@@ -288,16 +337,34 @@ async fn answer(
     if close {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    if reply.headers().contains_key(CONNECTION) {
+        state.unread.store(true, Ordering::Relaxed);
+    }
     Ok(reply)
 }
 
 /// The stream, and what the sweeper needs to know of it.
+///
+/// Hyper keeps the stream to itself when a connection ends in an error, and
+/// that is when we need it back: so it is returned on drop.
 struct Watched {
-    stream: TcpStream,
+    /// `None` only while it is dropped.
+    stream: Option<TcpStream>,
     state: Arc<ConnectionState>,
+    returned: Arc<Mutex<Option<TcpStream>>>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        *self.returned.lock() = self.stream.take();
+    }
 }
 
 impl Watched {
+    fn stream(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(self.stream.as_mut().expect("taken by drop only"))
+    }
+
     fn note(&self, written: &Poll<io::Result<usize>>) {
         match written {
             Poll::Ready(Ok(bytes)) => {
@@ -316,7 +383,7 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        self.stream().poll_read(cx, buffer)
     }
 }
 
@@ -326,7 +393,7 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let written = self.stream().poll_write(cx, bytes);
         self.note(&written);
         written
     }
@@ -336,7 +403,7 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let written = self.stream().poll_write_vectored(cx, slices);
         self.note(&written);
         written
     }
@@ -346,11 +413,11 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.stream().poll_shutdown(cx)
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tanada::Db;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -171,7 +171,7 @@ async fn accept(app: &Arc<App>, listener: &TcpListener) {
             app.connections.count_refused();
             if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
                 tokio::spawn(async move {
-                    let _ = tokio::time::timeout(Duration::from_secs(1), refuse(stream)).await;
+                    refuse(stream).await;
                     drop(permit);
                 });
             }
@@ -179,9 +179,8 @@ async fn accept(app: &Arc<App>, listener: &TcpListener) {
     }
 }
 
-/// Says that there is no place. What the client sends is read, for closing
-/// with unread bytes would reset the connection before it sees the answer.
-async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+/// Says that there is no place.
+async fn refuse(mut stream: TcpStream) {
     const BODY: &str = "{\"type\":\"urn:tanada:problem:overloaded\",\"title\":\"The server is overloaded\",\"status\":503,\
                         \"detail\":\"too many connections are open; try again in a second, and keep fewer open\"}\n";
     let answer = format!(
@@ -189,15 +188,10 @@ async fn refuse(mut stream: TcpStream) -> io::Result<()> {
          connection: close\r\ncontent-length: {}\r\n\r\n{BODY}",
         BODY.len()
     );
-    stream.write_all(answer.as_bytes()).await?;
-    stream.shutdown().await?;
-    let mut unread = [0; 1024];
-    for _ in 0..64 {
-        if stream.read(&mut unread).await? == 0 {
-            break;
-        }
+    // Fits into the socket's empty buffer, so it does not wait.
+    if stream.write_all(answer.as_bytes()).await.is_ok() {
+        connection::linger(stream).await;
     }
-    Ok(())
 }
 
 async fn sweep(app: &App) {
