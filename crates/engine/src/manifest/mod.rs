@@ -108,15 +108,7 @@ impl Manifest {
     pub(crate) fn create(files: Arc<TableFiles>, initial: &Edit) -> Result<Manifest> {
         let fs = &files.fs;
         fs.create_dir_all(&files.dir)?;
-        // A new name counts only when the directory above is synced too. One
-        // that may not be opened for that was not made here.
-        for above in files.dir.ancestors().skip(1) {
-            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-            match fs.sync_dir(above) {
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => break,
-                synced => synced?,
-            }
-        }
+        sync_above(&files)?;
         let listing = Listing::read(&**fs, &files.dir)?;
         for number in &listing.manifests {
             fs.remove(&files.dir.join(FileName::Manifest(*number).to_string()))?;
@@ -421,6 +413,23 @@ impl ManifestLog {
         record.extend_from_slice(padding);
         Ok(self.file.append(&record)?)
     }
+}
+
+/// Makes the directory's own name durable, and those of the directories above,
+/// which may have been created with it. Stops at one that cannot have been: it
+/// may not be opened, or nothing can be created there.
+fn sync_above(files: &TableFiles) -> Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    for above in files.dir.ancestors().skip(1) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        if let Err(e) = files.fs.sync_dir(above) {
+            return match e.kind() {
+                PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported => Ok(()),
+                _ => Err(e.into()),
+            };
+        }
+    }
+    Ok(())
 }
 
 /// What an edit does to the tables of a state.

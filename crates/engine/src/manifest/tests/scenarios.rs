@@ -2,7 +2,7 @@
 
 use super::*;
 use tanada_format::Corruption;
-use tanada_vfs::fault::{EIO, ENOSPC, Faults, Op, Rule};
+use tanada_vfs::fault::{EIO, ENOSPC, EROFS, Faults, Op, Rule};
 
 /// rocksdb #10573, #5287, #14780, leveldb #195: CURRENT was renamed and the
 /// directory not synced; after a power cut CURRENT named a manifest that had
@@ -164,6 +164,19 @@ fn a_rewrite_that_fails_leaves_the_present_manifest_in_use() {
         manifest.append(&edit).unwrap();
     }
     assert_eq!(snapshot(&open(&machine.kill().env()).unwrap()), snapshot(&manifest));
+}
+
+/// In a container the volume's parent is often a read-only root.
+#[test]
+fn a_parent_that_cannot_be_synced_is_no_reason_not_to_create() {
+    for (errno, created) in [(EROFS, true), (EIO, false)] {
+        let machine = MemoryMachine::new(1);
+        let faults = Faults::over_memory(&machine);
+        let rule = Rule::fail(errno).on(Op::SyncDir);
+        faults.add(rule.matching(|c| !c.path.ends_with(DIR)));
+        let made = Manifest::create(files(&faults.env(&machine.env())), &first_edit());
+        assert_eq!(made.is_ok(), created, "{made:?}");
+    }
 }
 
 /// A switch that fails half-way leaves it unknown which manifest counts: both stay.
