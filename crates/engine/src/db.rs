@@ -1,291 +1,341 @@
-//! The public handles: `Builder`, `Db`, `Keyspace`, `Snapshot`, `Iter`. SKELETON: bodies follow.
-#![allow(missing_docs)]
+//! `Db`: the handle that a program holds, and `Builder`, which opens it.
 
 use crate::batch::Batch;
-use crate::error::Result;
+use crate::compact::CompactSummary;
+use crate::core::{Config, Core};
+use crate::error::{Error, Result};
 use crate::explain::Explain;
-use crate::options::*;
+use crate::handle::Handle;
+use crate::keyspace::{Keyspace, Record};
+use crate::options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOptions};
+use crate::range::KeyRange;
+use crate::recovery;
+use crate::scan::{Cursor, Iter};
+use crate::snapshot::Snapshot;
 use crate::stats::Stats;
-use std::path::Path;
-use tanada_format::SeqNo;
+use crate::verify::VerifyReport;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tanada_format::{KeyspaceId, SeqNo};
 use tanada_table::Value;
 use tanada_vfs::Env;
 
-pub struct Builder {}
+/// How a database is opened. Made by [`Db::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `open`"]
+pub struct Builder {
+    path: PathBuf,
+    memory: u64,
+    durability: Durability,
+    compression: Compression,
+    threads: usize,
+    create_if_missing: bool,
+    env: Env,
+}
+
 impl Builder {
-    /// Hard budget in bytes for MemTables, caches, indexes, filters, buffers. Default 256 MiB; least 16 MiB.
-    pub fn memory(self, _bytes: u64) -> Builder {
-        todo!()
+    /// The hard memory budget in bytes that MemTables, caches, indexes, filters
+    /// and job buffers share. Default 256 MiB, at least 16 MiB.
+    pub fn memory(mut self, bytes: u64) -> Builder {
+        self.memory = bytes;
+        self
     }
-    pub fn durability(self, _d: Durability) -> Builder {
-        todo!()
+
+    /// What a write must survive before it is acknowledged, unless it says
+    /// otherwise. Default [`Durability::Synced`].
+    pub fn durability(mut self, durability: Durability) -> Builder {
+        self.durability = durability;
+        self
     }
-    /// Compression of the default keyspace's new tables.
-    pub fn compression(self, _c: Compression) -> Builder {
-        todo!()
+
+    /// Compression of new tables of the default keyspace. Default LZ4.
+    pub fn compression(mut self, compression: Compression) -> Builder {
+        self.compression = compression;
+        self
     }
-    /// Background threads for flush and compaction. Default: the machine's cores, 2 to 8.
-    pub fn threads(self, _n: usize) -> Builder {
-        todo!()
+
+    /// Background threads for flush and compaction, 1 to 64. Default: one a
+    /// core, at least 2, at most 8.
+    pub fn threads(mut self, threads: usize) -> Builder {
+        self.threads = threads;
+        self
     }
-    /// Whether a missing database is created (default) or refused.
-    pub fn create_if_missing(self, _yes: bool) -> Builder {
-        todo!()
+
+    /// Whether a database that is not there is created (default) or refused.
+    pub fn create_if_missing(mut self, yes: bool) -> Builder {
+        self.create_if_missing = yes;
+        self
     }
-    /// The machine to run on; for tests and simulations.
-    pub fn env(self, _env: Env) -> Builder {
-        todo!()
+
+    /// The machine to run on. Default: the real one. Tests and simulations
+    /// bring one in memory, whose power they can cut.
+    pub fn env(mut self, env: Env) -> Builder {
+        self.env = env;
+        self
     }
+
+    /// Opens the database, creating it if that is allowed.
+    ///
+    /// Cost: reads the manifest and replays the log's tail; no table is read.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process holds it, [`Error::NotADatabase`],
+    /// [`Error::Unsupported`] when it is of a newer format,
+    /// [`Error::Corruption`] or [`Error::MissingFile`] when a file is damaged or
+    /// gone; nothing on disk is changed then.
     pub fn open(self) -> Result<Db> {
-        todo!()
+        if self.memory < crate::budget::MIN_MEMORY {
+            return Err(Error::InvalidArgument(format!(
+                "a memory budget of {} bytes is too small; give at least 16 MiB",
+                self.memory
+            )));
+        }
+        if !(1..=64).contains(&self.threads) {
+            return Err(Error::InvalidArgument(format!(
+                "{} background threads cannot be; give 1 to 64",
+                self.threads
+            )));
+        }
+        let config = Config::new(self.memory, self.durability, self.compression, self.threads);
+        let core = recovery::open(self.env, self.path, config, self.create_if_missing)?;
+        core.start_background()?;
+        Ok(Db::new(core))
     }
 }
 
-/// What is seen of one key beside its value.
-#[derive(Clone, Debug)]
-pub struct Record {
-    pub value: Value,
-    /// Sequence number of the write: the key's version.
-    pub seqno: SeqNo,
-    /// Wall-clock milliseconds since 1970, when the key expires.
-    pub expires_at_ms: Option<u64>,
+/// An open database.
+///
+/// Cheap to clone; all clones are the same database. When the last handle
+/// (clone, keyspace or snapshot) goes, it is closed as by [`Db::close`].
+///
+/// The verbs on `Db` itself are those of the default keyspace.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// let db = tanada::Db::open(dir.path().join("db"))?;
+/// db.put("k", "v")?;
+/// assert_eq!(db.get("k")?.as_deref(), Some(&b"v"[..]));
+/// db.delete("k")?;
+/// assert!(!db.contains("k")?);
+/// # Ok::<(), tanada::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Db {
+    default: Keyspace,
 }
 
-#[derive(Clone, Debug)]
-pub struct Db {}
 impl Db {
-    pub fn open(_path: impl AsRef<Path>) -> Result<Db> {
-        todo!()
+    fn new(core: Arc<Core>) -> Db {
+        let state = Arc::clone(&core.keyspaces.load()[KeyspaceId::DEFAULT.0 as usize]);
+        Db { default: Keyspace::new(Arc::new(Handle { core }), state) }
     }
-    pub fn builder(_path: impl AsRef<Path>) -> Builder {
-        todo!()
+
+    fn core(&self) -> &Arc<Core> {
+        self.default.core()
     }
-    /// The default keyspace; `Db` derefs to it in spirit: the verbs below are its verbs.
+
+    /// Opens (or creates) a database with the defaults: synced writes, 256 MiB.
+    ///
+    /// # Errors
+    /// As [`Builder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Db> {
+        Db::builder(path).open()
+    }
+
+    /// Says how to open the database in directory `path`.
+    pub fn builder(path: impl AsRef<Path>) -> Builder {
+        let env = Env::real();
+        Builder {
+            path: path.as_ref().to_owned(),
+            memory: 256 << 20,
+            durability: Durability::default(),
+            compression: Compression::default(),
+            threads: env.threads.parallelism().clamp(2, 8),
+            create_if_missing: true,
+            env,
+        }
+    }
+
+    /// The keyspace that the verbs of `Db` use.
     pub fn default_keyspace(&self) -> &Keyspace {
-        todo!()
+        &self.default
     }
-    pub fn put(&self, _k: impl AsRef<[u8]>, _v: impl AsRef<[u8]>) -> Result<SeqNo> {
-        todo!()
+
+    /// Sets `key` to `value`. See [`Keyspace::put`].
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<SeqNo> {
+        self.default.put(key, value)
     }
+
+    /// Sets `key` to `value` with options, such as a time to live.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
     pub fn put_with(
         &self,
-        _k: impl AsRef<[u8]>,
-        _v: impl AsRef<[u8]>,
-        _o: PutOptions,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        options: PutOptions,
     ) -> Result<SeqNo> {
-        todo!()
+        self.default.put_with(key, value, options)
     }
-    pub fn get(&self, _k: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        todo!()
+
+    /// The newest value of `key`. See [`Keyspace::get`].
+    ///
+    /// # Errors
+    /// I/O or damage below: never "not found", never an older value instead.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        self.default.get(key)
     }
-    pub fn delete(&self, _k: impl AsRef<[u8]>) -> Result<SeqNo> {
-        todo!()
+
+    /// The newest value of `key` and the path of the read.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn explain(&self, key: impl AsRef<[u8]>) -> Result<Explain> {
+        self.default.explain(key)
     }
-    pub fn contains(&self, _k: impl AsRef<[u8]>) -> Result<bool> {
-        todo!()
+
+    /// Value, version and expiry of `key`.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn get_record(&self, key: impl AsRef<[u8]>) -> Result<Option<Record>> {
+        self.default.get_record(key)
     }
+
+    /// Removes `key`; no error when it is not there.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<SeqNo> {
+        self.default.delete(key)
+    }
+
+    /// Whether `key` has a value.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.default.contains(key)
+    }
+
+    /// The newest values of several keys, of one moment.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
     pub fn multi_get<K: AsRef<[u8]>>(
         &self,
-        _keys: impl IntoIterator<Item = K>,
+        keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Value>>> {
-        todo!()
+        self.default.multi_get(keys)
     }
-    pub fn write(&self, _b: Batch) -> Result<SeqNo> {
-        todo!()
+
+    /// Writes a batch: all or nothing, across keyspaces. Answers the sequence
+    /// number of its last write.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`], [`Error::ReadOnly`] and [`Error::Closed`]:
+    /// nothing was done. Any other: the outcome is unknown until the database
+    /// is opened again.
+    pub fn write(&self, batch: Batch) -> Result<SeqNo> {
+        self.write_with(batch, WriteOptions::new())
     }
-    /// Returns the seqno of the batch's LAST write; write i of n has `last - (n-1-i)`.
-    pub fn write_with(&self, _b: Batch, _o: WriteOptions) -> Result<SeqNo> {
-        todo!()
+
+    /// Writes a batch with options. Write `i` of `n` in it has the answered
+    /// number less `n - 1 - i`.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub fn write_with(&self, mut batch: Batch, options: WriteOptions) -> Result<SeqNo> {
+        self.core().commit(&mut batch, options.durability)
     }
-    pub fn range(&self, _range: impl KeyRange) -> Iter {
-        todo!()
+
+    /// Keys and values of `range`, in order, from either end.
+    pub fn range(&self, range: impl KeyRange) -> Iter {
+        self.default.range(range)
     }
+
+    /// All keys and values, in order, from either end.
     pub fn iter(&self) -> Iter {
-        todo!()
+        self.default.iter()
     }
-    pub fn prefix(&self, _p: impl AsRef<[u8]>) -> Iter {
-        todo!()
+
+    /// Keys that start with `prefix`, and their values.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Iter {
+        self.default.prefix(prefix)
     }
+
+    /// A cursor over all keys: the fast way to scan.
+    pub fn cursor(&self) -> Cursor {
+        self.default.cursor()
+    }
+
+    /// This moment of the whole database, kept readable until dropped.
     pub fn snapshot(&self) -> Snapshot {
-        todo!()
+        Snapshot::new(self.default.clone())
     }
-    /// Opens or creates a keyspace. Names: 1 to 255 bytes of UTF-8.
-    pub fn keyspace(&self, _name: &str, _o: KeyspaceOptions) -> Result<Keyspace> {
-        todo!()
+
+    /// Opens the keyspace `name`, creating it when it is not there: one
+    /// manifest write with a sync. Names are 1 to 255 bytes of UTF-8.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a bad name; as [`Db::write`].
+    pub fn keyspace(&self, name: &str, options: KeyspaceOptions) -> Result<Keyspace> {
+        let state = self.core().open_keyspace(name, &options)?;
+        Ok(Keyspace::new(Arc::clone(self.default.handle()), state))
     }
+
+    /// Names of all keyspaces but the default one.
     pub fn keyspaces(&self) -> Vec<String> {
-        todo!()
+        self.core().keyspaces.load().iter().skip(1).map(|k| k.name.clone()).collect()
     }
-    /// Writes all MemTables of all keyspaces to tables; returns when they are durable.
+
+    /// Writes all MemTables of all keyspaces to tables, durably.
+    ///
+    /// # Errors
+    /// Why they could not be written; they stay in the log.
     pub fn flush(&self) -> Result<()> {
-        todo!()
+        self.core().flush(None)
     }
-    /// Merges the tables that hold keys of the range down to the last level, MemTables first.
-    pub fn compact(&self, _range: impl KeyRange) -> Result<CompactSummary> {
-        todo!()
+
+    /// Merges all tables of the default keyspace that hold keys of `range`
+    /// down to the last level, MemTables first. Readers and writers go on.
+    ///
+    /// # Errors
+    /// I/O or damage; inputs are left as they were.
+    pub fn compact(&self, range: impl KeyRange) -> Result<CompactSummary> {
+        self.default.compact(range)
     }
-    /// Reads and checks every byte of every file.
+
+    /// Reads and checks every byte of every file. What is wrong is in the
+    /// report, by file and offset.
+    ///
+    /// # Errors
+    /// When the database is closed, or not even the directory can be read.
     pub fn verify(&self) -> Result<VerifyReport> {
-        todo!()
+        self.core().verify()
     }
+
+    /// Statistics of every tier. Cost: a walk over all tables in memory.
     pub fn stats(&self) -> Stats {
-        todo!()
+        self.core().stats()
     }
-    /// Syncs the log (and ends the threads when this is the last handle). Later calls answer `Closed`.
+
+    /// Makes every write durable and ends the threads. All handles answer
+    /// [`Error::Closed`] from now on. Closing twice is fine.
+    ///
+    /// # Errors
+    /// When the last sync fails: writes below `Synced` may be lost by a power cut.
     pub fn close(&self) -> Result<()> {
-        todo!()
+        self.core().close()
     }
 }
 
-/// What `compact` did.
-#[derive(Clone, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct CompactSummary {
-    pub jobs: u64,
-    pub tables_before: u64,
-    pub tables_after: u64,
-    pub bytes_before: u64,
-    pub bytes_after: u64,
-    pub entries_dropped: u64,
-}
-
-/// What `verify` found.
-#[derive(Clone, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct VerifyReport {
-    pub tables: u64,
-    pub blocks: u64,
-    pub entries: u64,
-    pub log_records: u64,
-    pub bytes: u64,
-    /// Every damage found, one sentence each with file and offset. Empty: all is well.
-    pub damage: Vec<String>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Keyspace {}
-impl Keyspace {
-    pub fn name(&self) -> &str {
-        todo!()
-    }
-    pub fn put(&self, _k: impl AsRef<[u8]>, _v: impl AsRef<[u8]>) -> Result<SeqNo> {
-        todo!()
-    }
-    pub fn put_with(
-        &self,
-        _k: impl AsRef<[u8]>,
-        _v: impl AsRef<[u8]>,
-        _o: PutOptions,
-    ) -> Result<SeqNo> {
-        todo!()
-    }
-    pub fn get(&self, _k: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        todo!()
-    }
-    /// Value, version and expiry.
-    pub fn get_record(&self, _k: impl AsRef<[u8]>) -> Result<Option<Record>> {
-        todo!()
-    }
-    /// As `get_record`, but `Err(WouldBlock)` instead of reading from the disk. For reactors.
-    pub fn try_get_record(&self, _k: impl AsRef<[u8]>) -> Result<Option<Record>> {
-        todo!()
-    }
-    /// As `get`, with the path of the read.
-    pub fn explain(&self, _k: impl AsRef<[u8]>) -> Result<Explain> {
-        todo!()
-    }
-    pub fn delete(&self, _k: impl AsRef<[u8]>) -> Result<SeqNo> {
-        todo!()
-    }
-    pub fn contains(&self, _k: impl AsRef<[u8]>) -> Result<bool> {
-        todo!()
-    }
-    pub fn multi_get<K: AsRef<[u8]>>(
-        &self,
-        _keys: impl IntoIterator<Item = K>,
-    ) -> Result<Vec<Option<Value>>> {
-        todo!()
-    }
-    pub fn range(&self, _range: impl KeyRange) -> Iter {
-        todo!()
-    }
-    pub fn iter(&self) -> Iter {
-        todo!()
-    }
-    pub fn prefix(&self, _p: impl AsRef<[u8]>) -> Iter {
-        todo!()
-    }
-    pub fn flush(&self) -> Result<()> {
-        todo!()
-    }
-    pub fn compact(&self, _range: impl KeyRange) -> Result<CompactSummary> {
-        todo!()
-    }
-}
-
-/// One moment of the whole database.
-#[derive(Clone, Debug)]
-pub struct Snapshot {}
-impl Snapshot {
-    pub fn seqno(&self) -> SeqNo {
-        todo!()
-    }
-    pub fn get(&self, _k: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        todo!()
-    }
-    pub fn range(&self, _range: impl KeyRange) -> Iter {
-        todo!()
-    }
-    pub fn iter(&self) -> Iter {
-        todo!()
-    }
-    pub fn prefix(&self, _p: impl AsRef<[u8]>) -> Iter {
-        todo!()
-    }
-    pub fn get_in(&self, _ks: &Keyspace, _k: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        todo!()
-    }
-    pub fn range_in(&self, _ks: &Keyspace, _range: impl KeyRange) -> Iter {
-        todo!()
-    }
-}
-
-/// Keys and values in order, from either end, of one moment.
-pub struct Iter {}
-impl Iterator for Iter {
-    /// Key and value.
-    type Item = Result<(Value, Value)>;
-    fn next(&mut self) -> Option<Self::Item> {
-        todo!()
-    }
-}
-impl DoubleEndedIterator for Iter {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        todo!()
-    }
-}
-
-/// A range of keys: `..`, `"a".."m"`, `"a"..`, `..="m"`, pairs of `Bound`s.
-pub trait KeyRange {
-    fn bounds(&self) -> (std::ops::Bound<&[u8]>, std::ops::Bound<&[u8]>);
-}
-impl KeyRange for std::ops::RangeFull {
-    fn bounds(&self) -> (std::ops::Bound<&[u8]>, std::ops::Bound<&[u8]>) {
-        todo!()
-    }
-}
-impl<K: AsRef<[u8]>> KeyRange for std::ops::Range<K> {
-    fn bounds(&self) -> (std::ops::Bound<&[u8]>, std::ops::Bound<&[u8]>) {
-        todo!()
-    }
-}
-impl<K: AsRef<[u8]>> KeyRange for std::ops::RangeFrom<K> {
-    fn bounds(&self) -> (std::ops::Bound<&[u8]>, std::ops::Bound<&[u8]>) {
-        todo!()
-    }
-}
-impl<K: AsRef<[u8]>> KeyRange for (std::ops::Bound<K>, std::ops::Bound<K>) {
-    fn bounds(&self) -> (std::ops::Bound<&[u8]>, std::ops::Bound<&[u8]>) {
-        todo!()
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Db").field("path", &self.core().path).finish_non_exhaustive()
     }
 }

@@ -29,6 +29,16 @@ pub enum Compression {
     Zstd,
 }
 
+impl From<Compression> for tanada_table::Compression {
+    fn from(compression: Compression) -> tanada_table::Compression {
+        match compression {
+            Compression::None => tanada_table::Compression::None,
+            Compression::Lz4 => tanada_table::Compression::Lz4,
+            Compression::Zstd => tanada_table::Compression::Zstd,
+        }
+    }
+}
+
 /// Options of a keyspace; fixed when it is created, except where noted.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]

@@ -37,7 +37,7 @@ impl Disk {
     fn on(machine: MemoryMachine) -> Disk {
         let faults = Faults::over_memory(&machine);
         Disk {
-            files: TableFiles::new(faults.fs(), "/db", DATABASE),
+            files: TableFiles::new(faults.fs(), "/db", DATABASE, BlockCache::new(0)),
             machine,
             faults,
             version: Version::empty(),
@@ -57,7 +57,7 @@ impl Disk {
                 block_size: 512,
                 ..TableOptions::new(id, DATABASE)
             },
-            next_id: &|| TableId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1),
+            next_id: &|| Ok(TableId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)),
             should_stop: &|| self.stop.load(Ordering::Relaxed),
             yield_point: &|_| {},
         })

@@ -47,7 +47,12 @@ impl Model {
             flushed_bytes: 0,
             merged_bytes: 0,
             tables: HashMap::new(),
-            files: TableFiles::new(fs, "db", DatabaseId::default()),
+            files: TableFiles::new(
+                fs,
+                "db",
+                DatabaseId::default(),
+                tanada_table::BlockCache::new(0),
+            ),
             last_id: 0,
         }
     }

@@ -104,7 +104,7 @@ impl<'a> Output<'a> {
     }
 
     fn start_table(&mut self) -> Result<()> {
-        self.id = (self.io.next_id)();
+        self.id = (self.io.next_id)()?;
         let path = self.io.files.path(self.id);
         let file = self.io.files.fs.create(&path)?;
         self.paths.push(path.clone());

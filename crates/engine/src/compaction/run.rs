@@ -27,8 +27,8 @@ pub(crate) struct JobIo<'a> {
         &'a (dyn Fn(&TableHandle) -> std::result::Result<Arc<Table>, tanada_table::Error> + Sync),
     /// How the table with this id, in this level, is to be built.
     pub(crate) table_options: &'a (dyn Fn(TableId, Level) -> TableOptions + Sync),
-    /// An unused number of the table counter.
-    pub(crate) next_id: &'a (dyn Fn() -> TableId + Sync),
+    /// An unused number of the table counter; may have to reserve more in the manifest.
+    pub(crate) next_id: &'a (dyn Fn() -> Result<TableId> + Sync),
     /// Whether the job should give up, with [`crate::Error::Closed`].
     pub(crate) should_stop: &'a (dyn Fn() -> bool + Sync),
     /// Called after each MiB or so of entries, so that more urgent work, or a
@@ -81,7 +81,8 @@ pub(crate) fn run_job(
     io: &JobIo<'_>,
 ) -> Result<JobOutput> {
     if plan.method != Method::Merge {
-        let edit = plan.edit_without_merge(io.next_id).expect("only a merge needs merging");
+        let id = (io.next_id)()?;
+        let edit = plan.edit_without_merge(|| id).expect("only a merge needs merging");
         return Ok(JobOutput { edit, ..JobOutput::default() });
     }
     let part = run_part(plan, KeyPart::default(), snapshots, now_ms, io)?;
@@ -163,7 +164,8 @@ pub(crate) fn join_parts(plan: &Plan, parts: Vec<PartOutput>, io: &JobIo<'_>) ->
     let tables: Vec<_> = output.edit.added.drain(..).map(|added| added.meta).collect();
     // A new run takes the number of its first table.
     let first = tables.iter().map(|meta| meta.id).min();
-    output.edit = plan.edit(plan.run(|| first.unwrap_or_else(io.next_id)), tables);
+    let number = first.map_or_else(io.next_id, Ok)?;
+    output.edit = plan.edit(plan.run(|| number), tables);
     output.bytes_read = plan.input_bytes();
     Ok(output)
 }

@@ -3,11 +3,13 @@
 
 use super::deletion::{Deletion, DeletionQueue};
 use super::table_meta::TableMeta;
+use parking_lot::Mutex;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use tanada_format::{DatabaseId, TableId};
+use tanada_table::{BlockCache, Error, FilterStats, Table};
 use tanada_vfs::FileSystem;
 
 /// Where the tables of one database live, and what it takes to open and remove them.
@@ -17,6 +19,10 @@ pub(crate) struct TableFiles {
     pub(crate) dir: PathBuf,
     pub(crate) database: DatabaseId,
     pub(crate) deletions: DeletionQueue,
+    /// The cache that blocks of all tables share.
+    cache: Arc<BlockCache>,
+    /// What the filters of tables that have gone had answered.
+    retired_filters: Mutex<FilterStats>,
 }
 
 impl TableFiles {
@@ -25,9 +31,21 @@ impl TableFiles {
         fs: Arc<dyn FileSystem>,
         dir: impl Into<PathBuf>,
         database: DatabaseId,
+        cache: Arc<BlockCache>,
     ) -> Arc<TableFiles> {
-        let deletions = DeletionQueue::default();
-        Arc::new(TableFiles { fs, dir: dir.into(), database, deletions })
+        Arc::new(TableFiles {
+            fs,
+            dir: dir.into(),
+            database,
+            deletions: DeletionQueue::default(),
+            cache,
+            retired_filters: Mutex::default(),
+        })
+    }
+
+    /// What the filters of tables that have gone had answered.
+    pub(crate) fn retired_filters(&self) -> FilterStats {
+        *self.retired_filters.lock()
     }
 
     /// The path of a table's file.
@@ -44,6 +62,10 @@ impl TableFiles {
 pub(crate) struct TableHandle {
     meta: TableMeta,
     files: Arc<TableFiles>,
+    /// The open table, from its first use on.
+    table: OnceLock<Arc<Table>>,
+    /// Held while opening, so that it happens once.
+    opening: Mutex<()>,
     /// Set once, after the edit that removes the table is durable. Relaxed
     /// suffices: the one reader is `drop`, which `Arc` orders behind every
     /// use through another handle.
@@ -53,7 +75,13 @@ pub(crate) struct TableHandle {
 impl TableHandle {
     /// A handle for the table that `meta` describes. No I/O.
     pub(crate) fn new(meta: TableMeta, files: Arc<TableFiles>) -> Arc<TableHandle> {
-        Arc::new(TableHandle { meta, files, obsolete: AtomicBool::new(false) })
+        Arc::new(TableHandle {
+            meta,
+            files,
+            table: OnceLock::new(),
+            opening: Mutex::new(()),
+            obsolete: AtomicBool::new(false),
+        })
     }
 
     /// What is known without opening it.
@@ -71,6 +99,35 @@ impl TableHandle {
         self.files.path(self.meta.id)
     }
 
+    /// The open table; opens it the first time: one or two small reads.
+    ///
+    /// # Errors
+    /// Those of [`Table::open`]. The next call tries again.
+    #[inline]
+    pub(crate) fn table(&self) -> Result<&Arc<Table>, Error> {
+        match self.table.get() {
+            Some(table) => Ok(table),
+            None => self.open(),
+        }
+    }
+
+    /// The table, if it has been opened.
+    #[inline]
+    pub(crate) fn opened_table(&self) -> Option<&Arc<Table>> {
+        self.table.get()
+    }
+
+    #[cold]
+    fn open(&self) -> Result<&Arc<Table>, Error> {
+        let _once = self.opening.lock();
+        if let Some(table) = self.table.get() {
+            return Ok(table);
+        }
+        let file = self.files.fs.open(&self.path())?;
+        let table = Table::open(file, self.meta.id, self.files.database, &self.files.cache)?;
+        Ok(self.table.get_or_init(|| Arc::new(table)))
+    }
+
     /// Lets the file be removed once the last holder has gone.
     ///
     /// Call it only when the manifest edit that removes the table has been
@@ -83,6 +140,9 @@ impl TableHandle {
 
 impl Drop for TableHandle {
     fn drop(&mut self) {
+        if let Some(table) = self.table.get() {
+            *self.files.retired_filters.lock() += table.filter_stats();
+        }
         if *self.obsolete.get_mut() {
             let deletion = Deletion { path: self.path(), size_bytes: self.meta.size_bytes };
             self.files.deletions.push(deletion);

@@ -36,7 +36,7 @@ never! {
 }
 
 fn files() -> Arc<TableFiles> {
-    TableFiles::new(Arc::new(NoFiles), "db", DatabaseId([7; 16]))
+    TableFiles::new(Arc::new(NoFiles), "db", DatabaseId([7; 16]), tanada_table::BlockCache::new(0))
 }
 
 fn meta(id: u64, min: &[u8], max: &[u8]) -> TableMeta {

@@ -19,7 +19,7 @@ const ID: DatabaseId = DatabaseId(*b"a test database!");
 const KS: KeyspaceId = KeyspaceId::DEFAULT;
 
 fn files(env: &Env) -> Arc<TableFiles> {
-    TableFiles::new(env.fs.clone(), DIR, ID)
+    TableFiles::new(env.fs.clone(), DIR, ID, tanada_table::BlockCache::new(0))
 }
 
 /// A new database with the default keyspace.

@@ -1,0 +1,312 @@
+//! Who does flushes, compactions and deletions, and when.
+//!
+//! Each thread asks [`Core::next_job`] for the most urgent piece of work:
+//! a flush before deletions before a compaction, and one thread is always left
+//! free for flushes. Without threads (a simulation) the same jobs are done by
+//! whoever would otherwise wait, in the same order, so that a run depends on
+//! its seed alone.
+
+use crate::compaction::{self, JobOutput, ManualStep, Moment, Plan};
+use crate::core::{Core, KeyspaceState};
+use crate::error::{Error, Result};
+use crate::scan::Bounds;
+use crate::version::Version;
+use crate::work::State;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tanada_format::{KeyspaceId, SeqNo, TableId};
+
+/// After a failed job the background tries again this much later.
+const RETRY_NS: u64 = 1_000_000_000;
+
+/// A piece of work, marked as in flight.
+enum Job {
+    Flush(Arc<KeyspaceState>),
+    Delete(Vec<PathBuf>),
+    Compact(Arc<KeyspaceState>, Box<Plan>),
+}
+
+impl Core {
+    /// Waits until a job ends that had not ended when `ended` was read. Without
+    /// threads, does a job. Answers whether anything can still change.
+    pub(crate) fn wait_past(&self, ended: u64) -> bool {
+        if self.background.inline.load(Ordering::Relaxed) {
+            return self.step();
+        }
+        let mut state = self.background.state.lock();
+        while state.ended == ended && !state.stop {
+            self.background.progress.wait(&mut state);
+        }
+        !state.stop
+    }
+
+    /// Without threads, does all work that is due. With threads, nothing.
+    #[inline]
+    pub(crate) fn run_inline(&self) {
+        if self.background.inline.load(Ordering::Relaxed) {
+            while self.step() {}
+        }
+    }
+
+    /// Starts the threads; without any the work is done inline.
+    pub(crate) fn start_background(self: &Arc<Core>) -> Result<()> {
+        for i in 0..self.config.threads {
+            let core = Arc::clone(self);
+            let body = Box::new(move || core.work());
+            match self.env.threads.spawn(&format!("tanada-{i}"), body)? {
+                Some(handle) => {
+                    self.background.inline.store(false, Ordering::Relaxed);
+                    self.background.threads.lock().push(handle);
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the threads; a running job is aborted or finishes first.
+    pub(crate) fn stop_background(&self) {
+        self.background.state.lock().stop = true;
+        self.background.work.notify_all();
+        self.background.progress.notify_all();
+        let threads = std::mem::take(&mut *self.background.threads.lock());
+        for thread in threads {
+            // A thread that panicked has poisoned the database already.
+            let _ = thread.join();
+        }
+    }
+
+    /// Whether jobs should give up: the database is being closed.
+    pub(crate) fn stopping(&self) -> bool {
+        self.background.state.lock().stop
+    }
+
+    /// A thread's life.
+    fn work(&self) {
+        loop {
+            let job = {
+                let mut state = self.background.state.lock();
+                loop {
+                    if state.stop {
+                        return;
+                    }
+                    match self.next_job(&mut state) {
+                        Some(job) => break job,
+                        None if state.retry_at_ns != 0 => {
+                            let wait = Duration::from_nanos(RETRY_NS);
+                            self.background.work.wait_for(&mut state, wait);
+                        }
+                        None => self.background.work.wait(&mut state),
+                    }
+                }
+            };
+            self.run(job);
+        }
+    }
+
+    /// Does one job in this thread, if one is due. Answers whether it did.
+    pub(crate) fn step(&self) -> bool {
+        let job = {
+            let mut state = self.background.state.lock();
+            if state.stop { None } else { self.next_job(&mut state) }
+        };
+        job.map(|job| self.run(job)).is_some()
+    }
+
+    /// The most urgent work that conflicts with nothing in flight.
+    fn next_job(&self, state: &mut State) -> Option<Job> {
+        if !self.health.may_work() {
+            return None;
+        }
+        if state.retry_at_ns != 0 {
+            if self.env.clock.monotonic_ns() < state.retry_at_ns {
+                return None;
+            }
+            state.retry_at_ns = 0;
+        }
+        let keyspaces = self.keyspaces.load();
+        for keyspace in keyspaces.iter() {
+            if !keyspace.view.load().sealed.is_empty() && state.flushing.insert(keyspace.id) {
+                return Some(Job::Flush(Arc::clone(keyspace)));
+            }
+        }
+        if !state.deleting && !(state.log_files.is_empty() && self.tables.deletions.is_empty()) {
+            state.deleting = true;
+            return Some(Job::Delete(std::mem::take(&mut state.log_files)));
+        }
+        // One thread stays free for flushes, where there is more than one.
+        let free = self.config.threads.max(2) - 1;
+        if state.compactions < free {
+            for keyspace in keyspaces.iter().filter(|k| !state.damaged.contains(&k.id)) {
+                let version = Arc::clone(&keyspace.view.load().version);
+                let in_flight = state.compacting.entry(keyspace.id).or_default();
+                let config = &self.config.compaction;
+                let picked = compaction::pick(&version, config, in_flight, self.picking_moment());
+                if let Some(plan) = picked {
+                    in_flight.start(&plan);
+                    state.compactions += 1;
+                    return Some(Job::Compact(Arc::clone(keyspace), Box::new(plan)));
+                }
+            }
+        }
+        None
+    }
+
+    fn run(&self, job: Job) {
+        let outcome = match &job {
+            Job::Flush(keyspace) => self.flush_sealed(keyspace),
+            Job::Delete(files) => self.delete_files(files),
+            Job::Compact(keyspace, plan) => self.run_plan(keyspace, plan).map(drop),
+        };
+        let keyspace = match &job {
+            Job::Flush(k) | Job::Compact(k, _) => Some(k.id),
+            Job::Delete(_) => None,
+        };
+        match &outcome {
+            Ok(()) => self.heal_if_there_is_room(),
+            Err(e) => self.job_failed(e, keyspace, matches!(job, Job::Flush(_))),
+        }
+        let mut state = self.background.state.lock();
+        match job {
+            Job::Flush(keyspace) => drop(state.flushing.remove(&keyspace.id)),
+            Job::Delete(files) => {
+                state.deleting = false;
+                if outcome.is_err() {
+                    state.log_files.extend(files);
+                }
+            }
+            Job::Compact(keyspace, plan) => {
+                state.compactions -= 1;
+                if let Some(in_flight) = state.compacting.get_mut(&keyspace.id) {
+                    in_flight.finish(&plan);
+                }
+            }
+        }
+        self.job_ended(&mut state);
+    }
+
+    fn job_ended(&self, state: &mut State) {
+        state.ended += 1;
+        self.update_pacing();
+        self.background.progress.notify_all();
+        self.background.work.notify_all();
+    }
+
+    /// Runs the next job that a compaction by hand needs, once nothing in flight
+    /// is in its way. `None`: nothing more is needed.
+    ///
+    /// # Errors
+    /// That of the job, or why none may run.
+    pub(crate) fn run_next_by_hand(
+        &self,
+        keyspace: &Arc<KeyspaceState>,
+        bounds: &Bounds,
+        begun: TableId,
+    ) -> Result<Option<JobOutput>> {
+        loop {
+            let mut state = self.background.state.lock();
+            if state.stop {
+                return Err(Error::Closed);
+            }
+            let ended = state.ended;
+            let version = Arc::clone(&keyspace.view.load().version);
+            let in_flight = state.compacting.entry(keyspace.id).or_default();
+            let step = compaction::plan_range(
+                &version,
+                &self.config.compaction,
+                in_flight,
+                self.picking_moment(),
+                bounds.borrow(),
+                begun,
+            );
+            let plan = match step {
+                ManualStep::Done => return Ok(None),
+                ManualStep::Run(plan) => plan,
+                ManualStep::Wait => {
+                    drop(state);
+                    if !self.wait_past(ended) {
+                        self.health.check_writable()?;
+                        return Err(Error::Closed);
+                    }
+                    continue;
+                }
+            };
+            in_flight.start(&plan);
+            drop(state);
+            let outcome = self.run_plan(keyspace, &plan);
+            let mut state = self.background.state.lock();
+            if let Some(in_flight) = state.compacting.get_mut(&keyspace.id) {
+                in_flight.finish(&plan);
+            }
+            self.job_ended(&mut state);
+            return outcome.map(Some);
+        }
+    }
+
+    /// What is true now for who picks a job.
+    fn picking_moment(&self) -> Moment {
+        let oldest_snapshot = self.snapshots.live().first().copied().unwrap_or(SeqNo::MAX);
+        Moment { now_ms: self.now_ms(), oldest_snapshot }
+    }
+
+    /// Removes files that nothing needs any more.
+    fn delete_files(&self, logs: &[PathBuf]) -> Result<()> {
+        for path in logs {
+            match self.env.fs.remove(path) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        while self.tables.deletions.run(&*self.env.fs, 16)? > 0 {}
+        Ok(())
+    }
+
+    /// Turns a job's failure into the database's state. Nothing is lost by it:
+    /// what was to be flushed is in the log, what was to be merged in its inputs.
+    fn job_failed(&self, e: &Error, keyspace: Option<KeyspaceId>, flush: bool) {
+        if self.health.is_poisoned() || matches!(e, Error::Closed) {
+            return;
+        }
+        let mut state = self.background.state.lock();
+        state.retry_at_ns = self.env.clock.monotonic_ns().max(1) + RETRY_NS;
+        match e {
+            Error::Corruption(_) | Error::MissingFile { .. } if !flush => {
+                // Merging on would bury the damage. Reads of other keys go on.
+                state.damaged.extend(keyspace);
+                self.health.make_read_only(format!(
+                    "{e}; compaction has stopped so that nothing is dropped"
+                ));
+            }
+            Error::Io(io) if tanada_vfs::is_disk_full(io) => self.health.make_read_only(format!(
+                "the disk is full ({e}); free space below {}, then writes go on by themselves",
+                self.path.display()
+            )),
+            e => self.health.make_read_only(format!(
+                "background work failed ({e}); it is tried again every second, and writes go on once it succeeds"
+            )),
+        }
+    }
+
+    /// Sets the writers' pace from the debt of the keyspace that is worst off.
+    pub(crate) fn update_pacing(&self) {
+        let config = &self.config.compaction;
+        let pressure = |version: &Version| {
+            let debt = compaction::debt(version, config) as f64 / config.calm_debt_bytes() as f64;
+            let runs = version.levels()[0].runs().len() as f64 / config.calm_l0_runs() as f64;
+            debt.max(runs)
+        };
+        let keyspaces = self.keyspaces.load();
+        let worst = keyspaces.iter().map(|k| pressure(&k.view.load().version)).fold(0.0, f64::max);
+        self.pacing.set_pressure(worst);
+    }
+
+    fn heal_if_there_is_room(&self) {
+        if self.background.state.lock().damaged.is_empty() {
+            self.health.heal();
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Closing: no more writes, the log durable, the threads ended, the directory free.
+
+use crate::core::Core;
+use crate::error::Result;
+
+impl Core {
+    /// Closes the database once; later calls find it closed and do nothing.
+    ///
+    /// MemTables are not flushed: they are in the log, and opening replays it.
+    /// So closing is quick however much was written.
+    ///
+    /// # Errors
+    /// When the log cannot be synced. It is closed all the same.
+    pub(crate) fn close(&self) -> Result<()> {
+        let was_poisoned = self.health.is_poisoned();
+        if !self.health.close() {
+            return Ok(());
+        }
+        // Behind the writer lock no group is on its way any more. A poisoned
+        // log is left alone: a sync that succeeds now would lie.
+        let synced = {
+            let mut writer = self.commit.writer();
+            if was_poisoned { Ok(()) } else { writer.wal.sync() }
+        };
+        self.stop_background();
+        self.lock.lock().take();
+        synced
+    }
+}

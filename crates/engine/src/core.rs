@@ -1,0 +1,235 @@
+//! What all parts of an open database share, and who may touch it when.
+//!
+//! Lock order, outermost first: `commit` (queue, then writer) → `manifest` →
+//! `views` → the background's state. No lock is held over I/O but two: the
+//! commit leader's writer (it writes and syncs the log) and `manifest` (it
+//! appends and syncs edits; only background jobs and keyspace creation take it).
+
+use crate::budget::Budget;
+use crate::commit_queue::Commit;
+use crate::compaction;
+use crate::counters::Counters;
+use crate::error::{Error, Result};
+use crate::health::Health;
+use crate::jobs::Jobs;
+use crate::manifest::{Manifest, TableIds};
+use crate::memtable::MemTable;
+use crate::options::{Compression, Durability};
+use crate::pacing::Pacing;
+use crate::row_cache::RowCache;
+use crate::snapshots::Snapshots;
+use crate::version::{TableFiles, Version};
+use crate::wal::WalHandle;
+use crate::work::Background;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tanada_format::{DatabaseId, KeyspaceId, LogPosition, SeqNo};
+use tanada_table::BlockCache;
+use tanada_vfs::{DirLock, Env};
+
+/// An open database.
+pub(crate) struct Core {
+    // Constants.
+    pub(crate) env: Env,
+    pub(crate) path: PathBuf,
+    pub(crate) database_id: DatabaseId,
+    pub(crate) config: Config,
+    pub(crate) opened_ns: u64,
+    /// Where the log stood when it was opened.
+    pub(crate) opened_position: LogPosition,
+
+    // Tiers and accounts, each with locks of its own inside.
+    pub(crate) block_cache: Arc<BlockCache>,
+    pub(crate) row_cache: RowCache,
+    pub(crate) tables: Arc<TableFiles>,
+    pub(crate) table_ids: Arc<TableIds>,
+    pub(crate) wal: WalHandle,
+    pub(crate) budget: Budget,
+    pub(crate) counters: Counters,
+    pub(crate) jobs: Jobs,
+    pub(crate) health: Health,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) pacing: Pacing,
+
+    /// The newest write that readers see. Stored with Release by the commit
+    /// leader after the MemTables hold the write; loaded with Acquire by
+    /// readers after they have pinned a view.
+    pub(crate) visible: AtomicU64,
+    /// The latest wall time acted upon, in milliseconds: a clock set back must
+    /// not revive what has expired.
+    pub(crate) clock_high_ms: AtomicU64,
+
+    /// Everything that writing needs.
+    pub(crate) commit: Commit,
+    /// The manifest and what only its writers may change.
+    pub(crate) manifest: Mutex<Manifest>,
+    /// Held to replace any keyspace's view: each replacement builds on the last.
+    pub(crate) views: Mutex<()>,
+    /// Keyspaces by id. Replaced under `manifest`.
+    pub(crate) keyspaces: ArcSwap<Vec<Arc<KeyspaceState>>>,
+    pub(crate) background: Background,
+
+    /// Keeps other processes out until closed.
+    pub(crate) lock: Mutex<Option<Box<dyn DirLock>>>,
+}
+
+/// Settings of an open database.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) durability: Durability,
+    /// Of the default keyspace, when it is created.
+    pub(crate) compression: Compression,
+    pub(crate) memory: u64,
+    pub(crate) threads: usize,
+    pub(crate) compaction: compaction::Config,
+}
+
+impl Config {
+    pub(crate) fn new(
+        memory: u64,
+        durability: Durability,
+        compression: Compression,
+        threads: usize,
+    ) -> Config {
+        let memtable = Budget::new(memory, threads as u64).memtable_seal;
+        let compaction = compaction::Config::for_memtable(memtable);
+        Config { durability, compression, memory, threads, compaction }
+    }
+}
+
+/// One keyspace.
+pub(crate) struct KeyspaceState {
+    pub(crate) id: KeyspaceId,
+    pub(crate) name: String,
+    pub(crate) compression: Compression,
+    /// Where reads start. Replaced under [`Core::views`].
+    pub(crate) view: ArcSwap<View>,
+}
+
+/// Everything a read of one keyspace looks at, frozen but for the active MemTable.
+pub(crate) struct View {
+    /// Receives writes.
+    pub(crate) active: Arc<Mem>,
+    /// Full, waiting for their flush; newest first.
+    pub(crate) sealed: Vec<Arc<Mem>>,
+    pub(crate) version: Arc<Version>,
+}
+
+/// A MemTable and where in the log it lies.
+pub(crate) struct Mem {
+    pub(crate) table: Arc<MemTable>,
+    /// Log position of the first record with a write in this MemTable;
+    /// `u64::MAX` while it is empty. Written by the commit leader before the
+    /// write becomes visible; Relaxed, for who decides by it holds the writer
+    /// lock or sees the MemTable sealed through the view.
+    first: AtomicU64,
+    /// Log position at which it was sealed: it holds every write of its
+    /// keyspace between the two.
+    end: AtomicU64,
+}
+
+impl Mem {
+    pub(crate) fn new() -> Arc<Mem> {
+        Arc::new(Mem {
+            table: Arc::new(MemTable::new()),
+            first: AtomicU64::new(u64::MAX),
+            end: AtomicU64::new(u64::MAX),
+        })
+    }
+
+    /// Notes that a record starting at `position` has a write in here.
+    pub(crate) fn touch(&self, position: LogPosition) {
+        if self.first.load(Ordering::Relaxed) == u64::MAX {
+            self.first.store(position.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Where its first record starts; `None` while it is empty.
+    pub(crate) fn first_position(&self) -> Option<LogPosition> {
+        Some(self.first.load(Ordering::Relaxed)).filter(|&p| p != u64::MAX).map(LogPosition)
+    }
+
+    /// Bytes that count against the budget: none while it is empty.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        if self.table.is_empty() { 0 } else { self.table.size_bytes() as u64 }
+    }
+
+    pub(crate) fn set_end(&self, position: LogPosition) {
+        self.end.store(position.0, Ordering::Release);
+    }
+
+    /// Where the log stood when it was sealed.
+    pub(crate) fn end_position(&self) -> LogPosition {
+        LogPosition(self.end.load(Ordering::Acquire))
+    }
+}
+
+impl Core {
+    /// The newest visible write. Load it after pinning the view it is used
+    /// with: the other way round, a compaction between the two could drop the
+    /// versions that this number needs.
+    #[inline]
+    pub(crate) fn visible(&self) -> SeqNo {
+        SeqNo(self.visible.load(Ordering::Acquire))
+    }
+
+    /// Wall time in milliseconds that never goes back while the database is
+    /// open, nor behind what the manifest remembers.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let now = self.env.clock.wall_ms();
+        // Relaxed: a maximum is right in whatever order it is reached.
+        now.max(self.clock_high_ms.fetch_max(now, Ordering::Relaxed))
+    }
+
+    /// The keyspace with this id.
+    pub(crate) fn keyspace(&self, id: KeyspaceId) -> Result<Arc<KeyspaceState>> {
+        self.keyspaces.load().get(id.0 as usize).cloned().ok_or_else(|| {
+            Error::InvalidArgument(format!("keyspace {} belongs to another database", id.0))
+        })
+    }
+
+    /// Replaces a keyspace's view by what `change` makes of it.
+    pub(crate) fn change_view(&self, keyspace: &KeyspaceState, change: impl FnOnce(&View) -> View) {
+        let _turn = self.views.lock();
+        let next = change(&keyspace.view.load());
+        keyspace.view.store(Arc::new(next));
+    }
+
+    /// Gives the caches what the budget leaves them now.
+    pub(crate) fn rebalance(&self) {
+        let shares = self.budget.caches();
+        self.row_cache.set_capacity(shares.row_cache);
+        self.block_cache.set_capacity(shares.block_cache);
+    }
+
+    /// Start of the oldest record that some MemTable still needs; `None` when
+    /// all MemTables are empty. Call it under the writer lock, or count on it
+    /// only as a bound that may be too old.
+    pub(crate) fn oldest_needed(&self) -> Option<LogPosition> {
+        let keyspaces = self.keyspaces.load();
+        keyspaces.iter().filter_map(|k| k.view.load().oldest_position()).min()
+    }
+}
+
+impl View {
+    /// This view with its active MemTable sealed and an empty one in its place.
+    pub(crate) fn with_new_active(&self) -> View {
+        let mut sealed = Vec::with_capacity(self.sealed.len() + 1);
+        sealed.push(Arc::clone(&self.active));
+        sealed.extend(self.sealed.iter().cloned());
+        View { active: Mem::new(), sealed, version: Arc::clone(&self.version) }
+    }
+
+    /// Start of the oldest record with a write in these MemTables.
+    pub(crate) fn oldest_position(&self) -> Option<LogPosition> {
+        self.mems().filter_map(|m| m.first_position()).min()
+    }
+
+    /// All MemTables, newest first.
+    pub(crate) fn mems(&self) -> impl Iterator<Item = &Arc<Mem>> {
+        std::iter::once(&self.active).chain(&self.sealed)
+    }
+}

@@ -1,0 +1,164 @@
+//! From sealed MemTables to tables of level 0.
+//!
+//! A flush takes all sealed MemTables of a keyspace at once and merges them.
+//! It syncs the log up to where they end before its manifest edit: else a
+//! power cut could keep these writes, in their table, and lose earlier ones of
+//! other keyspaces, and what survives would be no prefix of the commit order.
+
+use crate::compaction::{self, JobIo, JobOutput, OutputOptions};
+use crate::core::{Core, KeyspaceState, Mem, View};
+use crate::error::{Error, Result};
+use crate::manifest::Edit;
+use crate::merge::MergeCursor;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tanada_format::{Level, LogPosition, SeqNo, hash_key};
+use tanada_table::{Cursor, TableOptions};
+
+impl Core {
+    /// Seals the MemTables (of one keyspace, or of all) and waits until they
+    /// are in tables.
+    pub(crate) fn flush(&self, only: Option<&Arc<KeyspaceState>>) -> Result<()> {
+        self.health.check_readable()?;
+        let keyspaces = match only {
+            Some(keyspace) => vec![Arc::clone(keyspace)],
+            None => self.keyspaces.load().to_vec(),
+        };
+        let sealed_at = {
+            let mut writer = self.commit.writer();
+            for keyspace in &keyspaces {
+                self.seal(&mut writer, keyspace);
+            }
+            writer.wal.position()
+        };
+        let waiting = |k: &Arc<KeyspaceState>| {
+            k.view.load().sealed.iter().any(|mem| mem.end_position() <= sealed_at)
+        };
+        loop {
+            let ended = self.background.ended();
+            if !keyspaces.iter().any(waiting) {
+                break;
+            }
+            if !self.wait_past(ended) {
+                self.health.check_writable()?;
+                return Err(Error::Closed);
+            }
+            if keyspaces.iter().any(waiting) {
+                self.health.check_writable()?;
+            }
+        }
+        self.drop_old_logs_now();
+        Ok(())
+    }
+
+    /// Writes all sealed MemTables of a keyspace to level 0. One such job a
+    /// keyspace at a time.
+    pub(crate) fn flush_sealed(&self, keyspace: &Arc<KeyspaceState>) -> Result<()> {
+        let sealed = keyspace.view.load().sealed.clone();
+        let Some(newest) = sealed.first() else { return Ok(()) };
+        let flushed_to = newest.end_position();
+        let started = self.env.clock.monotonic_ns();
+
+        let output = self.write_memtables(keyspace, &sealed)?;
+        self.wal.sync_up_to(flushed_to).map_err(|e| self.health.poison(&e))?;
+        self.install_flush(keyspace, &sealed, flushed_to, &output)?;
+
+        let ns = self.env.clock.monotonic_ns() - started;
+        let bytes: u64 = sealed.iter().map(|m| m.table.size_bytes() as u64).sum();
+        self.budget.memtable_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.rebalance();
+        self.pacing.drained(bytes, ns);
+        self.jobs.flush.add(&output, ns);
+        Ok(())
+    }
+
+    /// Merges MemTables into tables of one run, durable.
+    fn write_memtables(&self, keyspace: &KeyspaceState, sealed: &[Arc<Mem>]) -> Result<JobOutput> {
+        let snapshots = self.snapshots.live();
+        let mut merged = MergeCursor::new(sealed.iter().map(|m| m.table.cursor()).collect());
+        merged.seek_first()?;
+        let options = OutputOptions {
+            level: Level(0),
+            snapshots: &snapshots,
+            now_ms: self.now_ms(),
+            table_bytes: self.config.compaction.table_bytes,
+        };
+        self.with_job_io(keyspace, |io| compaction::write_tables(merged, &options, io))
+    }
+
+    /// What a job of this keyspace needs of the world.
+    pub(crate) fn with_job_io<T>(
+        &self,
+        keyspace: &KeyspaceState,
+        job: impl FnOnce(&JobIo<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let next_id = || match self.table_ids.take() {
+            Some(id) => Ok(id),
+            // The block is used up: one sync reserves the next.
+            None => self.manifest.lock().table_id().map_err(|e| self.health.poison(&e)),
+        };
+        let table_options = |id, _level| {
+            let mut options = TableOptions::new(id, self.database_id);
+            options.compression = keyspace.compression.into();
+            options
+        };
+        job(&JobIo {
+            files: &self.tables,
+            open: &|handle| handle.table().cloned(),
+            table_options: &table_options,
+            next_id: &next_id,
+            should_stop: &|| self.stopping() || !self.health.may_work(),
+            yield_point: &|_bytes| {},
+        })
+    }
+
+    /// Manifest first, then the row cache, then the view: a reader finds each
+    /// write in the MemTable until it can find it in the tables, and the row
+    /// cache is clean of it before the MemTable goes.
+    fn install_flush(
+        &self,
+        keyspace: &Arc<KeyspaceState>,
+        sealed: &[Arc<Mem>],
+        flushed_to: LogPosition,
+        output: &JobOutput,
+    ) -> Result<()> {
+        let max_seqno = sealed.iter().map(|m| m.table.max_seqno()).max();
+        let is_flushed = |m: &Arc<Mem>| sealed.iter().any(|s| Arc::ptr_eq(s, m));
+        let mut manifest = self.manifest.lock();
+        // What else is still needed of the log. A write that is inserted while
+        // this looks lies behind `flushed_to`, so missing it does no harm.
+        let keyspaces = self.keyspaces.load();
+        let views = keyspaces.iter().map(|k| k.view.load());
+        let others = views.filter_map(|view| {
+            view.mems().filter(|m| !is_flushed(m)).filter_map(|m| m.first_position()).min()
+        });
+        let needed = others.min().unwrap_or(flushed_to).min(flushed_to);
+        let oldest_log = self.wal.oldest_needed_for(needed);
+        let mut edit = Edit::of_tables(keyspace.id, output.edit.clone());
+        edit.changed[0].flushed_to = Some(flushed_to);
+        edit.oldest_log = Some(oldest_log);
+        edit.last_seqno = max_seqno;
+        edit.clock_high_ms = Some(self.clock_high_ms.load(Ordering::Relaxed));
+        let appended = manifest.append(&edit).map_err(|e| self.health.poison(&e))?;
+
+        self.row_cache.begin_invalidation();
+        for mem in sealed {
+            let mut cursor = mem.table.cursor().visible_at(SeqNo::MAX);
+            cursor.seek_first()?;
+            while cursor.valid() {
+                let key = cursor.entry().key;
+                self.row_cache.remove(keyspace.id, key, hash_key(key));
+                cursor.next()?;
+            }
+        }
+        let next = appended.versions.into_iter().find(|(id, _)| *id == keyspace.id);
+        self.change_view(keyspace, |view| View {
+            active: Arc::clone(&view.active),
+            sealed: view.sealed.iter().filter(|m| !is_flushed(m)).cloned().collect(),
+            // None when nothing was left of the MemTables.
+            version: next.map_or_else(|| Arc::clone(&view.version), |(_, version)| version),
+        });
+        self.background.set_oldest_log(oldest_log);
+        Ok(())
+    }
+}

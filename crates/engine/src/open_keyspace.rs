@@ -1,0 +1,69 @@
+//! Opening and creating keyspaces.
+
+use crate::core::{Core, KeyspaceState, Mem, View};
+use crate::error::{Error, Result};
+use crate::keyspace_options;
+use crate::manifest::{CreatedKeyspace, Edit};
+use crate::options::KeyspaceOptions;
+use crate::version::Version;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+
+/// Longest name of a keyspace, in bytes.
+const MAX_NAME_LEN: usize = 255;
+
+impl Core {
+    /// The keyspace `name`; created, durably, when it is not there.
+    ///
+    /// # Errors
+    /// As [`crate::Db::keyspace`].
+    pub(crate) fn open_keyspace(
+        &self,
+        name: &str,
+        options: &KeyspaceOptions,
+    ) -> Result<Arc<KeyspaceState>> {
+        if name.is_empty() || name.len() > MAX_NAME_LEN {
+            return Err(Error::InvalidArgument(format!(
+                "a keyspace's name has 1 to {MAX_NAME_LEN} bytes, not {}",
+                name.len()
+            )));
+        }
+        self.health.check_readable()?;
+        if let Some(known) = self.keyspace_named(name) {
+            return Ok(known);
+        }
+        self.health.check_writable()?;
+        let mut manifest = self.manifest.lock();
+        // Somebody may have created it while this waited for the lock.
+        if let Some(known) = self.keyspace_named(name) {
+            return Ok(known);
+        }
+        let id = manifest.state().next_keyspace_id;
+        let created = CreatedKeyspace {
+            id,
+            name: name.to_owned(),
+            options: keyspace_options::encode(options),
+        };
+        let edit = Edit { created: vec![created], ..Edit::default() };
+        manifest.append(&edit).map_err(|e| self.health.poison(&e))?;
+        let state = Arc::new(KeyspaceState {
+            id,
+            name: name.to_owned(),
+            compression: options.compression,
+            view: ArcSwap::from_pointee(View {
+                active: Mem::new(),
+                sealed: Vec::new(),
+                version: Version::empty(),
+            }),
+        });
+        let mut keyspaces = Vec::clone(&self.keyspaces.load());
+        assert_eq!(keyspaces.len(), id.0 as usize, "keyspaces are never removed");
+        keyspaces.push(Arc::clone(&state));
+        self.keyspaces.store(Arc::new(keyspaces));
+        Ok(state)
+    }
+
+    fn keyspace_named(&self, name: &str) -> Option<Arc<KeyspaceState>> {
+        self.keyspaces.load().iter().find(|k| k.name == name).cloned()
+    }
+}

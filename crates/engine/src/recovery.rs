@@ -1,0 +1,283 @@
+//! Opening: from a directory to a [`Core`], whatever the last process left.
+//!
+//! 1. Look at the directory; lock it; look again.
+//! 2. Read the manifest: keyspaces and their tables. No table is opened.
+//! 3. Replay the log's tail into MemTables, each keyspace from where its
+//!    tables end.
+//! 4. Begin a new log behind the old one's last whole record. Old logs are
+//!    never appended to; they stay until the MemTables replayed from them are
+//!    in tables.
+//!
+//! Nothing on disk is changed before the log has been found whole.
+
+use crate::budget::Budget;
+use crate::commit_queue::Commit;
+use crate::core::{Config, Core, KeyspaceState, Mem, View};
+use crate::counters::Counters;
+use crate::error::{Error, Result};
+use crate::health::Health;
+use crate::jobs::Jobs;
+use crate::keyspace_options;
+use crate::manifest::{self, CreatedKeyspace, Current, Edit, Found, Manifest};
+use crate::memtable::WriterToken;
+use crate::options::KeyspaceOptions;
+use crate::pacing::Pacing;
+use crate::row_cache::RowCache;
+use crate::snapshots::Snapshots;
+use crate::version::TableFiles;
+use crate::wal::group::Group;
+use crate::wal::{self, RecordPlace, RecoverFrom, Tail, WalWriter};
+use crate::work::Background;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tanada_format::{Corruption, DatabaseId, EntryRef, KeyspaceId, LogId, LogPosition, SeqNo};
+use tanada_table::BlockCache;
+use tanada_vfs::{DirLock, Env, LockHeld};
+
+/// The default keyspace's name in the manifest.
+const DEFAULT_NAME: &str = "default";
+
+/// Opens the database in `path`, or creates one there.
+///
+/// # Errors
+/// As [`crate::Builder::open`].
+pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Result<Arc<Core>> {
+    // Before anything is written: a foreign directory is left as it is.
+    let found = manifest::inspect(&*env.fs, &path)?;
+    if matches!(found, Found::Nothing) && !create {
+        let why = "there is none, and creating one was not asked for".to_owned();
+        return Err(Error::NotADatabase { path, why });
+    }
+    env.fs.create_dir_all(&path)?;
+    let lock = lock(&env, &path)?;
+    let budget = Budget::new(config.memory, config.threads as u64);
+    let block_cache = BlockCache::new(budget.caches().block_cache);
+    let files = |id| TableFiles::new(Arc::clone(&env.fs), &path, id, Arc::clone(&block_cache));
+    let (tables, mut manifest) = match manifest::inspect(&*env.fs, &path)? {
+        Found::Nothing => create_database(&env, &config, files)?,
+        Found::Database(current) => open_database(&current, files)?,
+    };
+
+    let token = WriterToken::new();
+    let mut replay = Replay::new(token, &manifest, &path, &budget)?;
+    let tail = replay_log(&env, &path, tables.database, &manifest, &mut replay)?;
+    let fresh = tail.predecessor.is_none();
+    let wal = WalWriter::create(&env, &path, tables.database, &tail)?;
+    manifest.settle()?;
+    if fresh {
+        // Only now may a write be acknowledged: the manifest knows of the log.
+        manifest.append(&Edit { oldest_log: Some(wal.current_log()), ..Edit::default() })?;
+    }
+
+    let state = manifest.state();
+    let last_seqno = state.last_seqno.max(replay.last_seqno);
+    let clock_high_ms = state.clock_high_ms;
+    let oldest_log = state.oldest_log;
+    let active_bytes = replay.active_bytes();
+    budget.memtable_bytes.store(replay.memtable_bytes(), Ordering::Relaxed);
+    let core = Arc::new(Core {
+        opened_ns: env.clock.monotonic_ns(),
+        opened_position: wal.position(),
+        database_id: tables.database,
+        row_cache: RowCache::new(budget.caches().row_cache),
+        block_cache,
+        tables,
+        table_ids: manifest.ids(),
+        wal: wal.handle().clone(),
+        counters: Counters::new(),
+        jobs: Jobs::default(),
+        health: Health::default(),
+        snapshots: Snapshots::default(),
+        pacing: Pacing::default(),
+        visible: AtomicU64::new(last_seqno.0),
+        clock_high_ms: AtomicU64::new(clock_high_ms),
+        commit: Commit::new(wal, replay.token, last_seqno.plus(1), active_bytes),
+        manifest: Mutex::new(manifest),
+        views: Mutex::new(()),
+        keyspaces: ArcSwap::from_pointee(replay.keyspaces),
+        background: Background::new(oldest_log),
+        lock: Mutex::new(Some(lock)),
+        env,
+        path,
+        config,
+        budget,
+    });
+    core.rebalance();
+    core.update_pacing();
+    Ok(core)
+}
+
+fn lock(env: &Env, path: &Path) -> Result<Box<dyn DirLock>> {
+    env.fs.lock(&path.join("LOCK")).map_err(|e| {
+        if e.kind() != io::ErrorKind::WouldBlock {
+            return e.into();
+        }
+        let held = e.get_ref().and_then(|inner| inner.downcast_ref::<LockHeld>());
+        Error::Locked { path: path.to_owned(), pid: held.and_then(|held| held.pid) }
+    })
+}
+
+fn create_database(
+    env: &Env,
+    config: &Config,
+    files: impl FnOnce(DatabaseId) -> Arc<TableFiles>,
+) -> Result<(Arc<TableFiles>, Manifest)> {
+    let mut id = [0; 16];
+    env.random.fill(&mut id);
+    let tables = files(DatabaseId(id));
+    let options = KeyspaceOptions::new().compression(config.compression);
+    let initial = Edit {
+        created: vec![CreatedKeyspace {
+            id: KeyspaceId::DEFAULT,
+            name: DEFAULT_NAME.to_owned(),
+            options: keyspace_options::encode(&options),
+        }],
+        ..Edit::default()
+    };
+    let manifest = Manifest::create(Arc::clone(&tables), &initial)?;
+    Ok((tables, manifest))
+}
+
+fn open_database(
+    current: &Current,
+    files: impl FnOnce(DatabaseId) -> Arc<TableFiles>,
+) -> Result<(Arc<TableFiles>, Manifest)> {
+    let tables = files(current.database);
+    let manifest = Manifest::open(Arc::clone(&tables), current)?;
+    Ok((tables, manifest))
+}
+
+/// Replays what the manifest's tables lack, and says where the log ends.
+fn replay_log(
+    env: &Env,
+    path: &Path,
+    database: DatabaseId,
+    manifest: &Manifest,
+    replay: &mut Replay,
+) -> Result<Tail> {
+    let state = manifest.state();
+    if state.oldest_log == LogId(0) {
+        // A creation that never ended: nothing was ever acknowledged.
+        for entry in env.fs.read_dir(path)? {
+            if entry.name.ends_with(".log") {
+                env.fs.remove(&path.join(&entry.name))?;
+            }
+        }
+        return Ok(Tail::new_database());
+    }
+    // A flush syncs the log before its edit, so these positions were durable.
+    let positions = state.keyspaces.values().map(|k| k.flushed_to);
+    let synced = positions.max().unwrap_or_default();
+    let from = RecoverFrom { log: state.oldest_log, synced };
+    let recovered =
+        wal::recover(env, path, database, from, |place, payload| replay.group(&place, payload))?;
+    Ok(recovered.tail)
+}
+
+/// Keyspaces being filled from the log.
+struct Replay {
+    token: WriterToken,
+    keyspaces: Vec<Arc<KeyspaceState>>,
+    /// Where each keyspace's tables end.
+    from: Vec<LogPosition>,
+    /// Keyspaces from here on were never created.
+    unknown: KeyspaceId,
+    last_seqno: SeqNo,
+    seal_bytes: usize,
+}
+
+impl Replay {
+    fn new(token: WriterToken, manifest: &Manifest, dir: &Path, budget: &Budget) -> Result<Replay> {
+        let state = manifest.state();
+        let mut keyspaces = Vec::with_capacity(state.keyspaces.len());
+        let mut from = Vec::with_capacity(state.keyspaces.len());
+        for (&id, keyspace) in &state.keyspaces {
+            if id.0 as usize != keyspaces.len() {
+                let what = "a keyspace was dropped".to_owned();
+                return Err(Error::Unsupported { file: dir.to_owned(), what });
+            }
+            let options = keyspace_options::decode(&keyspace.options, dir)?;
+            let view = View {
+                active: Mem::new(),
+                sealed: Vec::new(),
+                version: Arc::clone(&keyspace.tables),
+            };
+            keyspaces.push(Arc::new(KeyspaceState {
+                id,
+                name: keyspace.name.clone(),
+                compression: options.compression,
+                view: ArcSwap::from_pointee(view),
+            }));
+            from.push(keyspace.flushed_to);
+        }
+        if keyspaces.is_empty() {
+            let what = "the manifest knows no keyspace";
+            return Err(Corruption::new(dir.join("CURRENT"), 0, what).into());
+        }
+        Ok(Replay {
+            token,
+            keyspaces,
+            from,
+            unknown: state.next_keyspace_id,
+            last_seqno: SeqNo::ZERO,
+            seal_bytes: budget.memtable_seal as usize,
+        })
+    }
+
+    fn group(&mut self, place: &RecordPlace<'_>, payload: &[u8]) -> Result<()> {
+        let group = Group::parse(payload).map_err(|e| place.corruption(e.offset, e.what))?;
+        if group.first_seqno <= self.last_seqno {
+            return Err(place.corruption(0, "its sequence numbers have been used before"));
+        }
+        self.seal_full(place.start);
+        for entry in group.entries() {
+            let (id, entry) = entry.map_err(|e| place.corruption(e.offset, e.what))?;
+            self.entry(place, id, entry)?;
+        }
+        self.last_seqno = group.last_seqno();
+        Ok(())
+    }
+
+    /// Seals what is full, between two records: `end` is where the next begins.
+    fn seal_full(&self, end: LogPosition) {
+        for keyspace in &self.keyspaces {
+            let view = keyspace.view.load();
+            if view.active.table.size_bytes() < self.seal_bytes {
+                continue;
+            }
+            view.active.set_end(end);
+            keyspace.view.store(Arc::new(view.with_new_active()));
+        }
+    }
+
+    fn entry(
+        &mut self,
+        place: &RecordPlace<'_>,
+        id: KeyspaceId,
+        entry: EntryRef<'_>,
+    ) -> Result<()> {
+        let Some(keyspace) = self.keyspaces.get(id.0 as usize).filter(|_| id < self.unknown) else {
+            return Err(place.corruption(0, "it writes to a keyspace that does not exist"));
+        };
+        if place.start < self.from[id.0 as usize] {
+            return Ok(());
+        }
+        let view = keyspace.view.load();
+        view.active.touch(place.start);
+        view.active.table.insert(&mut self.token, entry);
+        Ok(())
+    }
+
+    fn active_bytes(&self) -> u64 {
+        self.keyspaces.iter().map(|k| k.view.load().active.size_bytes()).sum()
+    }
+
+    fn memtable_bytes(&self) -> u64 {
+        let views = self.keyspaces.iter().map(|k| k.view.load());
+        views.map(|view| view.mems().map(|m| m.size_bytes()).sum::<u64>()).sum()
+    }
+}

@@ -1,0 +1,16 @@
+//! Walking keys in order, at one moment, either way.
+//!
+//! [`source`] makes one cursor of each MemTable and of each run of tables;
+//! [`visible`] merges them and shows each key's newest version that the moment
+//! sees; [`bounded`] adds the ends of a range and is the public [`Cursor`];
+//! [`iter`] is the owned, double-ended [`Iter`] over two of them.
+
+mod bounded;
+mod iter;
+mod source;
+mod visible;
+
+pub(crate) use bounded::Bounds;
+pub use bounded::Cursor;
+pub use iter::Iter;
+pub(crate) use visible::{VisibleCursor, unsupported};

@@ -1,0 +1,71 @@
+//! One sorted source of a scan: a MemTable or a run of tables.
+
+use crate::core::View;
+use crate::memtable::MemTableCursor;
+use crate::run_cursor::RunCursor;
+use std::sync::Arc;
+use tanada_format::{EntryRef, SeqNo};
+use tanada_table::{Cursor, CursorOptions, Error};
+
+/// A cursor over one source. An enum, so that stepping is not a virtual call.
+pub(crate) enum Source {
+    MemTable(MemTableCursor),
+    Run(RunCursor),
+}
+
+impl Source {
+    /// All sources of a view, for a reader at `seqno`.
+    pub(crate) fn all(view: &View, seqno: SeqNo) -> Vec<Source> {
+        let mems = view
+            .mems()
+            .filter(|m| !m.table.is_empty())
+            .map(|m| Source::MemTable(m.table.cursor().visible_at(seqno)));
+        let runs = view
+            .version
+            .levels()
+            .iter()
+            .flat_map(|level| level.runs())
+            .map(|run| Source::Run(RunCursor::of_run(Arc::clone(run), CursorOptions::scan())));
+        mems.chain(runs).collect()
+    }
+}
+
+macro_rules! forward {
+    ($self:ident, $c:ident => $e:expr) => {
+        match $self {
+            Source::MemTable($c) => $e,
+            Source::Run($c) => $e,
+        }
+    };
+}
+
+impl Cursor for Source {
+    #[inline]
+    fn valid(&self) -> bool {
+        forward!(self, c => c.valid())
+    }
+    #[inline]
+    fn entry(&self) -> EntryRef<'_> {
+        forward!(self, c => c.entry())
+    }
+    fn seek_first(&mut self) -> Result<(), Error> {
+        forward!(self, c => c.seek_first())
+    }
+    fn seek_last(&mut self) -> Result<(), Error> {
+        forward!(self, c => c.seek_last())
+    }
+    fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
+        forward!(self, c => c.seek(key, seqno))
+    }
+    fn seek_before(&mut self, key: &[u8]) -> Result<(), Error> {
+        forward!(self, c => c.seek_before(key))
+    }
+    #[inline]
+    fn next(&mut self) -> Result<(), Error> {
+        forward!(self, c => c.next())
+    }
+    #[inline]
+    fn prev(&mut self) -> Result<(), Error> {
+        forward!(self, c => c.prev())
+    }
+}

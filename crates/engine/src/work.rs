@@ -1,0 +1,92 @@
+//! What is to be done in the background, what is being done, and how to wait for it.
+//!
+//! Only data and waiting; the jobs themselves are in `background`.
+
+use crate::compaction::InFlight;
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tanada_format::{KeyspaceId, LogId};
+use tanada_vfs::JoinHandle;
+
+/// State of the background, and how to wait for it.
+pub(crate) struct Background {
+    /// Whether jobs are done by their callers, for want of threads.
+    pub(crate) inline: AtomicBool,
+    pub(crate) state: Mutex<State>,
+    /// Signalled when there may be work.
+    pub(crate) work: Condvar,
+    /// Signalled when a job has ended.
+    pub(crate) progress: Condvar,
+    /// Logs before this one are needed by no MemTable, durably so. Release
+    /// when a flush's edit is synced, Acquire by the commit leader.
+    pub(crate) oldest_log: AtomicU64,
+    pub(crate) threads: Mutex<Vec<JoinHandle>>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) stop: bool,
+    /// Keyspaces being flushed: one flush each at a time, so that tables enter
+    /// level 0 in the order of writes.
+    pub(crate) flushing: BTreeSet<KeyspaceId>,
+    pub(crate) compacting: BTreeMap<KeyspaceId, InFlight>,
+    pub(crate) compactions: usize,
+    pub(crate) deleting: bool,
+    /// Log files to remove.
+    pub(crate) log_files: Vec<PathBuf>,
+    /// Bumped at each end of a job.
+    pub(crate) ended: u64,
+    /// No job starts before this moment, after a failure.
+    pub(crate) retry_at_ns: u64,
+    /// Compaction stays off in these keyspaces: a table in them is damaged.
+    pub(crate) damaged: BTreeSet<KeyspaceId>,
+}
+
+impl Background {
+    pub(crate) fn new(oldest_log: LogId) -> Background {
+        Background {
+            inline: AtomicBool::new(true),
+            state: Mutex::default(),
+            work: Condvar::new(),
+            progress: Condvar::new(),
+            oldest_log: AtomicU64::new(oldest_log.0),
+            threads: Mutex::default(),
+        }
+    }
+
+    /// Says that there may be something to do. Cheap.
+    pub(crate) fn work_arrived(&self) {
+        self.work.notify_all();
+    }
+
+    /// Logs before this one may go.
+    pub(crate) fn oldest_log(&self) -> LogId {
+        LogId(self.oldest_log.load(Ordering::Acquire))
+    }
+
+    /// Notes that the manifest durably needs no log before `log`.
+    pub(crate) fn set_oldest_log(&self, log: LogId) {
+        self.oldest_log.fetch_max(log.0, Ordering::Release);
+    }
+
+    /// Lets a thread remove these files.
+    pub(crate) fn delete_later(&self, files: Vec<PathBuf>) {
+        if !files.is_empty() {
+            self.state.lock().log_files.extend(files);
+            self.work_arrived();
+        }
+    }
+
+    /// Number of ends of jobs so far; pass it to [`Background::wait_past`].
+    pub(crate) fn ended(&self) -> u64 {
+        self.state.lock().ended
+    }
+
+    /// Flushes and compactions running now.
+    pub(crate) fn running(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.flushing.len(), state.compactions)
+    }
+}
