@@ -23,6 +23,8 @@ mod harness;
 mod failure_tests;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod golden_tests;
 
 pub(crate) use handle::WalHandle;
 pub(crate) use reader::RecordPlace;
