@@ -105,7 +105,7 @@ fn wrong_usage_is_told_with_exit_code_2() {
     run(&["serve", "--http", "localhost"]).refused(2, &["--http"]);
     run(&["put", "k", "v", "--ttl", "0"]).refused(2, &["--ttl"]);
     run(&["get", "k", "--data", "d", "--url", "http://127.0.0.1:1"]).refused(2, &["--url"]);
-    run(&["scan", "--limit", "-1"]).refused(2, &["--limit"]);
+    run(&["scan", "--limit=-1"]).refused(2, &["--limit"]);
     let not_utf8 = {
         use std::os::unix::ffi::OsStrExt;
         std::ffi::OsStr::from_bytes(b"\xff").to_owned()
