@@ -190,6 +190,18 @@ fn a_dump_loads_back_byte_for_byte() {
 }
 
 #[test]
+fn a_hundred_commands_do_not_leave_a_hundred_logs() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    for i in 0..50 {
+        on_directory(&data, &["put", &format!("key{i:02}"), "v"]).ok();
+        on_directory(&data, &["get", &format!("key{i:02}")]).ok();
+    }
+    assert!(files(&data, |name| name.ends_with(".log")).len() <= 10);
+    assert_eq!(on_directory(&data, &["scan", "--keys-only"]).ok().out.lines().count(), 50);
+}
+
+#[test]
 fn a_missing_or_foreign_directory_is_no_database_and_stays_as_it_was() {
     let home = tempfile::tempdir().unwrap();
     let missing = home.path().join("missing");
