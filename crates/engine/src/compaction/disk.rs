@@ -23,6 +23,8 @@ pub(super) struct Disk {
     pub(super) files: Arc<TableFiles>,
     pub(super) version: Arc<Version>,
     pub(super) stop: AtomicBool,
+    /// How tables are built.
+    pub(super) options: TableOptions,
     last_id: AtomicU64,
 }
 
@@ -42,6 +44,11 @@ impl Disk {
             faults,
             version: Version::empty(),
             stop: AtomicBool::new(false),
+            options: TableOptions {
+                compression: Compression::None,
+                block_size: 512,
+                ..TableOptions::new(TableId(0), DATABASE)
+            },
             last_id: AtomicU64::new(0),
         }
     }
@@ -52,11 +59,7 @@ impl Disk {
         job(&JobIo {
             files: &self.files,
             open: &|handle| self.open(handle, &cache),
-            table_options: &|id, _| TableOptions {
-                compression: Compression::None,
-                block_size: 512,
-                ..TableOptions::new(id, DATABASE)
-            },
+            table_options: &|id, _| TableOptions { id, ..self.options.clone() },
             next_id: &|| Ok(TableId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)),
             should_stop: &|| self.stop.load(Ordering::Relaxed),
             yield_point: &|_| {},

@@ -19,7 +19,7 @@ mod output;
 mod run;
 
 pub(crate) use config::Config;
-pub(crate) use pick::{ManualStep, pick, plan_range};
+pub(crate) use pick::{ManualStep, pick, pick_idle, plan_range};
 pub(crate) use plan::{InFlight, InputRun, Method, OutputRun, Plan, Reason};
 pub(crate) use run::{
     JobIo, JobOutput, KeyPart, OutputOptions, PartOutput, discard, join_parts, run_job, run_part,

@@ -391,6 +391,26 @@ fn expired_tables_are_dropped_unread_unless_they_hide_something() {
 }
 
 #[test]
+fn an_idle_tree_empties_level_0_unless_that_costs_too_much() {
+    let config = Config { base_bytes: 1000 * ENTRY_BYTES, ..small(4, 1, 1) };
+    let mut world = world_of(config, &[&(0..40).collect::<Vec<_>>()]);
+    world.model.settle();
+    let idle = |model: &super::model::Model| {
+        pick_idle(&model.version, &model.config, &model.in_flight, model.moment())
+    };
+    world.flush(&(0..4).map(|n| (n * 10, 1, 0)).collect());
+    assert!(idle(&world.model).is_none(), "4 entries are not worth rewriting 40");
+    world.flush(&(0..20).map(|n| (n * 2, 1, 0)).collect());
+    assert!(world.model.pick().is_none(), "nothing is due");
+    while let Some(job) = idle(&world.model) {
+        let job = world.model.start(job);
+        world.model.finish(job);
+    }
+    assert!(world.model.version.levels()[0].is_empty());
+    world.check().unwrap();
+}
+
+#[test]
 fn a_compaction_by_hand_leaves_later_writes_alone() {
     let mut world = world_of(small(8, 1, 1), &[&[1, 2], &[1, 2]]);
     let begun = world.model.next_id();

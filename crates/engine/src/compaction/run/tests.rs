@@ -238,3 +238,55 @@ fn a_write_of_nothing_is_an_empty_edit() {
     assert!(output.edit.is_empty());
     assert!(!Path::new("/db").join("000001.sst").exists());
 }
+
+/// Nanoseconds that this thread has spent on a processor, so that what else
+/// runs on the machine does not count.
+#[allow(clippy::disallowed_methods, reason = "it measures real time")]
+fn busy_ns() -> u64 {
+    let stat = std::fs::read("/proc/thread-self/schedstat").unwrap();
+    let stat = String::from_utf8(stat).unwrap();
+    stat.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// `cargo test -p tanada --release job_rate -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn job_rate() {
+    for runs in [1u64, 2, 4, 8] {
+        let mut disk = Disk::new();
+        disk.options.block_size = 4096;
+        disk.options.compression = tanada_table::Compression::Lz4;
+        let per_run = 800_000 / runs;
+        let mut flush_ns = 0;
+        for run in 0..runs {
+            let entries = (0..per_run).map(|n| {
+                let key = tanada_format::hash_key(&(n * 8 + run).to_le_bytes()) % 10_000_000;
+                let half = tanada_format::hash_key(&n.to_le_bytes()).to_le_bytes().repeat(6);
+                let value = [half.as_slice(), &[b'x'; 52]].concat();
+                OwnedEntry::put(format!("{key:016}"), run * per_run + n + 1, value)
+            });
+            let entries = entries.collect();
+            let start = busy_ns();
+            disk.flush(entries, &[]).unwrap();
+            flush_ns += busy_ns() - start;
+        }
+        let config = Config::for_memtable(64 << 20);
+        let moment = Moment { now_ms: 1000, oldest_snapshot: SeqNo::MAX };
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let in_flight = InFlight::default();
+        let step = plan_range(&disk.version, &config, &in_flight, moment, all, TableId(u64::MAX));
+        let ManualStep::Run(mut plan) = step else { panic!("there is work") };
+        plan.method = Method::Merge;
+        let start = busy_ns();
+        let output = disk.run(&plan, &[]).unwrap();
+        let seconds = (busy_ns() - start) as f64 / 1e9;
+        let raw = output.entries_in as f64 * 116.0 / 1e6;
+        println!(
+            "{runs} runs: {:.2} M entries a second, {:.0} MB/s raw, {:.0} ns an entry; flush with sort {:.0} ns",
+            output.entries_in as f64 / seconds / 1e6,
+            raw / seconds,
+            seconds * 1e9 / output.entries_in as f64,
+            flush_ns as f64 / 800_000.0,
+        );
+    }
+}
