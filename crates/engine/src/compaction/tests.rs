@@ -1,6 +1,8 @@
 //! The picker on trees of vectors: nothing visible changes, and it comes to rest.
 
 use super::model::{ENTRY_BYTES, Model, RunningJob};
+use super::pick::pick_idle;
+use super::plan::Reason;
 use super::visible::is_expired;
 use super::*;
 use crate::merge::vec_cursor::OwnedEntry;
@@ -315,7 +317,7 @@ fn base_level_skips_nonempty() {
     world.flush(&(0..40).map(|n| (n, 1, 0)).collect());
     world.flush(&(0..40).map(|n| (n, 1, 0)).collect());
     let plan = world.model.pick().unwrap();
-    assert_eq!(plan.source().index(), 0);
+    assert_eq!(plan.inputs[0].level.index(), 0);
     assert!(plan.target.index() <= first, "{} skips L{first}", plan.target);
     world.model.settle();
     world.check().unwrap();

@@ -84,11 +84,7 @@ fn parts_of_a_job_make_the_same_tables_as_the_whole() {
     let whole = disk.run(&plan, &[]).unwrap();
     let parts = split_ranges(&plan, 4);
     assert_eq!(parts.len(), 4);
-    let outputs = parts
-        .iter()
-        .map(|part| disk.with_io(|io| run_part(&plan, part.clone(), &[], 1000, io)).unwrap());
-    let outputs = outputs.collect();
-    let joined = disk.with_io(|io| join_parts(&plan, outputs, io)).unwrap();
+    let joined = disk.with_io(|io| run_in_parts(&plan, parts, &[], 1000, io)).unwrap();
     assert_eq!((joined.entries_in, joined.entries_out), (whole.entries_in, whole.entries_out));
     disk.install(&joined.edit);
     assert_eq!(disk.entries().len(), 500);
@@ -107,6 +103,20 @@ fn damage_in_an_input_ends_the_job_with_its_place() {
     let error = disk.run(&plan, &[]).unwrap_err();
     assert!(matches!(&error, Error::Corruption(c) if c.file == victim), "{error}");
     assert_eq!(disk.files_on_disk(), before, "the outputs are removed");
+}
+
+#[test]
+fn one_part_that_fails_takes_the_others_along() {
+    let mut disk = Disk::new();
+    overlapping(&mut disk, 3, 500);
+    let before = disk.files_on_disk();
+    let plan = merge_all(&disk);
+    let parts = split_ranges(&plan, 3);
+    assert_eq!(parts.len(), 3);
+    disk.faults.add(Rule::fail(EIO).on(Op::Sync).nth(5));
+    let error = disk.with_io(|io| run_in_parts(&plan, parts, &[], 1000, io)).unwrap_err();
+    assert!(matches!(error, Error::Io(_)), "{error}");
+    assert_eq!(disk.files_on_disk(), before);
 }
 
 #[test]
@@ -215,11 +225,8 @@ proptest! {
         let expected: Vec<_> = all.iter().filter_map(keep).collect();
 
         let plan = Plan { method: Method::Merge, ..merge_all(&disk) };
-        let outputs = split_ranges(&plan, parts).into_iter().map(|part| {
-            disk.with_io(|io| run_part(&plan, part, &snapshots, 1000, io)).unwrap()
-        });
-        let outputs = outputs.collect();
-        let output = disk.with_io(|io| join_parts(&plan, outputs, io)).unwrap();
+        let parts = split_ranges(&plan, parts);
+        let output = disk.with_io(|io| run_in_parts(&plan, parts, &snapshots, 1000, io)).unwrap();
         prop_assert_eq!(output.entries_out, expected.len() as u64);
         disk.install(&output.edit);
         if plan.tables().count() > 1 || runs.len() == 1 {
