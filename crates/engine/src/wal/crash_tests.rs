@@ -104,7 +104,7 @@ fn a_crash_at_any_moment_leaves_a_prefix_with_all_that_was_synced() {
 
 #[test]
 fn crash_after_crash_leaves_a_prefix_with_all_that_was_synced() {
-    for seed in 100..104 {
+    for seed in 100..106 {
         crash_everywhere(seed, 40, 2, |mut machine, promises, what| {
             // Old logs are never taken away here, so each generation stands on
             // the torn ends of all before.
@@ -126,6 +126,15 @@ fn crash_after_crash_leaves_a_prefix_with_all_that_was_synced() {
                     next.synced = next.acknowledged;
                     let shared = Mutex::new(next);
                     work(&mut wal, &shared, &mut dice, 12);
+                    if dice.chance(200) {
+                        // The next generation reads what no disk has.
+                        machine.fail_next_sync(&path(wal.current_log().0)).unwrap();
+                        let _ = wal.sync(); // succeeds when there was nothing to sync
+                        (machine, promises) = (machine.kill(), shared.into_inner());
+                        let (_, found) = read(&machine).unwrap();
+                        promises.check(&found, promises.acknowledged, &what);
+                        continue;
+                    }
                     next = shared.into_inner();
                 }
                 let crashed =

@@ -215,6 +215,55 @@ fn fsync_retry_lies() {
 }
 
 #[test]
+fn fsync_retry_lies_to_the_next_opening_too() {
+    // The same, one process later: the records that were never written can still
+    // be read, and syncing their file answers success. What is acknowledged
+    // behind them must not stand on that.
+    for seed in 0..40 {
+        let machine = machine();
+        let mut wal = new_log(&machine);
+        fill(&mut wal, 0..5);
+        wal.sync().unwrap();
+        fill(&mut wal, 5..20);
+        machine.fail_next_sync(&path(1 + seed % 2)).unwrap();
+        assert!(wal.sync().is_err());
+        drop(wal);
+
+        let machine = machine.kill();
+        let (recovered, found) = read(&machine).unwrap();
+        assert_eq!(numbers(&found), upto(20));
+        let mut wal = create(&machine.env(), &recovered.tail).unwrap();
+        assert_eq!(numbers(&records(&machine.crash(seed))), upto(20));
+        fill(&mut wal, 20..40);
+        wal.sync().unwrap();
+        let machine = machine.crash(seed);
+        assert_eq!(numbers(&records(&machine)), upto(40));
+        // The new log stands for what it carries: the old ones may go.
+        let first_new = wal.segments().iter().position(|s| s.id == LogId(3)).unwrap();
+        assert_eq!(wal.segments()[first_new].start, recovered.tail.synced);
+    }
+}
+
+#[test]
+fn leftover_temp_blocks_open() {
+    // sled #1527: a temporary file from a crash made the database unopenable.
+    let machine = machine();
+    let mut wal = new_log(&machine);
+    fill(&mut wal, 0..20);
+    let (recovered, _) = read(&machine).unwrap();
+    let faults = Faults::over_memory(&machine);
+    faults.add(Rule::fail(EIO).on(Op::Rename));
+    assert!(create(&faults.env(&machine.env()), &recovered.tail).is_err());
+    let left = path(3).with_extension("log.tmp");
+    assert!(machine.env().fs.exists(&left).unwrap());
+    let (recovered, found) = read(&machine).unwrap();
+    assert_eq!(numbers(&found), upto(20));
+    create(&machine.env(), &recovered.tail).unwrap();
+    assert!(!machine.env().fs.exists(&left).unwrap());
+    assert_eq!(numbers(&records(&machine.crash(1))), upto(20));
+}
+
+#[test]
 fn wal_error_swallowed() {
     // fjall #304, #308: a failed write of the log did not stop the database, and
     // batches acknowledged after it were lost on reopening.

@@ -89,10 +89,11 @@ pub(super) struct Spare {
 
 impl WalHandle {
     pub(super) fn new(env: &Env, dir: &Path, tail: &Tail, sizes: SegmentSizes) -> WalHandle {
+        // Records behind `tail.synced` are carried over into the first new log.
         let older = tail.segments.iter().map(|segment| File {
             id: segment.id,
-            start: segment.start,
-            end: Some(segment.end),
+            start: segment.start.min(tail.synced),
+            end: Some(segment.end.min(tail.synced)),
             bytes: segment.bytes,
             durable: true,
             name_durable: true,
@@ -101,10 +102,7 @@ impl WalHandle {
         WalHandle(Arc::new(Shared {
             env: env.clone(),
             dir: dir.to_path_buf(),
-            appended: AtomicU64::new(tail.position.0),
-            // Not the end of what the writer syncs when it is created: should an
-            // earlier process have met a failed sync, the kernel may call lost
-            // bytes synced.
+            appended: AtomicU64::new(tail.synced.0),
             synced: AtomicU64::new(tail.synced.0),
             next_log: AtomicU64::new(tail.next_log.0),
             next_capacity: AtomicU64::new(sizes.min_bytes),
@@ -228,12 +226,16 @@ impl WalHandle {
     }
 
     /// An empty log file with a new id. A failure leaves everything as it was.
-    pub(super) fn create_file(&self, capacity: u64) -> Result<Spare> {
-        // Ids are never used twice, not even that of a file that could not be
-        // created. Relaxed: the number alone matters.
-        let id = LogId(self.0.next_log.fetch_add(1, Ordering::Relaxed));
+    fn create_file(&self, capacity: u64) -> Result<Spare> {
+        let id = self.new_id();
         let file = self.0.env.fs.create_log(&log_path(&self.0.dir, id), capacity)?;
         Ok(Spare { id, file, durable: false })
+    }
+
+    /// Ids are never used twice, not even that of a file that could not be created.
+    pub(super) fn new_id(&self) -> LogId {
+        // Relaxed: the number alone matters.
+        LogId(self.0.next_log.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A file for the writer to go on in: the spare when it is newer than the
@@ -278,11 +280,14 @@ impl WalHandle {
         });
     }
 
-    /// The first log of a writer, whose header and name are durable.
-    pub(super) fn announce(&self) {
-        if let Some(last) = self.0.files.lock().last_mut() {
-            (last.durable, last.name_durable) = (true, true);
+    /// All up to `position` is durable, the header and name of every log too:
+    /// so a writer begins.
+    pub(super) fn began_durably(&self, position: LogPosition) {
+        for file in self.0.files.lock().iter_mut() {
+            (file.durable, file.name_durable) = (true, true);
         }
+        self.appended(position);
+        self.0.synced.store(position.0, Ordering::Release);
     }
 
     /// The writer has appended everything up to `position`.

@@ -85,14 +85,17 @@ pub(super) fn bytes(machine: &MemoryMachine, log: u64) -> Vec<u8> {
     bytes
 }
 
-/// `machine` with a log file replaced.
+/// `machine` with a log file replaced, durably.
 pub(super) fn with_bytes(machine: &MemoryMachine, log: u64, bytes: &[u8]) -> MemoryMachine {
     let machine = machine.kill();
     let fs = machine.env().fs;
     if fs.exists(&path(log)).unwrap() {
         fs.remove(&path(log)).unwrap();
     }
-    fs.create(&path(log)).unwrap().append(bytes).unwrap();
+    let mut file = fs.create(&path(log)).unwrap();
+    file.append(bytes).unwrap();
+    file.sync().unwrap();
+    fs.sync_dir(dir()).unwrap();
     machine
 }
 

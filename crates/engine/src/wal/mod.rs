@@ -14,8 +14,9 @@ pub(crate) mod group;
 mod header;
 mod segment;
 mod handle;
-mod writer;
 mod reader;
+mod carry;
+mod writer;
 mod recover;
 #[cfg(test)]
 mod harness;

@@ -99,6 +99,12 @@ impl LogReader {
         }
     }
 
+    /// The header of a log that cannot be done without.
+    pub(super) fn needed_header(&self) -> Result<LogHeader> {
+        let header = self.header().copied();
+        header.ok_or_else(|| self.corruption(0, "the header of a needed log is damaged"))
+    }
+
     pub(super) fn corruption(&self, offset: u64, what: impl Into<String>) -> Error {
         Corruption::new(&self.path, offset, what.into()).into()
     }

@@ -15,9 +15,9 @@
 //! beyond X, it is damage, and recovery refuses; else it is a torn tail.
 //!
 //! Which log follows which is said by the headers: a log names its predecessor
-//! and the position where that one ends. After a torn tail the next log
-//! continues from X and names the log of X, so that the old tail is cut for
-//! ever, and so are logs that lay behind it. Where two logs name the same
+//! and the position where that one ends. The log that continues a recovered one
+//! names a position no later than X, so that the old tail is cut for ever, and
+//! so are logs that lay behind it. Where two logs name the same
 //! predecessor, the later one knew better.
 
 use super::header::{LogHeader, Parsed};
@@ -91,10 +91,8 @@ pub(crate) fn recover(
     let mut chain = Vec::new();
     let mut at = 0;
     let (end, named) = loop {
-        let Some(header) = logs[at].header().copied() else {
-            // The manifest names a log only when its header is durable.
-            return Err(logs[at].corruption(0, "the header of a needed log is damaged"));
-        };
+        // The manifest names a log only when its header is durable.
+        let header = logs[at].needed_header()?;
         let next = successor(&logs, at)?;
         let limit = next.map(|(_, header)| header.base);
         let end = logs[at].walk(&header, limit, &mut counting)?;

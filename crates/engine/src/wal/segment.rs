@@ -30,13 +30,13 @@ pub(crate) struct Tail {
     pub next_log: LogId,
     /// The position behind the last record.
     pub position: LogPosition,
-    /// The log that holds the last record.
+    /// The log that holds `position`; `None` before the first log.
     pub predecessor: Option<LogId>,
     /// The chained checksum at `position`.
     pub chain: u32,
     /// The highest position that the logs or the manifest say was synced.
     pub synced: LogPosition,
-    /// Logs with records behind `synced`: readable, but perhaps not durable.
+    /// Logs with records behind `synced`, in order: readable, but perhaps not durable.
     pub unsynced: Vec<LogId>,
     /// All log files there are, by id: what was read, what is no longer needed,
     /// and what a crash left behind.

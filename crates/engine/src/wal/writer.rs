@@ -1,5 +1,6 @@
 //! Appends records to the log, and goes on in a new file when one is full.
 
+use super::carry::Carried;
 use super::handle::{SegmentSizes, WalHandle};
 use super::header::{LOG_HEADER_LEN, LogHeader};
 use super::segment::{Segment, Tail, kind, log_path};
@@ -43,15 +44,16 @@ pub(crate) struct WalWriter {
 
 impl WalWriter {
     /// Goes on behind `tail` in a new log file; never in an old one, behind whose
-    /// last record anything may lie. On return header and name of the new log
-    /// are durable, and so is all that recovery found.
+    /// last record anything may lie. Records that may not be durable are written
+    /// again, into the new log, at their old positions. On return all of it is
+    /// durable, and its name.
     ///
-    /// Costs three syncs, and one more for each old log that may hold unsynced
-    /// records.
+    /// Costs a sync of the new log and one of the directory, and to read and
+    /// write what had not been synced.
     ///
     /// # Errors
-    /// `Io`. Whatever was created is harmless: the next recovery hands it out for
-    /// removal.
+    /// `Io`. The old logs are as they were, and the new one is without effect:
+    /// it gets its name when it is whole.
     pub(crate) fn create(
         env: &Env,
         dir: &Path,
@@ -68,35 +70,46 @@ impl WalWriter {
         tail: &Tail,
         sizes: SegmentSizes,
     ) -> Result<WalWriter> {
-        // A killed process leaves records that the disk may not have yet. The
-        // new log stands behind them, so they must be as durable as it is.
-        for id in &tail.unsynced {
-            env.fs.open_append(&log_path(dir, *id))?.sync()?;
-        }
+        let mut carried = Carried::find(env, dir, database, tail)?;
         let handle = WalHandle::new(env, dir, tail, sizes);
-        let mut first = handle.create_file(sizes.min_bytes)?;
-        first.file.sync()?;
+        let id = handle.new_id();
+        let path = log_path(dir, id);
+        let unfinished = path.with_extension("log.tmp");
+        if env.fs.exists(&unfinished)? {
+            env.fs.remove(&unfinished)?; // an earlier opening was cut short
+        }
+        let carried_bytes = (tail.position.0 - tail.synced.0).next_multiple_of(4096);
+        let capacity = sizes.min_bytes + carried_bytes;
+        let mut file = env.fs.create_log(&unfinished, capacity)?;
         let header = LogHeader {
             database,
-            id: first.id,
-            base: tail.position,
-            predecessor: tail.predecessor,
+            id,
+            base: tail.synced,
+            predecessor: tail.unsynced.first().copied().or(tail.predecessor),
             synced: tail.synced,
-            chain: tail.chain,
-            capacity: first.file.capacity(),
-            length_durable: true,
+            chain: carried.chain,
+            capacity: file.capacity(),
+            length_durable: true, // before anybody sees its name
         };
-        first.file.append(&header.encode())?;
-        first.file.sync()?;
+        file.append(&header.encode())?;
+        let mut cursor = RecordCursor::new(header.salt(), LOG_HEADER_LEN, header.chain);
+        carried.write(&mut *file, &mut cursor)?;
+        assert_eq!(
+            (header.position(cursor.offset()), cursor.chain()),
+            (tail.position, tail.chain),
+            "the records carried over are those that recovery read"
+        );
+        file.sync()?;
+        env.fs.rename(&unfinished, &path)?;
         env.fs.sync_dir(dir)?;
-        handle.started(first.id, &*first.file, true);
-        handle.announce();
+        handle.started(id, &*file, true);
+        handle.began_durably(tail.position);
         Ok(WalWriter {
             database,
             handle,
-            id: first.id,
-            file: first.file,
-            cursor: RecordCursor::new(header.salt(), LOG_HEADER_LEN, tail.chain),
+            id,
+            file,
+            cursor,
             position: tail.position,
             written: tail.position,
             named: tail.synced,

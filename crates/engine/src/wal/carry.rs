@@ -1,0 +1,86 @@
+//! Carries records over into the log that continues a recovered one.
+//!
+//! Records behind the last position known to be synced can be read after the
+//! death of a process, and yet not be on the disk. To sync their old files
+//! again proves nothing: should a sync have failed before, the kernel may have
+//! dropped the pages' dirty marks, and calls the next sync a success with
+//! nothing written (PostgreSQL 2018). So they are written again, into the new log.
+
+use super::reader::LogReader;
+use super::segment::{Tail, kind};
+use crate::error::Result;
+use std::path::Path;
+use tanada_format::{
+    DatabaseId, LogPosition, RECORD_FRAME_LEN, RecordCursor, record_len, record_padding,
+};
+use tanada_vfs::{Env, LogFile};
+
+/// The records between `tail.synced` and `tail.position`, still to be written again.
+#[derive(Debug)]
+pub(super) struct Carried {
+    logs: Vec<(LogReader, LogPosition)>,
+    from: LogPosition,
+    /// The chained checksum at `from`.
+    pub(super) chain: u32,
+}
+
+impl Carried {
+    /// Opens the logs that hold them and finds the checksum before the first.
+    /// Reads the first of these logs up to there.
+    pub(super) fn find(
+        env: &Env,
+        dir: &Path,
+        database: DatabaseId,
+        tail: &Tail,
+    ) -> Result<Carried> {
+        let mut logs = Vec::with_capacity(tail.unsynced.len());
+        for segment in tail.segments.iter().filter(|s| tail.unsynced.contains(&s.id)) {
+            logs.push((LogReader::open(env, dir, database, segment.id)?, segment.end));
+        }
+        let mut chain = tail.chain;
+        if let Some((first, _)) = logs.first_mut() {
+            let header = first.needed_header()?;
+            // Synced positions lie between records.
+            chain = first.walk(&header, Some(tail.synced), &mut |_, _| Ok(()))?.chain;
+        }
+        Ok(Carried { logs, from: tail.synced, chain })
+    }
+
+    /// Writes the records behind the header of the new log, each at its old
+    /// position, and moves `cursor` behind them.
+    pub(super) fn write(
+        &mut self,
+        file: &mut dyn LogFile,
+        cursor: &mut RecordCursor,
+    ) -> Result<()> {
+        let from = self.from;
+        let mut written = from;
+        let mark = |file: &mut dyn LogFile, cursor: &mut RecordCursor| {
+            file.append(&cursor.write(kind::MARK, from.0, &[]))
+        };
+        for (log, end) in &mut self.logs {
+            let header = log.needed_header()?;
+            log.walk(&header, Some(*end), &mut |place, payload| {
+                if place.start < from {
+                    return Ok(());
+                }
+                // Marks are not visited; what lies between two groups are marks.
+                while written < place.start {
+                    mark(file, cursor)?;
+                    written.0 += record_len(0);
+                }
+                let frame: [u8; RECORD_FRAME_LEN] = cursor.write(kind::GROUP, from.0, &[payload]);
+                file.append(&frame)?;
+                file.append(payload)?;
+                file.append(record_padding(payload.len()))?;
+                written = place.end;
+                Ok(())
+            })?;
+            while written < *end {
+                mark(file, cursor)?;
+                written.0 += record_len(0);
+            }
+        }
+        Ok(())
+    }
+}
