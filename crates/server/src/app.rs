@@ -11,7 +11,7 @@ use crate::problem::{Kind, Problem, Result};
 use crate::write_queue::{
     Bounds, Committed, Op, Ops, Outcome, Refused, WriteError, WriteQueue, WriteRequest,
 };
-use serde::Serialize;
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tanada::{Db, Durability, Keyspace};
@@ -95,34 +95,24 @@ impl App {
     }
 }
 
-/// A condition that did not hold, as a client sees it.
-#[derive(Serialize)]
-struct FailedCondition {
-    index: usize,
-    present: bool,
-    /// Null also for a version so new that no one has been told it.
-    version: Option<u64>,
-}
-
 fn outcome_to_result(outcome: Outcome) -> Result<Committed> {
     outcome.map_err(|e| match e {
         WriteError::Conditions(failed) => {
             let failed: Vec<_> = failed
                 .iter()
-                .map(|f| FailedCondition {
-                    index: f.index,
-                    present: f.current != Current::Absent,
-                    version: match f.current {
+                .map(|f| {
+                    let version = match f.current {
                         Current::Version(version) => Some(version),
                         Current::Absent | Current::Fresh => None,
-                    },
+                    };
+                    json!({"index": f.index, "present": f.current != Current::Absent, "version": version})
                 })
                 .collect();
             Problem::new(
                 Kind::PreconditionFailed,
                 "the key is not as the request wants it; nothing was done; read it again and decide anew",
             )
-            .with("failed", &failed)
+            .with("failed", failed.into())
         }
         WriteError::Unasked(e) => Problem::from(e).and("; nothing was done"),
         WriteError::Engine(e) => {

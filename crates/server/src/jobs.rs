@@ -4,8 +4,7 @@ use crate::app::App;
 use crate::pool::panicked;
 use crate::problem::{Kind, Problem, Result};
 use parking_lot::Mutex;
-use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -41,7 +40,7 @@ impl Span {
 enum State {
     Running,
     Done(CompactSummary),
-    Failed(Box<RawValue>),
+    Failed(Value),
 }
 
 struct Job {
@@ -52,47 +51,28 @@ struct Job {
     state: State,
 }
 
-/// A job as a client sees it.
-#[derive(Serialize)]
-pub(crate) struct JobReport {
-    job: u64,
-    state: &'static str,
-    href: String,
-    /// Not exact for keys that are not UTF-8.
-    start: Option<String>,
-    end: Option<String>,
-    elapsed_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    summary: Option<CompactSummary>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<Box<RawValue>>,
-}
-
-/// All jobs remembered, newest first.
-#[derive(Serialize)]
-pub(crate) struct JobList {
-    jobs: Vec<JobReport>,
-}
-
 impl Job {
-    fn report(&self) -> JobReport {
+    fn to_json(&self) -> Value {
         let lossy =
             |key: &Option<Vec<u8>>| key.as_ref().map(|k| String::from_utf8_lossy(k).into_owned());
-        let (state, summary, problem) = match &self.state {
-            State::Running => ("running", None, None),
-            State::Done(summary) => ("done", Some(summary.clone()), None),
-            State::Failed(problem) => ("failed", None, Some(problem.clone())),
-        };
-        JobReport {
-            job: self.id.0,
-            state,
-            href: format!("/compact/{}", self.id.0),
-            start: lossy(&self.span.start),
-            end: lossy(&self.span.end),
-            elapsed_ms: self.took_ms.unwrap_or_else(|| self.started.elapsed().as_millis() as u64),
-            summary,
-            problem,
+        let mut object = json!({
+            "job": self.id.0,
+            "state": match self.state {
+                State::Running => "running",
+                State::Done(_) => "done",
+                State::Failed(_) => "failed",
+            },
+            "start": lossy(&self.span.start),
+            "end": lossy(&self.span.end),
+            "elapsed_ms": self.took_ms.unwrap_or_else(|| self.started.elapsed().as_millis() as u64),
+            "href": format!("/compact/{}", self.id.0),
+        });
+        match &self.state {
+            State::Running => {}
+            State::Done(summary) => object["summary"] = json!(summary),
+            State::Failed(problem) => object["problem"] = problem.clone(),
         }
+        object
     }
 }
 
@@ -147,14 +127,14 @@ impl Jobs {
         }
     }
 
-    /// One job.
-    pub(crate) fn get(&self, id: JobId) -> Option<JobReport> {
-        self.list.lock().jobs.iter().find(|job| job.id == id).map(Job::report)
+    /// One job as JSON.
+    pub(crate) fn get(&self, id: JobId) -> Option<Value> {
+        self.list.lock().jobs.iter().find(|job| job.id == id).map(Job::to_json)
     }
 
-    /// All jobs.
-    pub(crate) fn all(&self) -> JobList {
-        JobList { jobs: self.list.lock().jobs.iter().rev().map(Job::report).collect() }
+    /// All jobs remembered as JSON, newest first.
+    pub(crate) fn all(&self) -> Value {
+        json!({"jobs": self.list.lock().jobs.iter().rev().map(Job::to_json).collect::<Vec<_>>()})
     }
 }
 
@@ -204,18 +184,16 @@ mod tests {
     fn jobs_are_found_until_many_others_are_done() {
         let jobs = Jobs::default();
         let first = jobs.start(span()).expect("room");
-        assert_eq!(jobs.get(first).expect("known").state, "running");
+        assert_eq!(jobs.get(first).expect("known")["state"], "running");
         jobs.end(first, State::Done(CompactSummary::default()));
         let done = jobs.get(first).expect("known");
-        assert_eq!((done.state, done.summary.map(|s| s.jobs)), ("done", Some(0)));
+        assert_eq!((&done["state"], &done["summary"]["jobs"]), (&json!("done"), &json!(0)));
         for _ in 0..MAX_REMEMBERED {
             let id = jobs.start(span()).expect("room");
-            jobs.end(id, State::Failed(panicked().to_json()));
+            jobs.end(id, State::Failed(json!({})));
         }
         assert!(jobs.get(first).is_none());
-        let all = jobs.all().jobs;
-        assert_eq!(all.len(), MAX_REMEMBERED);
-        assert!(all[0].problem.is_some());
+        assert_eq!(jobs.all()["jobs"].as_array().map(Vec::len), Some(MAX_REMEMBERED));
     }
 
     #[test]

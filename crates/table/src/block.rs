@@ -6,10 +6,10 @@ use crate::filter::Filter;
 use crate::index::Partition;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// What a block holds.
-pub(crate) enum Content {
+/// What a block holds. Partitions are large and few, so they lie apart.
+enum Content {
     Data(DataBlock),
-    Index(Partition),
+    Index(Box<Partition>),
     Filter(Filter),
 }
 
@@ -21,7 +21,8 @@ pub(crate) enum Kind {
     Filter = 2,
 }
 
-/// A decoded block, shared by the cache and by those who read it.
+/// A decoded block, shared by the cache and by those who read it. With its
+/// reference counts it takes 64 bytes: a lookup touches one line of it.
 pub(crate) struct Block {
     content: Content,
     /// Where it lies in its file.
@@ -39,7 +40,7 @@ impl Block {
     pub(crate) fn parse(kind: Kind, bytes: Vec<u8>, offset: u64) -> Result<Block, Damage> {
         let content = match kind {
             Kind::Data => Content::Data(DataBlock::parse(bytes)?),
-            Kind::Index => Content::Index(Partition::parse(&bytes)?),
+            Kind::Index => Content::Index(Box::new(Partition::parse(&bytes)?)),
             Kind::Filter => Content::Filter(Filter::parse(&bytes)?),
         };
         let visited = AtomicBool::new(false);
@@ -50,7 +51,7 @@ impl Block {
     pub(crate) fn cost_bytes(&self) -> u64 {
         let heap = match &self.content {
             Content::Data(b) => b.heap_bytes(),
-            Content::Index(b) => b.heap_bytes(),
+            Content::Index(b) => b.heap_bytes() + size_of::<Partition>(),
             Content::Filter(b) => b.heap_bytes(),
         };
         (heap + size_of::<Block>() + 2 * size_of::<usize>()) as u64
@@ -114,5 +115,15 @@ impl Block {
 
     pub(crate) fn set_node(&self, node: u32) {
         self.node.store(node, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_and_its_reference_counts_take_one_cache_line() {
+        assert_eq!(size_of::<Block>() + 2 * size_of::<usize>(), 64);
     }
 }

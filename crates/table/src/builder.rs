@@ -5,13 +5,13 @@
 
 use crate::Error;
 use crate::compression::{Compression, Compressor};
-use crate::data_block::DataBlockBuilder;
+use crate::data_block::{self, DataBlockBuilder};
 use crate::fences;
 use crate::filter;
 use crate::footer::{FORMAT_VERSION, Footer};
 use crate::index::{Handle, PartitionBuilder, TopBuilder};
 use crate::properties::{TableProperties, TopHandle};
-use crate::sealed::{MAX_RAW_LEN, TRAILER_LEN, seal};
+use crate::sealed::{MAX_RAW_LEN, TRAILER_LEN, seal, seal_alone};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tanada_format::{
@@ -184,8 +184,11 @@ impl TableBuilder {
         }
         self.last_seqno = entry.seqno;
         self.properties.count(&entry, new_key);
+        if alone {
+            return self.write_alone(&entry);
+        }
         self.block.add(&entry);
-        if alone { self.finish_block() } else { Ok(()) }
+        Ok(())
     }
 
     /// Bytes that the file will have if no more is added, within some percent.
@@ -289,12 +292,30 @@ impl TableBuilder {
         let mut raw = std::mem::take(&mut self.raw);
         self.block.finish(&mut raw);
         let handle = self.seal_block(&raw)?;
-        self.properties.data_blocks += 1;
-        self.properties.raw_block_bytes += raw.len() as u64;
-        if raw.capacity() <= 2 * ALONE_BYTES {
-            self.raw = raw;
-        }
+        self.finished_block(handle, raw.len());
+        self.raw = raw;
+        Ok(())
+    }
+
+    /// Writes a block of this entry alone, in as little memory as it takes.
+    fn write_alone(&mut self, entry: &EntryRef<'_>) -> Result<(), Error> {
+        self.flush()?;
+        let raw = data_block::alone(entry);
+        let raw_len = raw.len();
+        let offset = self.offset();
+        let sealed = seal_alone(raw, self.options.id, offset, &mut self.compressor);
         self.compressor.trim(2 * ALONE_BYTES);
+        self.file.append(&sealed)?;
+        self.written += sealed.len() as u64;
+        self.properties.max_block_len = self.properties.max_block_len.max(raw_len as u64);
+        self.finished_block(Handle { offset, len: sealed.len() as u32 }, raw_len);
+        Ok(())
+    }
+
+    /// Counts a written data block, and ends the partition where it is full.
+    fn finished_block(&mut self, handle: Handle, raw_len: usize) {
+        self.properties.data_blocks += 1;
+        self.properties.raw_block_bytes += raw_len as u64;
         self.partition.push((&self.fence, self.fence_seqno), handle);
 
         let filter_bits =
@@ -306,7 +327,6 @@ impl TableBuilder {
         {
             self.finish_partition();
         }
-        Ok(())
     }
 
     fn finish_partition(&mut self) {
@@ -349,10 +369,12 @@ impl TableBuilder {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
         self.file.append(&self.out)?;
         self.written += self.out.len() as u64;
         self.out.clear();
-        self.out.shrink_to(2 * WRITE_BYTES);
         Ok(())
     }
 }

@@ -42,11 +42,9 @@ const HAS_EXPIRY: u8 = 0x80;
 fn head_of(suffix: &[u8]) -> u32 {
     match suffix.first_chunk::<HEAD_LEN>() {
         Some(head) => u32::from_be_bytes(*head),
-        None => {
-            let mut head = [0; HEAD_LEN];
-            head[..suffix.len()].copy_from_slice(suffix);
-            u32::from_be_bytes(head)
-        }
+        // Byte by byte: a copy of unknown length is a call, and its result is
+        // read before it has left the store buffer.
+        None => u32::from_be_bytes(std::array::from_fn(|i| suffix.get(i).copied().unwrap_or(0))),
     }
 }
 
@@ -133,26 +131,26 @@ impl DataBlockBuilder {
     /// Encodes the block into `out`, which is cleared first, and starts anew.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         let count = self.entries.len();
-        let prefix_len = self.prefix_len;
+        let prefix = &self.keys[..self.prefix_len];
         // Heads may be padded, so this is a bound and not the exact length.
-        let bound = HEADER_LEN + prefix_len + count * 8 + self.entry_bytes;
+        let bound = HEADER_LEN + prefix.len() + count * 8 + self.entry_bytes;
         let wide = bound > usize::from(u16::MAX);
         let offset_len = if wide { 4 } else { 2 };
 
         out.clear();
         out.reserve(bound);
         out.extend_from_slice(&(count as u32 | if wide { WIDE } else { 0 }).to_le_bytes());
-        out.extend_from_slice(&(prefix_len as u32).to_le_bytes());
+        out.extend_from_slice(&(prefix.len() as u32).to_le_bytes());
         let mut key_start = 0;
         for e in &self.entries {
             let key_end = key_start + e.key_len as usize;
-            let head = head_of(&self.keys[key_start + prefix_len..key_end]);
+            let head = head_of(&self.keys[key_start + prefix.len()..key_end]);
             out.extend_from_slice(&head.to_le_bytes());
             key_start = key_end;
         }
         let offsets = out.len();
         out.resize(offsets + count * offset_len, 0);
-        out.extend_from_slice(&self.keys[..prefix_len]);
+        out.extend_from_slice(prefix);
 
         let (mut keys, mut values) = (&self.keys[..], &self.values[..]);
         for (i, e) in self.entries.iter().enumerate() {
@@ -162,16 +160,17 @@ impl DataBlockBuilder {
             let (key, value);
             (key, keys) = keys.split_at(e.key_len as usize);
             (value, values) = values.split_at(e.value_len as usize);
-            let suffix = &key[prefix_len..];
-            out.push(e.kind as u8 | if e.expires_at_ms != 0 { HAS_EXPIRY } else { 0 });
-            write_varint(out, e.seqno.0);
-            write_varint(out, suffix.len() as u64);
-            write_varint(out, u64::from(e.value_len));
-            if e.expires_at_ms != 0 {
-                out.extend_from_slice(&e.expires_at_ms.to_le_bytes());
-            }
-            out.extend_from_slice(suffix.get(HEAD_LEN..).unwrap_or_default());
-            out.extend_from_slice(value);
+            push_entry(
+                out,
+                &key[prefix.len()..],
+                &EntryRef {
+                    key,
+                    seqno: e.seqno,
+                    kind: e.kind,
+                    expires_at_ms: e.expires_at_ms,
+                    value,
+                },
+            );
         }
         self.clear();
     }
@@ -179,13 +178,37 @@ impl DataBlockBuilder {
     fn clear(&mut self) {
         self.keys.clear();
         self.values.clear();
-        // One huge value must not hold its memory until the table is done.
-        self.keys.shrink_to(1 << 20);
-        self.values.shrink_to(1 << 20);
         self.entries.clear();
         self.entry_bytes = 0;
         self.prefix_len = 0;
     }
+}
+
+/// A block of one entry, without gathering it first: for huge ones. The key is
+/// the prefix, and the suffix is empty.
+pub(crate) fn alone(entry: &EntryRef<'_>) -> Vec<u8> {
+    let prefix_at = HEADER_LEN + HEAD_LEN + 4;
+    let mut out = Vec::with_capacity(prefix_at + entry_len(entry) + 16);
+    out.extend_from_slice(&(1 | WIDE).to_le_bytes());
+    out.extend_from_slice(&(entry.key.len() as u32).to_le_bytes());
+    out.extend_from_slice(&[0; HEAD_LEN]);
+    out.extend_from_slice(&((prefix_at + entry.key.len()) as u32).to_le_bytes());
+    out.extend_from_slice(entry.key);
+    push_entry(&mut out, b"", entry);
+    out
+}
+
+#[inline]
+fn push_entry(out: &mut Vec<u8>, suffix: &[u8], e: &EntryRef<'_>) {
+    out.push(e.kind as u8 | if e.expires_at_ms != 0 { HAS_EXPIRY } else { 0 });
+    write_varint(out, e.seqno.0);
+    write_varint(out, suffix.len() as u64);
+    write_varint(out, e.value.len() as u64);
+    if e.expires_at_ms != 0 {
+        out.extend_from_slice(&e.expires_at_ms.to_le_bytes());
+    }
+    out.extend_from_slice(suffix.get(HEAD_LEN..).unwrap_or_default());
+    out.extend_from_slice(e.value);
 }
 
 /// Bytes of an entry with its whole key.
@@ -200,13 +223,13 @@ fn entry_len(e: &EntryRef<'_>) -> usize {
         + e.value.len()
 }
 
-/// A decompressed data block.
+/// A decompressed data block. Kept small, so that a block's bookkeeping fits
+/// into one cache line.
 pub(crate) struct DataBlock {
-    bytes: Vec<u8>,
-    count: u32,
-    prefix_at: u32,
+    bytes: Box<[u8]>,
+    /// The block's first field: number of entries, and [`WIDE`].
+    counts: u32,
     prefix_len: u32,
-    wide: bool,
 }
 
 /// An entry as it lies in its block: without the prefix, its first suffix
@@ -243,24 +266,22 @@ impl DataBlock {
         let mut fields = Fields(&bytes);
         let counts = fields.u32()?;
         let prefix_len = fields.u32()?;
-        let wide = counts & WIDE != 0;
         let count = counts & !WIDE;
         if count as usize > MAX_COUNT || count == 0 {
             return Err("a data block's number of entries is out of bounds".into());
         }
-        let slot_len = HEAD_LEN + if wide { 4 } else { 2 };
-        let prefix_at = HEADER_LEN + count as usize * slot_len;
-        if u64::from(prefix_len) + prefix_at as u64 > bytes.len() as u64
-            || bytes.len() > u32::MAX as usize
+        let block = DataBlock { bytes: bytes.into(), counts, prefix_len };
+        if u64::from(prefix_len) + block.prefix_at() as u64 > block.bytes.len() as u64
+            || block.bytes.len() > u32::MAX as usize
         {
             return Err("a data block is shorter than its arrays".into());
         }
-        Ok(DataBlock { bytes, count, prefix_at: prefix_at as u32, prefix_len, wide })
+        Ok(block)
     }
 
     /// Bytes of memory behind this structure.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.bytes.capacity()
+        self.bytes.len()
     }
 
     #[inline]
@@ -271,12 +292,23 @@ impl DataBlock {
     /// Number of entries; at least one.
     #[inline]
     pub(crate) fn count(&self) -> usize {
-        self.count as usize
+        (self.counts & !WIDE) as usize
+    }
+
+    #[inline]
+    fn is_wide(&self) -> bool {
+        self.counts & WIDE != 0
+    }
+
+    /// Where the prefix begins, and the offsets end.
+    #[inline]
+    fn prefix_at(&self) -> usize {
+        HEADER_LEN + self.count() * if self.is_wide() { HEAD_LEN + 4 } else { HEAD_LEN + 2 }
     }
 
     #[inline]
     pub(crate) fn prefix(&self) -> &[u8] {
-        &self.bytes[self.prefix_at as usize..][..self.prefix_len as usize]
+        &self.bytes[self.prefix_at()..][..self.prefix_len as usize]
     }
 
     #[inline]
@@ -288,8 +320,8 @@ impl DataBlock {
     /// Reads entry `i < count`.
     #[inline]
     pub(crate) fn slot(&self, i: usize) -> Result<Slot<'_>, Damage> {
-        let offsets = &self.bytes[HEADER_LEN + self.count() * HEAD_LEN..self.prefix_at as usize];
-        let at = if self.wide {
+        let offsets = &self.bytes[HEADER_LEN + self.count() * HEAD_LEN..self.prefix_at()];
+        let at = if self.is_wide() {
             u32::from_le_bytes(offsets.as_chunks().0[i]) as usize
         } else {
             usize::from(u16::from_le_bytes(offsets.as_chunks().0[i]))
@@ -496,8 +528,11 @@ mod tests {
         let value = vec![9; 30_000];
         let keys: Vec<String> = (0..6).map(|i| format!("user:{i:06}")).collect();
         let entries: Vec<_> = keys.iter().map(|k| entry(k.as_bytes(), 5, &value)).collect();
-        assert!(build(&entries).wide);
+        assert!(build(&entries).is_wide());
         check(&entries);
+        let long = vec![7; 70_000];
+        let long = EntryRef { value: &long, ..entries[1] };
+        assert_eq!(alone(&long)[..], *build(&[long]).bytes, "both ways give the same bytes");
     }
 
     #[test]
@@ -507,7 +542,7 @@ mod tests {
         let good = build(&entries);
         for i in 0..good.bytes.len() {
             for flip in [1, 0x80, 0xff] {
-                let mut bytes = good.bytes.clone();
+                let mut bytes = good.bytes.to_vec();
                 bytes[i] ^= flip;
                 let Ok(block) = DataBlock::parse(bytes) else { continue };
                 let mut key = block.prefix().to_vec();

@@ -102,11 +102,7 @@ pub(crate) struct Fences {
 fn head_of(suffix: &[u8]) -> u64 {
     match suffix.first_chunk() {
         Some(head) => u64::from_be_bytes(*head),
-        None => {
-            let mut head = [0; 8];
-            head[..suffix.len()].copy_from_slice(suffix);
-            u64::from_be_bytes(head)
-        }
+        None => u64::from_be_bytes(std::array::from_fn(|i| suffix.get(i).copied().unwrap_or(0))),
     }
 }
 

@@ -38,36 +38,97 @@ pub(crate) fn seal(
             Compression::None
         }
     };
-    let raw_len = u32::try_from(raw.len()).expect("a block is bounded by MAX_RAW_LEN");
+    close(out, start, raw.len(), kind, table, offset);
+    out.len() - start
+}
+
+/// The same for one huge block, in no more memory than compressing takes.
+pub(crate) fn seal_alone(
+    mut raw: Vec<u8>,
+    table: TableId,
+    offset: u64,
+    compressor: &mut Compressor,
+) -> Vec<u8> {
+    let raw_len = raw.len();
+    let kind = match compressor.compress(&raw) {
+        Some((kind, bytes)) => {
+            raw.clear();
+            raw.extend_from_slice(bytes);
+            kind
+        }
+        None => Compression::None,
+    };
+    close(&mut raw, 0, raw_len, kind, table, offset);
+    raw
+}
+
+/// Appends the trailer of the block that begins at `start`.
+fn close(
+    out: &mut Vec<u8>,
+    start: usize,
+    raw_len: usize,
+    kind: Compression,
+    table: TableId,
+    offset: u64,
+) {
+    let raw_len = u32::try_from(raw_len).expect("a block is bounded by MAX_RAW_LEN");
     out.extend_from_slice(&raw_len.to_le_bytes());
     out.push(kind as u8);
     let sum = block_checksum(table, offset, &out[start..]);
     out.extend_from_slice(&sum.to_le_bytes());
-    out.len() - start
 }
 
-/// Checks and decompresses one sealed block. `max_raw_len` bounds what it may
-/// declare, so that a wrong length never takes memory.
+/// Checks one sealed block. `max_raw_len` bounds what it may declare, so that a
+/// wrong length never takes memory.
+fn check(
+    sealed: &[u8],
+    table: TableId,
+    offset: u64,
+    max_raw_len: usize,
+) -> Result<(Compression, &[u8], usize), Damage> {
+    const SHORT: &str = "a block is shorter than its trailer";
+    let (covered, sum) = sealed.split_last_chunk::<4>().ok_or(SHORT)?;
+    if block_checksum(table, offset, covered) != u32::from_le_bytes(*sum) {
+        return Err("a block's checksum does not match".into());
+    }
+    let (kind, rest) = covered.split_last().ok_or(SHORT)?;
+    let (stored, raw_len) = rest.split_last_chunk::<4>().ok_or(SHORT)?;
+    let kind = Compression::from_u8(*kind).ok_or("a block's compression is unknown")?;
+    let raw_len = u32::from_le_bytes(*raw_len) as usize;
+    if raw_len > max_raw_len.min(MAX_RAW_LEN) {
+        return Err("a block declares a length over the bound".into());
+    }
+    if kind == Compression::None && stored.len() != raw_len {
+        return Err("a raw block's length is not the one declared".into());
+    }
+    Ok((kind, stored, raw_len))
+}
+
+/// Checks and decompresses one sealed block.
 pub(crate) fn open(
     sealed: &[u8],
     table: TableId,
     offset: u64,
     max_raw_len: usize,
 ) -> Result<Vec<u8>, Damage> {
-    let (covered, sum) =
-        sealed.split_last_chunk::<4>().ok_or("a block is shorter than its trailer")?;
-    if block_checksum(table, offset, covered) != u32::from_le_bytes(*sum) {
-        return Err("a block's checksum does not match".into());
-    }
-    let (kind, rest) = covered.split_last().ok_or("a block is shorter than its trailer")?;
-    let (stored, raw_len) =
-        rest.split_last_chunk::<4>().ok_or("a block is shorter than its trailer")?;
-    let kind = Compression::from_u8(*kind).ok_or("a block's compression is unknown")?;
-    let raw_len = u32::from_le_bytes(*raw_len) as usize;
-    if raw_len > max_raw_len.min(MAX_RAW_LEN) {
-        return Err("a block declares a length over the bound".into());
-    }
+    let (kind, stored, raw_len) = check(sealed, table, offset, max_raw_len)?;
     decompress(kind, stored, raw_len)
+}
+
+/// The same for a block in a buffer of its own, which becomes the block when
+/// there is nothing to decompress.
+pub(crate) fn open_alone(
+    mut sealed: Vec<u8>,
+    table: TableId,
+    offset: u64,
+    max_raw_len: usize,
+) -> Result<Vec<u8>, Damage> {
+    let (kind, stored, raw_len) = check(&sealed, table, offset, max_raw_len)?;
+    if kind != Compression::None {
+        return decompress(kind, stored, raw_len);
+    }
+    sealed.truncate(raw_len);
+    Ok(sealed)
 }
 
 #[cfg(test)]
@@ -90,6 +151,9 @@ mod tests {
                 assert_eq!(len, out.len() - 1);
                 assert_eq!(len < raw.len(), pays);
                 assert_eq!(open(&out[1..], TableId(3), 40, raw.len()).unwrap(), raw);
+                let alone = seal_alone(raw.to_vec(), TableId(3), 40, &mut compressor);
+                assert_eq!(alone, out[1..]);
+                assert_eq!(open_alone(alone, TableId(3), 40, raw.len()).unwrap(), raw);
                 assert!(open(&out[1..], TableId(4), 40, raw.len()).is_err());
                 assert!(open(&out[1..], TableId(3), 41, raw.len()).is_err());
                 if !raw.is_empty() {

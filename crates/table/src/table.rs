@@ -357,7 +357,9 @@ impl Table {
         if len > SCRATCH_LEN {
             let mut sealed = vec![0; len];
             self.file.read_exact_at(&mut sealed, handle.offset)?;
-            return self.decode(kind, handle, &sealed);
+            return sealed::open_alone(sealed, self.id, handle.offset, self.max_block_len)
+                .and_then(|raw| Block::parse(kind, raw, handle.offset))
+                .map_err(|damage| self.damaged(handle.offset, damage));
         }
         SCRATCH.with_borrow_mut(|scratch| {
             if scratch.len() < len {

@@ -218,7 +218,7 @@ fn sealed_blocks(file: &[u8]) -> Vec<(usize, usize)> {
                 let sum = block_checksum(ID, start as u64, &file[start..end - 4]);
                 file[end - 4..end] == sum.to_le_bytes()
             })
-            .unwrap();
+            .expect("blocks lie one behind the other");
         blocks.push((start, end));
         start = end;
     }

@@ -8,13 +8,11 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
-use tanada_vfs::HugePages;
 
 /// The first chunk: an empty MemTable shall cost kilobytes, not megabytes.
 const FIRST_CHUNK_BYTES: usize = 4 << 10;
-/// Chunks double up to this, which comes straight from the system: with 64 MiB of
-/// entries, gets gain a half by it (docs/decisions/0001-memtable.md).
-const MAX_CHUNK_BYTES: usize = HugePages::PAGE_BYTES;
+/// Chunks double up to this.
+const MAX_CHUNK_BYTES: usize = 1 << 20;
 /// Every chunk begins on a cache line, so that nodes can.
 const CHUNK_ALIGN: usize = 64;
 
@@ -23,8 +21,7 @@ const CHUNK_ALIGN: usize = 64;
 /// Invariants: 1. `at..end` lies in one chunk and is handed to no one yet;
 /// 2. a chunk is freed only by `drop`.
 pub(super) struct Arena {
-    heap_chunks: Vec<(NonNull<u8>, Layout)>,
-    huge_chunks: Vec<HugePages>,
+    chunks: Vec<(NonNull<u8>, Layout)>,
     at: NonNull<u8>,
     left: usize,
     next_chunk: usize,
@@ -38,8 +35,7 @@ unsafe impl Send for Arena {}
 impl Arena {
     pub(super) fn new() -> Arena {
         Arena {
-            heap_chunks: Vec::new(),
-            huge_chunks: Vec::new(),
+            chunks: Vec::new(),
             at: NonNull::dangling(),
             left: 0,
             next_chunk: FIRST_CHUNK_BYTES,
@@ -87,22 +83,13 @@ impl Arena {
     }
 
     fn new_chunk(&mut self, size_bytes: usize) -> NonNull<u8> {
-        // When the system refuses (it limits mappings), the allocator may still have some.
-        if size_bytes == MAX_CHUNK_BYTES
-            && let Ok(pages) = HugePages::new(1)
-        {
-            let chunk = pages.as_ptr();
-            self.huge_chunks.push(pages);
-            self.allocated += size_bytes;
-            return chunk;
-        }
         let layout = Layout::from_size_align(size_bytes.max(1), CHUNK_ALIGN)
             .expect("no entry comes near half of the address space");
         // SAFETY: the layout's size is not zero.
         let Some(chunk) = NonNull::new(unsafe { alloc(layout) }) else {
             handle_alloc_error(layout)
         };
-        self.heap_chunks.push((chunk, layout));
+        self.chunks.push((chunk, layout));
         self.allocated += layout.size();
         chunk
     }
@@ -110,7 +97,7 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        for (chunk, layout) in self.heap_chunks.drain(..) {
+        for (chunk, layout) in self.chunks.drain(..) {
             // SAFETY: allocated by `new_chunk` with this layout, freed only here.
             unsafe { dealloc(chunk.as_ptr(), layout) };
         }
