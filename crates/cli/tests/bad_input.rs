@@ -18,7 +18,7 @@ fn database(home: &Path) -> PathBuf {
     let data = home.join("data");
     with_input(&data, &["load", "-", "--format", "tsv"], &rows(0..2000)).ok();
     on_directory(&data, &["compact"]).ok();
-    with_input(&data, &["load", "-", "--format", "tsv"], &rows(2000..3000)).ok();
+    with_input(&data, &["load", "-", "--format", "tsv"], &rows(1500..3000)).ok();
     data
 }
 
@@ -105,7 +105,7 @@ fn wrong_usage_is_told_with_exit_code_2() {
     run(&["serve", "--http", "localhost"]).refused(2, &["--http"]);
     run(&["put", "k", "v", "--ttl", "0"]).refused(2, &["--ttl"]);
     run(&["get", "k", "--data", "d", "--url", "http://127.0.0.1:1"]).refused(2, &["--url"]);
-    run(&["scan", "--limit", "-1"]).refused(2, &["--limit"]);
+    run(&["scan", "--limit=-1"]).refused(2, &["--limit"]);
     let not_utf8 = {
         use std::os::unix::ffi::OsStrExt;
         std::ffi::OsStr::from_bytes(b"\xff").to_owned()
@@ -167,7 +167,7 @@ fn a_dump_loads_back_byte_for_byte() {
     let home = tempfile::tempdir().unwrap();
     let (data, copy) = (home.path().join("data"), home.path().join("copy"));
     on_directory(&data, &["put", "--base64", "/wD+", "gAAN"]).ok();
-    on_directory(&data, &["put", "棚田\n", "\u{0}\"\\,\t"]).ok();
+    on_directory(&data, &["put", "棚田\n", "\u{1}\"\\,\t"]).ok();
     on_directory(&data, &["put", "expires", "later", "--ttl", "7d"]).ok();
     let dump = on_directory(&data, &["dump"]).ok().out;
     assert_eq!(dump.lines().count(), 3);
@@ -187,6 +187,18 @@ fn a_dump_loads_back_byte_for_byte() {
     let server = Server::start(&copy, &[]);
     assert_eq!(without(&server.tanada(&["dump"]).ok().out), without(&dump));
     assert_eq!(server.tanada(&["get", "--base64", "/wD+", "--json"]).ok().json()["value"], "gAAN");
+}
+
+#[test]
+fn a_hundred_commands_do_not_leave_a_hundred_logs() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    for i in 0..50 {
+        on_directory(&data, &["put", &format!("key{i:02}"), "v"]).ok();
+        on_directory(&data, &["get", &format!("key{i:02}")]).ok();
+    }
+    assert!(files(&data, |name| name.ends_with(".log")).len() <= 10);
+    assert_eq!(on_directory(&data, &["scan", "--keys-only"]).ok().out.lines().count(), 50);
 }
 
 #[test]

@@ -58,30 +58,25 @@ fn key_url(server: &Server, key: &str) -> String {
     format!("{}/v1/kv/{}", server.url, utf8_percent_encode(key, NON_ALPHANUMERIC))
 }
 
-/// Puts `part` from many clients at once, until done or `enough` are
-/// acknowledged and `then` has run. Answers what was acknowledged.
+/// Puts `part` from many clients at once, until done or the server is gone;
+/// `after` hears the number of each acknowledgement. Answers what was acknowledged.
 fn put_concurrently<'a>(
     server: &Server,
     part: &[(&'a String, &'a Vec<u8>)],
-    enough: usize,
-    then: impl FnOnce() + Send,
+    after: impl Fn(usize) + Sync,
 ) -> Vec<(&'a String, &'a Vec<u8>)> {
     let acknowledged = Mutex::new(Vec::new());
     let count = AtomicUsize::new(0);
-    let then = Mutex::new(Some(then));
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
-            let (acknowledged, count, then) = (&acknowledged, &count, &then);
+            let (acknowledged, count, after) = (&acknowledged, &count, &after);
             scope.spawn(move || {
                 let agent = agent();
                 for (key, value) in part.iter().skip(client).step_by(CLIENTS) {
                     match agent.put(key_url(server, key)).send(&value[..]) {
                         Ok(response) if response.status().is_success() => {
                             acknowledged.lock().unwrap().push((*key, *value));
-                            if count.fetch_add(1, Ordering::SeqCst) + 1 == enough {
-                                let then = then.lock().unwrap().take().unwrap();
-                                then();
-                            }
+                            after(count.fetch_add(1, Ordering::SeqCst) + 1);
                         }
                         Ok(response) => panic!("{key}: {}", response.status()),
                         // The server has been killed: the rest stays with us.
@@ -145,24 +140,28 @@ fn the_debian_index_survives_a_kill_in_the_middle_and_reads_back_byte_for_byte()
     // The command line through the server, and concurrent clients, all at once; killed in the middle.
     let server = Server::start(&data, &["--memory", "64MiB"]);
     write_ndjson(&file, &by_url);
-    let loader = tanada()
-        .args(["load", file.to_str().unwrap(), "--json", "--url", &server.url])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let pid = server.pid();
-    let acknowledged = put_concurrently(&server, &by_clients, by_clients.len() / 2, || {
-        let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let (enough, loader) = (by_clients.len() / 2, Mutex::new(None));
+    let acknowledged = put_concurrently(&server, &by_clients, |n| {
+        if n == enough - 300 {
+            // So late that the server is killed while it loads.
+            let mut command = tanada();
+            command.args(["load", file.to_str().unwrap(), "--json", "--url", &server.url]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            *loader.lock().unwrap() = Some(command.spawn().unwrap());
+        }
+        if n == enough {
+            let pid = rustix::process::Pid::from_raw(server.pid() as i32).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
     });
+    let loader = loader.into_inner().unwrap().expect("started before the kill");
     let loader: support::Said = loader.wait_with_output().unwrap().into();
     let loaded = loader.json()["loaded"].as_u64().unwrap() as usize;
     if loaded < by_url.len() {
         assert_eq!(loader.code, Some(1), "{loader:?}");
     }
     server.kill();
-    assert!(acknowledged.len() >= by_clients.len() / 2);
+    assert!(acknowledged.len() >= enough);
     eprintln!(
         "killed: {} acknowledged to clients, {loaded} to the command line",
         acknowledged.len()
@@ -178,7 +177,7 @@ fn the_debian_index_survives_a_kill_in_the_middle_and_reads_back_byte_for_byte()
     // The rest; what was loaded before is loaded again, which changes nothing.
     let said = server.tanada(&["load", file.to_str().unwrap(), "--json"]).ok();
     assert_eq!(said.json()["loaded"], by_url.len());
-    let put = put_concurrently(&server, &by_clients, usize::MAX, || ());
+    let put = put_concurrently(&server, &by_clients, |_| ());
     assert_eq!(put.len(), by_clients.len());
 
     // Compact, then every key and a thousand absent ones.

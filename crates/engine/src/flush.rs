@@ -104,11 +104,11 @@ impl Core {
         };
         job(&JobIo {
             files: &self.tables,
-            open: &|handle| handle.table().cloned(),
             table_options: &table_options,
             next_id: &next_id,
             should_stop: &|| self.stopping() || !self.health.may_work(),
             yield_point: &|_bytes| {},
+            threads: &*self.env.threads,
         })
     }
 

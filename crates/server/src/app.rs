@@ -11,7 +11,7 @@ use crate::problem::{Kind, Problem, Result};
 use crate::write_queue::{
     Bounds, Committed, Op, Ops, Outcome, Refused, WriteError, WriteQueue, WriteRequest,
 };
-use serde_json::json;
+use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tanada::{Db, Durability, Keyspace};
@@ -95,24 +95,34 @@ impl App {
     }
 }
 
+/// A condition that did not hold, as a client sees it.
+#[derive(Serialize)]
+struct FailedCondition {
+    index: usize,
+    present: bool,
+    /// Null also for a version so new that no one has been told it.
+    version: Option<u64>,
+}
+
 fn outcome_to_result(outcome: Outcome) -> Result<Committed> {
     outcome.map_err(|e| match e {
         WriteError::Conditions(failed) => {
             let failed: Vec<_> = failed
                 .iter()
-                .map(|f| {
-                    let version = match f.current {
+                .map(|f| FailedCondition {
+                    index: f.index,
+                    present: f.current != Current::Absent,
+                    version: match f.current {
                         Current::Version(version) => Some(version),
                         Current::Absent | Current::Fresh => None,
-                    };
-                    json!({"index": f.index, "present": f.current != Current::Absent, "version": version})
+                    },
                 })
                 .collect();
             Problem::new(
                 Kind::PreconditionFailed,
                 "the key is not as the request wants it; nothing was done; read it again and decide anew",
             )
-            .with("failed", failed.into())
+            .with("failed", &failed)
         }
         WriteError::Unasked(e) => Problem::from(e).and("; nothing was done"),
         WriteError::Engine(e) => {

@@ -4,7 +4,8 @@ use crate::app::App;
 use crate::pool::panicked;
 use crate::problem::{Kind, Problem, Result};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ impl Span {
 enum State {
     Running,
     Done(CompactSummary),
-    Failed(Value),
+    Failed(Box<RawValue>),
 }
 
 struct Job {
@@ -51,28 +52,47 @@ struct Job {
     state: State,
 }
 
+/// A job as a client sees it.
+#[derive(Serialize)]
+pub(crate) struct JobReport {
+    job: u64,
+    state: &'static str,
+    href: String,
+    /// Not exact for keys that are not UTF-8.
+    start: Option<String>,
+    end: Option<String>,
+    elapsed_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<CompactSummary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Box<RawValue>>,
+}
+
+/// All jobs remembered, newest first.
+#[derive(Serialize)]
+pub(crate) struct JobList {
+    jobs: Vec<JobReport>,
+}
+
 impl Job {
-    fn to_json(&self) -> Value {
+    fn report(&self) -> JobReport {
         let lossy =
             |key: &Option<Vec<u8>>| key.as_ref().map(|k| String::from_utf8_lossy(k).into_owned());
-        let mut object = json!({
-            "job": self.id.0,
-            "state": match self.state {
-                State::Running => "running",
-                State::Done(_) => "done",
-                State::Failed(_) => "failed",
-            },
-            "start": lossy(&self.span.start),
-            "end": lossy(&self.span.end),
-            "elapsed_ms": self.took_ms.unwrap_or_else(|| self.started.elapsed().as_millis() as u64),
-            "href": format!("/compact/{}", self.id.0),
-        });
-        match &self.state {
-            State::Running => {}
-            State::Done(summary) => object["summary"] = json!(summary),
-            State::Failed(problem) => object["problem"] = problem.clone(),
+        let (state, summary, problem) = match &self.state {
+            State::Running => ("running", None, None),
+            State::Done(summary) => ("done", Some(summary.clone()), None),
+            State::Failed(problem) => ("failed", None, Some(problem.clone())),
+        };
+        JobReport {
+            job: self.id.0,
+            state,
+            href: format!("/compact/{}", self.id.0),
+            start: lossy(&self.span.start),
+            end: lossy(&self.span.end),
+            elapsed_ms: self.took_ms.unwrap_or_else(|| self.started.elapsed().as_millis() as u64),
+            summary,
+            problem,
         }
-        object
     }
 }
 
@@ -127,14 +147,14 @@ impl Jobs {
         }
     }
 
-    /// One job as JSON.
-    pub(crate) fn get(&self, id: JobId) -> Option<Value> {
-        self.list.lock().jobs.iter().find(|job| job.id == id).map(Job::to_json)
+    /// One job.
+    pub(crate) fn get(&self, id: JobId) -> Option<JobReport> {
+        self.list.lock().jobs.iter().find(|job| job.id == id).map(Job::report)
     }
 
-    /// All jobs remembered as JSON, newest first.
-    pub(crate) fn all(&self) -> Value {
-        json!({"jobs": self.list.lock().jobs.iter().rev().map(Job::to_json).collect::<Vec<_>>()})
+    /// All jobs.
+    pub(crate) fn all(&self) -> JobList {
+        JobList { jobs: self.list.lock().jobs.iter().rev().map(Job::report).collect() }
     }
 }
 
@@ -184,16 +204,18 @@ mod tests {
     fn jobs_are_found_until_many_others_are_done() {
         let jobs = Jobs::default();
         let first = jobs.start(span()).expect("room");
-        assert_eq!(jobs.get(first).expect("known")["state"], "running");
+        assert_eq!(jobs.get(first).expect("known").state, "running");
         jobs.end(first, State::Done(CompactSummary::default()));
         let done = jobs.get(first).expect("known");
-        assert_eq!((&done["state"], &done["summary"]["jobs"]), (&json!("done"), &json!(0)));
+        assert_eq!((done.state, done.summary.map(|s| s.jobs)), ("done", Some(0)));
         for _ in 0..MAX_REMEMBERED {
             let id = jobs.start(span()).expect("room");
-            jobs.end(id, State::Failed(json!({})));
+            jobs.end(id, State::Failed(panicked().to_json()));
         }
         assert!(jobs.get(first).is_none());
-        assert_eq!(jobs.all()["jobs"].as_array().map(Vec::len), Some(MAX_REMEMBERED));
+        let all = jobs.all().jobs;
+        assert_eq!(all.len(), MAX_REMEMBERED);
+        assert!(all[0].problem.is_some());
     }
 
     #[test]

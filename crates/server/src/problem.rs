@@ -3,10 +3,12 @@
 //! The `type` is a URN: it names, and resolves nowhere. The list in
 //! `docs/guide/http.md` follows [`Kind`]; a kind is never renamed.
 
+use crate::json::push_string;
 use crate::reply::{Reply, ReplyBody};
 use hyper::StatusCode;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 /// A `Result` of a handler.
 pub(crate) type Result<T> = std::result::Result<T, Problem>;
@@ -73,8 +75,8 @@ pub(crate) struct Problem(Box<Inner>);
 struct Inner {
     kind: Kind,
     detail: String,
-    /// Members beside the standard ones.
-    extra: Vec<(&'static str, Value)>,
+    /// Members beside the standard ones, as JSON.
+    extra: Vec<(&'static str, String)>,
     allow: Option<&'static str>,
     retry_after_s: Option<u32>,
     close: bool,
@@ -125,8 +127,9 @@ impl Problem {
     }
 
     /// Adds a member of our own.
-    pub(crate) fn with(mut self, name: &'static str, value: Value) -> Problem {
-        self.0.extra.push((name, value));
+    pub(crate) fn with(mut self, name: &'static str, value: &impl Serialize) -> Problem {
+        let json = serde_json::to_string(value).expect("our own structures have string keys only");
+        self.0.extra.push((name, json));
         self
     }
 
@@ -141,24 +144,33 @@ impl Problem {
         self.0.kind
     }
 
-    /// As the JSON object that a client gets.
-    pub(crate) fn to_json(&self) -> Value {
+    /// As the JSON object that a client gets, in the order in which one reads it.
+    pub(crate) fn to_json(&self) -> Box<RawValue> {
         let inner = &self.0;
-        let mut object = serde_json::Map::new();
-        object.insert("type".into(), inner.kind.type_uri().into());
-        object.insert("title".into(), inner.kind.title().into());
-        object.insert("status".into(), inner.kind.status().as_u16().into());
-        object.insert("detail".into(), inner.detail.as_str().into());
-        for (name, value) in &inner.extra {
-            object.insert((*name).into(), value.clone());
+        let mut out = Vec::with_capacity(256);
+        out.extend_from_slice(b"{\"type\":");
+        push_string(&mut out, inner.kind.type_uri());
+        out.extend_from_slice(b",\"title\":");
+        push_string(&mut out, inner.kind.title());
+        out.extend_from_slice(b",\"status\":");
+        out.extend_from_slice(inner.kind.status().as_str().as_bytes());
+        out.extend_from_slice(b",\"detail\":");
+        push_string(&mut out, &inner.detail);
+        for (name, json) in &inner.extra {
+            out.push(b',');
+            push_string(&mut out, name);
+            out.push(b':');
+            out.extend_from_slice(json.as_bytes());
         }
-        Value::Object(object)
+        out.push(b'}');
+        let text = String::from_utf8(out).expect("strings and digits are UTF-8");
+        RawValue::from_string(text).expect("this is JSON")
     }
 
     /// As an answer.
     pub(crate) fn into_reply(self) -> Reply {
-        let mut body = self.to_json().to_string().into_bytes();
-        body.push(b'\n');
+        let mut body = String::from(Box::<str>::from(self.to_json()));
+        body.push('\n');
         let mut reply = Reply::new(ReplyBody::full(body));
         *reply.status_mut() = self.0.kind.status();
         let headers = reply.headers_mut();
@@ -240,7 +252,9 @@ mod tests {
             let text = error.to_string();
             let problem = Problem::from(error);
             assert_eq!(problem.kind().status().as_u16(), status);
-            assert!(problem.to_json()["detail"].as_str().is_some_and(|d| d.contains(&text)));
+            let json: serde_json::Value =
+                serde_json::from_str(problem.to_json().get()).expect("JSON");
+            assert!(json["detail"].as_str().is_some_and(|d| d.contains(&text)));
         }
     }
 }

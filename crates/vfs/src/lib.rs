@@ -20,6 +20,6 @@ pub use error::{LockHeld, PathError, is_disk_full, raw_os_error};
 pub use file_system::{DirEntry, DirLock, FileSystem, LogFile, LogSyncer, ReadFile, WriteFile};
 pub use memory::MemoryMachine;
 pub use random::Random;
-pub use real::{input_size, open_input};
+pub use real::{HugePages, input_size, open_input};
 pub use threads::{JoinHandle, Threads};
 pub use time::Clock;

@@ -10,6 +10,12 @@ pub trait Threads: Send + Sync + Debug + 'static {
     /// would otherwise wait for it. Simulations do so to be deterministic.
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Option<JoinHandle>>;
 
+    /// Runs all tasks, at once where there are threads, and returns when all
+    /// have ended. A task that panics lets this panic.
+    fn run_all<'t>(&self, tasks: Vec<Box<dyn FnOnce() + Send + 't>>) {
+        tasks.into_iter().for_each(|task| task());
+    }
+
     /// How many threads can run at once.
     fn parallelism(&self) -> usize {
         1

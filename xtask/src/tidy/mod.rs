@@ -7,6 +7,7 @@ mod cellar;
 mod crates;
 mod doors;
 mod links;
+mod map;
 mod modules;
 mod opening;
 mod translations;
@@ -45,6 +46,7 @@ const RULES: &[Rule] = &[
     (doors::RULE, "files, clocks, threads and randomness only through vfs", doors::check),
     (cellar::RULE, "unsafe code only in the listed modules", cellar::check),
     (opening::RULE, "every Rust file opens with //!", opening::check),
+    (map::RULE, "the maps name every module and every decision", map::check),
     (links::RULE, "relative links in the docs lead somewhere", links::check),
     (translations::RULE, "a page and its translation are in step", translations::check),
 ];

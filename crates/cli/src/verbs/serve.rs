@@ -78,7 +78,8 @@ impl Serve {
         let mut output = Output::plain(false);
         let name = output.shade(Shade::Title, concat!("tanada ", env!("CARGO_PKG_VERSION")));
         output.line(&name)?;
-        output.line(&format!("  data        {} ({content})", stats.path.display()))?;
+        let path = std::path::absolute(&stats.path).unwrap_or_else(|_| stats.path.clone());
+        output.line(&format!("  data        {} ({content})", path.display()))?;
         output.line(&format!("  http        http://{address}"))?;
         output.line(&format!("  memory      {}", size(stats.memory.budget_bytes)))?;
         output.line(&format!("  durability  {promise}"))?;

@@ -1,16 +1,14 @@
 //! A database's tables on a disk in memory, without the database.
 
-use super::{InFlight, JobIo, JobOutput, OutputOptions, Plan, run_job, write_tables};
+use super::{JobIo, JobOutput, OutputOptions, Plan, run_job, write_tables};
 use crate::error::Result;
 use crate::merge::vec_cursor::{OwnedEntry, VecCursor, sort};
-use crate::version::{AddedTable, RemovedTable, TableFiles, TableHandle, Version, VersionEdit};
+use crate::version::{AddedTable, RemovedTable, TableFiles, Version, VersionEdit};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tanada_format::{DatabaseId, Level, SeqNo, TableId};
-use tanada_table::{
-    BlockCache, Compression, Cursor, CursorOptions, Table, TableCursor, TableOptions,
-};
+use tanada_table::{BlockCache, Compression, Cursor, CursorOptions, TableCursor, TableOptions};
 use tanada_vfs::MemoryMachine;
 use tanada_vfs::fault::Faults;
 
@@ -23,6 +21,8 @@ pub(super) struct Disk {
     pub(super) files: Arc<TableFiles>,
     pub(super) version: Arc<Version>,
     pub(super) stop: AtomicBool,
+    /// How tables are built.
+    pub(super) options: TableOptions,
     last_id: AtomicU64,
 }
 
@@ -42,34 +42,25 @@ impl Disk {
             faults,
             version: Version::empty(),
             stop: AtomicBool::new(false),
+            options: TableOptions {
+                compression: Compression::None,
+                block_size: 512,
+                ..TableOptions::new(TableId(0), DATABASE)
+            },
             last_id: AtomicU64::new(0),
         }
     }
 
     /// Calls `job` with what jobs need of the world.
     pub(super) fn with_io<T>(&self, job: impl FnOnce(&JobIo<'_>) -> T) -> T {
-        let cache = BlockCache::new(1 << 20);
         job(&JobIo {
             files: &self.files,
-            open: &|handle| self.open(handle, &cache),
-            table_options: &|id, _| TableOptions {
-                compression: Compression::None,
-                block_size: 512,
-                ..TableOptions::new(id, DATABASE)
-            },
+            table_options: &|id, _| TableOptions { id, ..self.options.clone() },
             next_id: &|| Ok(TableId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)),
             should_stop: &|| self.stop.load(Ordering::Relaxed),
             yield_point: &|_| {},
+            threads: &*tanada_vfs::Env::real().threads,
         })
-    }
-
-    fn open(
-        &self,
-        handle: &TableHandle,
-        cache: &Arc<BlockCache>,
-    ) -> std::result::Result<Arc<Table>, tanada_table::Error> {
-        let file = self.files.fs.open(&handle.path())?;
-        Ok(Arc::new(Table::open(file, handle.id(), DATABASE, cache)?))
     }
 
     /// Writes entries, newer than all there are, into level 0.
@@ -90,12 +81,7 @@ impl Disk {
 
     /// Runs a plan as a job, without installing what it did.
     pub(super) fn run(&self, plan: &Plan, snapshots: &[SeqNo]) -> Result<JobOutput> {
-        let mut in_flight = InFlight::default();
-        in_flight.start(plan);
-        let output = self.with_io(|io| run_job(plan, snapshots, 1000, io));
-        in_flight.finish(plan);
-        assert!(in_flight.is_empty());
-        output
+        self.with_io(|io| run_job(plan, snapshots, 1000, io))
     }
 
     /// Applies an edit and removes the files that it frees.
@@ -111,11 +97,10 @@ impl Disk {
 
     /// Every entry of every table, in internal order.
     pub(super) fn entries(&self) -> Vec<OwnedEntry> {
-        let cache = BlockCache::new(1 << 20);
         let mut entries = Vec::new();
         for table in self.version.tables() {
-            let table = self.open(table, &cache).unwrap();
-            let mut cursor = TableCursor::new(table, CursorOptions::scan());
+            let table = table.table().unwrap();
+            let mut cursor = TableCursor::new(Arc::clone(table), CursorOptions::scan());
             cursor.seek_first().unwrap();
             while cursor.valid() {
                 entries.push(OwnedEntry::of(cursor.entry()));

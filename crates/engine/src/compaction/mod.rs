@@ -14,17 +14,13 @@ mod pick;
 pub(crate) mod visible;
 mod older;
 mod cut;
-mod input;
 mod output;
 mod run;
 
 pub(crate) use config::Config;
 pub(crate) use pick::{ManualStep, pick, plan_range};
-pub(crate) use plan::{InFlight, InputRun, Method, OutputRun, Plan, Reason};
-pub(crate) use run::{
-    JobIo, JobOutput, KeyPart, OutputOptions, PartOutput, discard, join_parts, run_job, run_part,
-    split_ranges, write_tables,
-};
+pub(crate) use plan::{InFlight, Method, Plan};
+pub(crate) use run::{JobIo, JobOutput, OutputOptions, run_job, write_tables};
 pub(crate) use shape::{debt, level_targets};
 pub(crate) use tree::Moment;
 

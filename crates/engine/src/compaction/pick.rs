@@ -31,6 +31,25 @@ pub(crate) fn pick(
         .or_else(|| tree.collect_garbage())
 }
 
+/// As [`pick`], for a tree that nobody has written to for a while: empties level
+/// 0 too, so that reads ask fewer runs, where that does not rewrite more than
+/// [`Config::size_ratio`] times what lies there.
+#[allow(dead_code)] // until the background knows that nobody writes
+pub(crate) fn pick_idle(
+    version: &Version,
+    config: &Config,
+    in_flight: &InFlight,
+    moment: Moment,
+) -> Option<Plan> {
+    pick(version, config, in_flight, moment).or_else(|| {
+        let tree = Tree::new(version, config, in_flight, moment);
+        let plan = tree.merge_level_0()?;
+        let above = plan.inputs.iter().filter(|run| run.level.index() == 0);
+        let above = above.flat_map(|run| &run.tables).map(|t| t.meta().size_bytes).sum::<u64>();
+        (plan.input_bytes() <= above * (1 + config.size_ratio)).then_some(plan)
+    })
+}
+
 /// What a compaction by hand has to do next.
 #[derive(Debug)]
 pub(crate) enum ManualStep {

@@ -99,11 +99,6 @@ impl Plan {
         self.tables().map(|table| table.meta().size_bytes).sum()
     }
 
-    /// The highest level that inputs come from.
-    pub(crate) fn source(&self) -> Level {
-        self.inputs.iter().map(|run| run.level).min().expect("a plan has inputs")
-    }
-
     /// The edit of a plan that needs no merging; `None` for one that does.
     /// `next_id` answers an unused number of the table counter.
     pub(crate) fn edit_without_merge(
@@ -183,16 +178,6 @@ impl InFlight {
             self.tables.remove(&table.id());
         }
         self.outputs.retain(|output| output.job != name_of(plan));
-    }
-
-    /// Jobs under way.
-    pub(crate) fn len(&self) -> usize {
-        self.outputs.len()
-    }
-
-    /// Whether nothing is under way.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.outputs.is_empty()
     }
 
     /// Whether a job has this table as input.

@@ -6,25 +6,26 @@
 //! edit, or removes the files.
 
 use super::cut::Cutter;
-use super::input::InputCursor;
 use super::older::Older;
 use super::output::Output;
-use super::plan::{Method, Plan};
+use super::plan::{Method, Plan, Reason};
 use super::visible::Retention;
 use crate::error::Result;
 use crate::merge::MergeCursor;
-use crate::version::{AddedTable, RunId, TableFiles, TableHandle, TableMeta, VersionEdit};
-use std::sync::Arc;
-use tanada_format::{Level, SeqNo, TableId};
-use tanada_table::{Cursor, Table, TableOptions};
+use crate::run_cursor::RunCursor;
+use crate::version::{AddedTable, RunId, TableFiles, TableMeta, VersionEdit};
+use parking_lot::Mutex;
+use tanada_format::{Corruption, Level, SeqNo, TableId};
+use tanada_table::{Cursor, CursorOptions, TableOptions};
+use tanada_vfs::Threads;
+
+/// A part of a job is worth a thread from this size on.
+const LEAST_PART_BYTES: u64 = 16 << 20;
 
 /// What a job needs of the world.
 pub(crate) struct JobIo<'a> {
     /// Where tables live.
     pub(crate) files: &'a TableFiles,
-    /// Opens an input.
-    pub(crate) open:
-        &'a (dyn Fn(&TableHandle) -> std::result::Result<Arc<Table>, tanada_table::Error> + Sync),
     /// How the table with this id, in this level, is to be built.
     pub(crate) table_options: &'a (dyn Fn(TableId, Level) -> TableOptions + Sync),
     /// An unused number of the table counter; may have to reserve more in the manifest.
@@ -34,6 +35,8 @@ pub(crate) struct JobIo<'a> {
     /// Called after each MiB or so of entries, so that more urgent work, or a
     /// limit of the rate, can hold the job up.
     pub(crate) yield_point: &'a (dyn Fn(u64) + Sync),
+    /// Where parts of a job that someone waits for run at once.
+    pub(crate) threads: &'a dyn Threads,
 }
 
 /// How a flush writes.
@@ -85,30 +88,66 @@ pub(crate) fn run_job(
         let edit = plan.edit_without_merge(|| id).expect("only a merge needs merging");
         return Ok(JobOutput { edit, ..JobOutput::default() });
     }
-    let part = run_part(plan, KeyPart::default(), snapshots, now_ms, io)?;
-    join_parts(plan, vec![part], io)
+    // In the background one thread is enough: the others belong to the writers.
+    let threads = match plan.reason {
+        Reason::Manual => io.threads.parallelism(),
+        _ => 1,
+    };
+    let parts = threads.min((plan.input_bytes() / LEAST_PART_BYTES) as usize);
+    run_in_parts(plan, split_ranges(plan, parts), snapshots, now_ms, io)
+}
+
+/// Merges all `parts` of a plan at once, and puts them together.
+fn run_in_parts(
+    plan: &Plan,
+    parts: Vec<KeyPart>,
+    snapshots: &[SeqNo],
+    now_ms: u64,
+    io: &JobIo<'_>,
+) -> Result<JobOutput> {
+    let outcomes: Vec<_> = parts.iter().map(|_| Mutex::new(None)).collect();
+    let tasks = parts.into_iter().zip(&outcomes).map(|(part, outcome)| {
+        let task = move || *outcome.lock() = Some(run_part(plan, part, snapshots, now_ms, io));
+        Box::new(task) as Box<dyn FnOnce() + Send + '_>
+    });
+    io.threads.run_all(tasks.collect());
+    let mut done = Vec::new();
+    let mut failure = None;
+    for outcome in outcomes {
+        match outcome.into_inner().expect("every task has run") {
+            Ok(part) => done.push(part),
+            Err(e) => failure = failure.or(Some(e)),
+        }
+    }
+    match failure {
+        None => join_parts(plan, done, io),
+        Some(e) => {
+            discard(&done, io);
+            Err(e)
+        }
+    }
 }
 
 /// A part of a plan's keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct KeyPart {
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct KeyPart {
     /// First key, inclusive; `None` for all from the first.
-    pub(crate) start: Option<Box<[u8]>>,
+    start: Option<Box<[u8]>>,
     /// Behind the last key; `None` for all to the last.
-    pub(crate) end: Option<Box<[u8]>>,
+    end: Option<Box<[u8]>>,
 }
 
 /// Tables that hold the merged entries of one part of a plan.
 #[derive(Debug)]
-pub(crate) struct PartOutput {
+struct PartOutput {
     tables: Vec<TableMeta>,
     entries_in: u64,
     entries_out: u64,
 }
 
-/// Cuts a plan's keys into at most `parts` ranges of about equal work, each of
-/// which may be given to a thread of its own. The cuts lie where tables begin.
-pub(crate) fn split_ranges(plan: &Plan, parts: usize) -> Vec<KeyPart> {
+/// Cuts a plan's keys into at most `parts` ranges of about equal work. The cuts
+/// lie where tables begin.
+fn split_ranges(plan: &Plan, parts: usize) -> Vec<KeyPart> {
     let mut starts: Vec<(&[u8], u64)> =
         plan.tables().map(|t| (&*t.meta().min_key, t.meta().size_bytes)).collect();
     starts.sort_unstable();
@@ -127,19 +166,17 @@ pub(crate) fn split_ranges(plan: &Plan, parts: usize) -> Vec<KeyPart> {
     starts.zip(ends).map(|(start, end)| KeyPart { start, end }).collect()
 }
 
-/// Merges one part of a plan. Parts may run at once, with the same snapshots
-/// and moment.
-///
-/// # Errors
-/// As [`run_job`]; the other parts' outputs are the caller's to [`discard`].
-pub(crate) fn run_part(
+/// Merges one part of a plan. On an error no output of this part is left.
+fn run_part(
     plan: &Plan,
     part: KeyPart,
     snapshots: &[SeqNo],
     now_ms: u64,
     io: &JobIo<'_>,
 ) -> Result<PartOutput> {
-    let inputs = plan.inputs.iter().map(|run| InputCursor::new(io, &run.tables));
+    // Past the block cache, which a merge would only empty, and with large reads.
+    let reading = CursorOptions::compaction();
+    let inputs = plan.inputs.iter().map(|run| RunCursor::of_part(run.tables.clone(), reading));
     let mut merged = MergeCursor::new(inputs.collect());
     match &part.start {
         None => merged.seek_first()?,
@@ -155,11 +192,13 @@ pub(crate) fn run_part(
     Ok(PartOutput { tables: output.finish()?, entries_in, entries_out })
 }
 
-/// Puts all parts of a plan together and makes their names durable.
-///
-/// # Errors
-/// Of syncing the directory; the outputs are removed then.
-pub(crate) fn join_parts(plan: &Plan, parts: Vec<PartOutput>, io: &JobIo<'_>) -> Result<JobOutput> {
+/// Puts all parts of a plan together and makes their names durable, or removes
+/// them.
+fn join_parts(plan: &Plan, parts: Vec<PartOutput>, io: &JobIo<'_>) -> Result<JobOutput> {
+    if let Err(e) = check_nothing_was_missed(plan, &parts) {
+        discard(&parts, io);
+        return Err(e);
+    }
     let mut output = complete(parts, io)?;
     let tables: Vec<_> = output.edit.added.drain(..).map(|added| added.meta).collect();
     // A new run takes the number of its first table.
@@ -170,8 +209,25 @@ pub(crate) fn join_parts(plan: &Plan, parts: Vec<PartOutput>, io: &JobIo<'_>) ->
     Ok(output)
 }
 
+/// The inputs gave as many entries as the manifest says they have: else a reader
+/// took something unreadable for the end, and the edit would delete it for good.
+fn check_nothing_was_missed(plan: &Plan, parts: &[PartOutput]) -> Result<()> {
+    let found: u64 = parts.iter().map(|part| part.entries_in).sum();
+    let expected: u64 = plan.tables().map(|table| table.meta().entries).sum();
+    if found == expected {
+        return Ok(());
+    }
+    let names: Vec<_> = plan.tables().map(|table| format!("{}.sst", table.id())).collect();
+    let what = format!(
+        "the tables {} gave {found} entries where the manifest names {expected}",
+        names.join(", ")
+    );
+    let first = plan.tables().next().expect("a plan has inputs");
+    Err(Corruption::new(first.path(), 0, what).into())
+}
+
 /// Removes the tables of parts whose job has failed.
-pub(crate) fn discard(parts: Vec<PartOutput>, io: &JobIo<'_>) {
+fn discard(parts: &[PartOutput], io: &JobIo<'_>) {
     for meta in parts.iter().flat_map(|part| &part.tables) {
         // What cannot be removed is an orphan, and found by the next open.
         let _ = io.files.fs.remove(&io.files.path(meta.id));
@@ -206,7 +262,7 @@ fn complete(parts: Vec<PartOutput>, io: &JobIo<'_>) -> Result<JobOutput> {
     if parts.iter().any(|part| !part.tables.is_empty())
         && let Err(e) = io.files.fs.sync_dir(&io.files.dir)
     {
-        discard(parts, io);
+        discard(&parts, io);
         return Err(e.into());
     }
     let mut output = JobOutput {

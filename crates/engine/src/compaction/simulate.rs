@@ -117,15 +117,16 @@ fn simulate_shapes() {
         let zipf = Zipf::new(n);
         for (l0_runs, inner_runs, size_ratio, base) in [
             (4, 1, 10, 1.0),
-            (4, 1, 8, 0.5),
+            (4, 2, 8, 1.0),
+            (4, 4, 8, 1.0),
+            (8, 1, 10, 1.0),
             (8, 1, 8, 1.0),
             (8, 1, 8, 0.5),
             (8, 1, 6, 0.5),
-            (8, 1, 5, 0.5),
             (8, 1, 4, 0.5),
-            (6, 1, 6, 0.5),
             (8, 2, 8, 0.5),
             (8, 4, 8, 0.5),
+            (12, 1, 8, 1.0),
         ] {
             let memtable_bytes = MEMTABLE * ENTRY_BYTES;
             let config = Config {

@@ -1,6 +1,8 @@
 //! The picker on trees of vectors: nothing visible changes, and it comes to rest.
 
 use super::model::{ENTRY_BYTES, Model, RunningJob};
+use super::pick::pick_idle;
+use super::plan::Reason;
 use super::visible::is_expired;
 use super::*;
 use crate::merge::vec_cursor::OwnedEntry;
@@ -315,7 +317,7 @@ fn base_level_skips_nonempty() {
     world.flush(&(0..40).map(|n| (n, 1, 0)).collect());
     world.flush(&(0..40).map(|n| (n, 1, 0)).collect());
     let plan = world.model.pick().unwrap();
-    assert_eq!(plan.source().index(), 0);
+    assert_eq!(plan.inputs[0].level.index(), 0);
     assert!(plan.target.index() <= first, "{} skips L{first}", plan.target);
     world.model.settle();
     world.check().unwrap();
@@ -387,6 +389,26 @@ fn expired_tables_are_dropped_unread_unless_they_hide_something() {
     world.flush(&(0..8).map(|n| (n, 1, 5)).collect());
     world.model.now_ms += 5;
     assert!(world.model.pick().is_none_or(|plan| plan.method != Method::Drop));
+    world.check().unwrap();
+}
+
+#[test]
+fn an_idle_tree_empties_level_0_unless_that_costs_too_much() {
+    let config = Config { base_bytes: 1000 * ENTRY_BYTES, ..small(4, 1, 1) };
+    let mut world = world_of(config, &[&(0..40).collect::<Vec<_>>()]);
+    world.model.settle();
+    let idle = |model: &super::model::Model| {
+        pick_idle(&model.version, &model.config, &model.in_flight, model.moment())
+    };
+    world.flush(&(0..4).map(|n| (n * 10, 1, 0)).collect());
+    assert!(idle(&world.model).is_none(), "4 entries are not worth rewriting 40");
+    world.flush(&(0..20).map(|n| (n * 2, 1, 0)).collect());
+    assert!(world.model.pick().is_none(), "nothing is due");
+    while let Some(job) = idle(&world.model) {
+        let job = world.model.start(job);
+        world.model.finish(job);
+    }
+    assert!(world.model.version.levels()[0].is_empty());
     world.check().unwrap();
 }
 

@@ -8,11 +8,13 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
+use tanada_vfs::HugePages;
 
 /// The first chunk: an empty MemTable shall cost kilobytes, not megabytes.
 const FIRST_CHUNK_BYTES: usize = 4 << 10;
-/// Chunks double up to this.
-const MAX_CHUNK_BYTES: usize = 1 << 20;
+/// Chunks double up to this, which comes straight from the system: with 64 MiB of
+/// entries, gets gain a half by it (docs/decisions/0001-memtable.md).
+const MAX_CHUNK_BYTES: usize = HugePages::PAGE_BYTES;
 /// Every chunk begins on a cache line, so that nodes can.
 const CHUNK_ALIGN: usize = 64;
 
@@ -21,7 +23,8 @@ const CHUNK_ALIGN: usize = 64;
 /// Invariants: 1. `at..end` lies in one chunk and is handed to no one yet;
 /// 2. a chunk is freed only by `drop`.
 pub(super) struct Arena {
-    chunks: Vec<(NonNull<u8>, Layout)>,
+    heap_chunks: Vec<(NonNull<u8>, Layout)>,
+    huge_chunks: Vec<HugePages>,
     at: NonNull<u8>,
     left: usize,
     next_chunk: usize,
@@ -35,7 +38,8 @@ unsafe impl Send for Arena {}
 impl Arena {
     pub(super) fn new() -> Arena {
         Arena {
-            chunks: Vec::new(),
+            heap_chunks: Vec::new(),
+            huge_chunks: Vec::new(),
             at: NonNull::dangling(),
             left: 0,
             next_chunk: FIRST_CHUNK_BYTES,
@@ -83,13 +87,22 @@ impl Arena {
     }
 
     fn new_chunk(&mut self, size_bytes: usize) -> NonNull<u8> {
+        // When the system refuses (it limits mappings), the allocator may still have some.
+        if size_bytes == MAX_CHUNK_BYTES
+            && let Ok(pages) = HugePages::new(1)
+        {
+            let chunk = pages.as_ptr();
+            self.huge_chunks.push(pages);
+            self.allocated += size_bytes;
+            return chunk;
+        }
         let layout = Layout::from_size_align(size_bytes.max(1), CHUNK_ALIGN)
             .expect("no entry comes near half of the address space");
         // SAFETY: the layout's size is not zero.
         let Some(chunk) = NonNull::new(unsafe { alloc(layout) }) else {
             handle_alloc_error(layout)
         };
-        self.chunks.push((chunk, layout));
+        self.heap_chunks.push((chunk, layout));
         self.allocated += layout.size();
         chunk
     }
@@ -97,7 +110,7 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        for (chunk, layout) in self.chunks.drain(..) {
+        for (chunk, layout) in self.heap_chunks.drain(..) {
             // SAFETY: allocated by `new_chunk` with this layout, freed only here.
             unsafe { dealloc(chunk.as_ptr(), layout) };
         }

@@ -77,7 +77,7 @@ impl MemTable {
     }
 
     /// Adds `entry`; readers see it when this returns, or a little earlier. Copies key
-    /// and value once, into memory that is taken in pieces of up to 1 MiB (or as large
+    /// and value once, into memory that is taken in pieces of up to 2 MiB (or as large
     /// as the entry).
     ///
     /// # Panics

@@ -50,6 +50,8 @@
 mod index;
 mod shard;
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod tests;
 
 use self::shard::{Name, Shard};
@@ -168,7 +170,7 @@ impl RowCache {
         }
         // Copied before the lock is taken. The value may point into a block, which a
         // row must not keep.
-        let row = Row { value: Value::from(&*row.value), ..row.clone() };
+        let row = Row { value: row.value.detached(), ..*row };
         let key = Value::from(key);
         let mut shard = cell.shard.write();
         // Relaxed: if `remove` had this lock before, the lock makes the new generation

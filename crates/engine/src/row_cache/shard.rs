@@ -16,7 +16,7 @@ use tanada_format::KeyspaceId;
 use tanada_table::Value;
 
 const NONE: Slot = Slot::MAX;
-/// What the allocator keeps beside each piece of memory, rounding included.
+/// What the allocator keeps beside each piece of memory, its rounding included.
 const ALLOCATOR_BYTES: usize = 16;
 /// A row may take this part of its shard at most: large values gain the least here.
 const LARGEST_PART: usize = 8;
@@ -43,19 +43,15 @@ struct Entry {
 }
 
 impl Entry {
+    /// What it takes beside its place in the slab.
     fn heap_bytes(&self) -> usize {
-        heap_bytes(self.key.len()) + heap_bytes(self.row.value.len())
+        let with_allocator = |bytes| if bytes == 0 { 0 } else { bytes + ALLOCATOR_BYTES };
+        with_allocator(self.key.heap_bytes()) + with_allocator(self.row.value.heap_bytes())
     }
 
     fn is(&self, name: Name<'_>) -> bool {
         self.keyspace == name.keyspace && *self.key == *name.key
     }
-}
-
-/// An upper bound of what a `Value` of its own takes beside its handle.
-fn heap_bytes(len: usize) -> usize {
-    // Two counters in front, and the allocator's own.
-    len + 16 + ALLOCATOR_BYTES
 }
 
 /// A place in the slab.
@@ -135,7 +131,8 @@ impl Shard {
     /// Whether a row with a value so long shall come in now; remembers it if it shall
     /// not. Needs a shared lock only.
     pub(super) fn admits(&self, name: Name<'_>, value_len: usize) -> bool {
-        let heap = heap_bytes(name.key.len()) + heap_bytes(value_len);
+        // A little too much: short ones lie in their handles.
+        let heap = name.key.len() + value_len + 2 * ALLOCATOR_BYTES;
         if heap + size_of::<Place>() > self.capacity / LARGEST_PART {
             return false;
         }

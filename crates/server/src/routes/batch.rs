@@ -13,8 +13,7 @@ use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Incoming;
 use serde::de::{Error as _, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::json;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
@@ -85,6 +84,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for BoundedOps<'a> {
     }
 }
 
+/// What a batch did.
+#[derive(Serialize)]
+struct Written {
+    ok: bool,
+    /// The last write's number; null when there were checks only.
+    seq: Option<u64>,
+    /// Each operation's number; null for a check.
+    versions: Vec<Option<u64>>,
+}
+
 /// `POST /v1/batch`
 pub(super) async fn write(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
     let (head, incoming) = request.into_parts();
@@ -101,7 +110,7 @@ pub(super) async fn write(app: &Arc<App>, request: Request<Incoming>) -> Result<
         .into_iter()
         .enumerate()
         .map(|(index, op)| {
-            to_op(op, body, app.limits.max_value_bytes).map_err(|p| p.with("index", json!(index)))
+            to_op(op, body, app.limits.max_value_bytes).map_err(|p| p.with("index", &index))
         })
         .collect::<Result<_>>()?;
     let is_write: Vec<bool> = ops.iter().map(|op| !matches!(op.action, Action::Check)).collect();
@@ -116,7 +125,7 @@ pub(super) async fn write(app: &Arc<App>, request: Request<Incoming>) -> Result<
             })
         })
         .collect();
-    Ok(reply::json_of(&json!({"ok": true, "seq": committed.last(), "versions": versions})))
+    Ok(reply::json_of(&Written { ok: true, seq: committed.last(), versions }))
 }
 
 fn to_op(op: BatchOp<'_>, body: &Bytes, max_value_bytes: usize) -> Result<Op> {
@@ -204,8 +213,6 @@ mod tests {
             format!("{{\"ops\":[{}7]}}", r#"{"op":"delete","key":"a"},"#.repeat(MAX_OPS + 1));
         let body = Bytes::from(text);
         let problem = json::<BatchBody<'_>>(&body).err().expect("too many");
-        assert!(
-            problem.to_json()["detail"].as_str().is_some_and(|d| d.contains("split the batch"))
-        );
+        assert!(problem.to_json().get().contains("split the batch"));
     }
 }

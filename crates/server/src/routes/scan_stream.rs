@@ -163,9 +163,9 @@ impl ScanStream {
             }
             Chunk::Broken(mut bytes, problem) => {
                 self.making = Making::Broken;
-                let line = serde_json::json!({"problem": problem.to_json()});
-                bytes.extend_from_slice(line.to_string().as_bytes());
-                bytes.push(b'\n');
+                bytes.extend_from_slice(b"{\"problem\":");
+                bytes.extend_from_slice(problem.to_json().get().as_bytes());
+                bytes.extend_from_slice(b"}\n");
                 bytes
             }
         };

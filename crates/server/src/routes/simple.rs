@@ -17,8 +17,9 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::ETAG;
 use hyper::{Method, Request};
+use serde::Serialize;
 use std::sync::Arc;
-use tanada::{Durability, Record};
+use tanada::{Durability, Record, Step};
 
 /// `POST /put`, with JSON or with query parameters.
 pub(super) async fn put(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
@@ -155,13 +156,20 @@ pub(super) fn not_found(key: &[u8]) -> Problem {
     )
 }
 
+/// The tiers that were asked, in order.
+#[derive(Serialize)]
+struct Path<'a> {
+    steps: &'a [Step],
+    total_ns: u64,
+}
+
 /// A read with its path through the tiers. An absent key has a path too.
 async fn explained(app: &Arc<App>, key: Bytes) -> Result<Reply> {
     let (keyspace, asked) = (app.keyspace.clone(), key.clone());
     let explain = app.pool.run(move || keyspace.explain(&asked)).await??;
-    let path = serde_json::json!({"total_ns": explain.total_ns, "steps": explain.steps});
+    let path = Path { steps: &explain.steps, total_ns: explain.total_ns };
     let (Some(value), Some(version)) = (explain.value, explain.seqno) else {
-        return Err(not_found(&key).with("explain", path));
+        return Err(not_found(&key).with("explain", &path));
     };
     let mut out = Vec::with_capacity(key.len() + value.len() + 1024);
     out.push(b'{');
@@ -171,7 +179,7 @@ async fn explained(app: &Arc<App>, key: Bytes) -> Result<Reply> {
     out.extend_from_slice(b",\"version\":");
     push_number(&mut out, version);
     out.extend_from_slice(b",\"explain\":");
-    out.extend_from_slice(path.to_string().as_bytes());
+    serde_json::to_writer(&mut out, &path).expect("a vector takes all bytes");
     out.extend_from_slice(b"}\n");
     Ok(reply::json(out))
 }

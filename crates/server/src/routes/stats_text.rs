@@ -147,7 +147,7 @@ fn keyspace(out: &mut String, keyspace: &KeyspaceStats) -> fmt::Result {
         keyspace.table_entries,
         Bytes(keyspace.table_bytes)
     )?;
-    for level in &keyspace.levels {
+    for level in keyspace.levels.iter().filter(|level| level.tables > 0) {
         writeln!(
             out,
             "  L{}  {} runs, {} tables, {} of {}, {} entries, {} tombstones",

@@ -77,6 +77,19 @@ impl Threads for RealThreads {
         Ok(Some(JoinHandle(thread)))
     }
 
+    fn run_all<'t>(&self, mut tasks: Vec<Box<dyn FnOnce() + Send + 't>>) {
+        // The caller would only wait: it takes a task itself.
+        let own = tasks.pop();
+        std::thread::scope(|scope| {
+            for task in tasks {
+                scope.spawn(task);
+            }
+            if let Some(task) = own {
+                task();
+            }
+        });
+    }
+
     fn parallelism(&self) -> usize {
         std::thread::available_parallelism().map_or(1, |n| n.get())
     }

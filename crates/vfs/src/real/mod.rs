@@ -4,6 +4,7 @@
 //! clock and random bits, and that may start threads.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod huge_pages;
 mod files;
 #[cfg(target_os = "linux")]
 mod mapped;
@@ -19,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use file_system::RealFileSystem;
+pub use huge_pages::HugePages;
 pub use machine::{RealClock, RealRandom, RealThreads};
 
 impl Env {

@@ -84,11 +84,7 @@ fn parts_of_a_job_make_the_same_tables_as_the_whole() {
     let whole = disk.run(&plan, &[]).unwrap();
     let parts = split_ranges(&plan, 4);
     assert_eq!(parts.len(), 4);
-    let outputs = parts
-        .iter()
-        .map(|part| disk.with_io(|io| run_part(&plan, part.clone(), &[], 1000, io)).unwrap());
-    let outputs = outputs.collect();
-    let joined = disk.with_io(|io| join_parts(&plan, outputs, io)).unwrap();
+    let joined = disk.with_io(|io| run_in_parts(&plan, parts, &[], 1000, io)).unwrap();
     assert_eq!((joined.entries_in, joined.entries_out), (whole.entries_in, whole.entries_out));
     disk.install(&joined.edit);
     assert_eq!(disk.entries().len(), 500);
@@ -107,6 +103,20 @@ fn damage_in_an_input_ends_the_job_with_its_place() {
     let error = disk.run(&plan, &[]).unwrap_err();
     assert!(matches!(&error, Error::Corruption(c) if c.file == victim), "{error}");
     assert_eq!(disk.files_on_disk(), before, "the outputs are removed");
+}
+
+#[test]
+fn one_part_that_fails_takes_the_others_along() {
+    let mut disk = Disk::new();
+    overlapping(&mut disk, 3, 500);
+    let before = disk.files_on_disk();
+    let plan = merge_all(&disk);
+    let parts = split_ranges(&plan, 3);
+    assert_eq!(parts.len(), 3);
+    disk.faults.add(Rule::fail(EIO).on(Op::Sync).nth(5));
+    let error = disk.with_io(|io| run_in_parts(&plan, parts, &[], 1000, io)).unwrap_err();
+    assert!(matches!(error, Error::Io(_)), "{error}");
+    assert_eq!(disk.files_on_disk(), before);
 }
 
 #[test]
@@ -215,11 +225,8 @@ proptest! {
         let expected: Vec<_> = all.iter().filter_map(keep).collect();
 
         let plan = Plan { method: Method::Merge, ..merge_all(&disk) };
-        let outputs = split_ranges(&plan, parts).into_iter().map(|part| {
-            disk.with_io(|io| run_part(&plan, part, &snapshots, 1000, io)).unwrap()
-        });
-        let outputs = outputs.collect();
-        let output = disk.with_io(|io| join_parts(&plan, outputs, io)).unwrap();
+        let parts = split_ranges(&plan, parts);
+        let output = disk.with_io(|io| run_in_parts(&plan, parts, &snapshots, 1000, io)).unwrap();
         prop_assert_eq!(output.entries_out, expected.len() as u64);
         disk.install(&output.edit);
         if plan.tables().count() > 1 || runs.len() == 1 {
@@ -237,4 +244,56 @@ fn a_write_of_nothing_is_an_empty_edit() {
     let output = disk.with_io(|io| write_tables(cursor, &options, io)).unwrap();
     assert!(output.edit.is_empty());
     assert!(!Path::new("/db").join("000001.sst").exists());
+}
+
+/// Nanoseconds that this thread has spent on a processor, so that what else
+/// runs on the machine does not count.
+#[allow(clippy::disallowed_methods, reason = "it measures real time")]
+fn busy_ns() -> u64 {
+    let stat = std::fs::read("/proc/thread-self/schedstat").unwrap();
+    let stat = String::from_utf8(stat).unwrap();
+    stat.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// `cargo test -p tanada --release job_rate -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn job_rate() {
+    for runs in [1u64, 2, 4, 8] {
+        let mut disk = Disk::new();
+        disk.options.block_size = 4096;
+        disk.options.compression = tanada_table::Compression::Lz4;
+        let per_run = 800_000 / runs;
+        let mut flush_ns = 0;
+        for run in 0..runs {
+            let entries = (0..per_run).map(|n| {
+                let key = tanada_format::hash_key(&(n * 8 + run).to_le_bytes()) % 10_000_000;
+                let half = tanada_format::hash_key(&n.to_le_bytes()).to_le_bytes().repeat(6);
+                let value = [half.as_slice(), &[b'x'; 52]].concat();
+                OwnedEntry::put(format!("{key:016}"), run * per_run + n + 1, value)
+            });
+            let entries = entries.collect();
+            let start = busy_ns();
+            disk.flush(entries, &[]).unwrap();
+            flush_ns += busy_ns() - start;
+        }
+        let config = Config::for_memtable(64 << 20);
+        let moment = Moment { now_ms: 1000, oldest_snapshot: SeqNo::MAX };
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let in_flight = InFlight::default();
+        let step = plan_range(&disk.version, &config, &in_flight, moment, all, TableId(u64::MAX));
+        let ManualStep::Run(mut plan) = step else { panic!("there is work") };
+        plan.method = Method::Merge;
+        let start = busy_ns();
+        let output = disk.run(&plan, &[]).unwrap();
+        let seconds = (busy_ns() - start) as f64 / 1e9;
+        let raw = output.entries_in as f64 * 116.0 / 1e6;
+        println!(
+            "{runs} runs: {:.2} M entries a second, {:.0} MB/s raw, {:.0} ns an entry; flush with sort {:.0} ns",
+            output.entries_in as f64 / seconds / 1e6,
+            raw / seconds,
+            seconds * 1e9 / output.entries_in as f64,
+            flush_ns as f64 / 800_000.0,
+        );
+    }
 }
