@@ -1,1 +1,20 @@
-//! Oracle, operation generator and crash enumeration.
+//! What holds the engine to its word: a plain ordered map that knows every
+//! answer, operations drawn from a seed, and crashes and failures at every call
+//! to the file system.
+//!
+//! All of it runs on [`tanada_vfs::MemoryMachine`], without threads, so that a
+//! run depends on its seed alone: the same seed twice makes the same calls. A
+//! failing seed prints the command that replays it, see [`seeds`].
+//!
+//! Read in this order: an [`operation::Operation`] is one call of the public
+//! API, as data; [`generator`] draws them; [`oracle`] knows what each must
+//! answer; [`runner`] does them and compares; [`crash`] cuts a run at each of
+//! its calls; [`inject`] lets single calls fail.
+
+pub mod seeds;
+pub mod operation;
+pub mod generator;
+pub mod oracle;
+pub mod runner;
+pub mod crash;
+pub mod inject;

@@ -1,0 +1,316 @@
+//! Draws operations from a seed.
+//!
+//! Keys come from a small pool, so that versions pile up, with a few very hot
+//! ones; the pool is adversarial: shared prefixes of every length, zeros, 0xff,
+//! one key the beginning of another, keys of 1 byte and of 64 KiB. A share of
+//! reads asks for keys beside the pool.
+
+use crate::operation::{
+    Cover, Direction, End, Exit, Key, Move, Operation, Range, ValueSpec, Write,
+};
+use std::ops::Bound;
+use tanada::{Compression, Durability};
+use tanada_vfs::memory::Dice;
+
+/// What a run is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Profile {
+    /// Keys in the pool besides the fixed awkward ones.
+    pub keys: usize,
+    /// Values of 100 KiB, in a thousand.
+    pub huge_permille: u64,
+    /// Values of a few KiB, more than a block, in a thousand.
+    pub large_permille: u64,
+    /// Whether it reopens by dying, and sets the clock back.
+    pub dies: bool,
+    /// Flushes, compactions and reopenings, in a thousand operations.
+    pub upkeep_permille: u64,
+    /// Whether writes are most of the rest, and scans rare.
+    pub mostly_writes: bool,
+}
+
+impl Profile {
+    /// Everything there is.
+    pub fn everything() -> Profile {
+        Profile {
+            keys: 60,
+            huge_permille: 20,
+            large_permille: 150,
+            dies: true,
+            upkeep_permille: 60,
+            mostly_writes: false,
+        }
+    }
+
+    /// Small values and few reads: a run whose every call will be cut.
+    pub fn short() -> Profile {
+        Profile {
+            keys: 12,
+            huge_permille: 10,
+            large_permille: 60,
+            dies: false,
+            upkeep_permille: 200,
+            mostly_writes: true,
+        }
+    }
+}
+
+/// An endless sequence of operations.
+#[derive(Clone, Debug)]
+pub struct Generator {
+    dice: Dice,
+    profile: Profile,
+    pool: Vec<Key>,
+    hot: Vec<Key>,
+    stamp: u64,
+}
+
+impl Generator {
+    /// The sequence of `seed`.
+    pub fn new(seed: u64, profile: Profile) -> Generator {
+        let mut dice = Dice::new(seed);
+        let pool = pool(&mut dice, profile.keys);
+        let hot = (0..3).map(|_| pick(&mut dice, &pool).clone()).collect();
+        Generator { dice, profile, pool, hot, stamp: seed << 32 }
+    }
+
+    /// The dice, for choices that belong to the same seed.
+    pub fn dice(&mut self) -> &mut Dice {
+        &mut self.dice
+    }
+
+    /// The next operation.
+    pub fn operation(&mut self) -> Operation {
+        if self.dice.chance(self.profile.upkeep_permille) {
+            return self.upkeep();
+        }
+        let reads = if self.profile.mostly_writes { 8 } else { 55 };
+        if self.dice.below(100) >= reads {
+            return match self.dice.below(10) {
+                0..=5 => Operation::WriteOne(self.write()),
+                _ => self.batch(),
+            };
+        }
+        let space = self.space();
+        match self.dice.below(100) {
+            0..=24 => Operation::Get(space, self.key()),
+            25..=31 => {
+                let n = self.dice.below(6);
+                Operation::MultiGet(space, (0..n).map(|_| self.key()).collect())
+            }
+            32..=41 => Operation::GetAt(self.slot(), space, self.key()),
+            42..=56 => {
+                let snapshot = self.dice.chance(400).then(|| self.slot());
+                let (cover, direction) = (self.cover(), self.direction());
+                Operation::Scan { space, snapshot, cover, direction }
+            }
+            57..=59 => Operation::OpenIter(space, self.cover()),
+            60..=67 => {
+                let n = self.dice.below(12);
+                let bits = self.dice.next_u64();
+                Operation::StepIter(self.slot(), (0..n).map(|i| end(bits >> i)).collect())
+            }
+            68..=71 => {
+                let snapshot = self.dice.chance(400).then(|| self.slot());
+                Operation::OpenCursor(space, snapshot)
+            }
+            72..=89 => {
+                let n = 1 + self.dice.below(8);
+                Operation::MoveCursor(self.slot(), (0..n).map(|_| self.cursor_move()).collect())
+            }
+            90..=94 => Operation::TakeSnapshot,
+            _ => Operation::DropSnapshot(self.slot()),
+        }
+    }
+
+    fn upkeep(&mut self) -> Operation {
+        match self.dice.below(100) {
+            0..=34 => Operation::Flush(self.dice.chance(600).then(|| self.space())),
+            35..=59 => Operation::Compact(self.space(), self.range()),
+            60..=67 => Operation::CreateKeyspace(self.slot(), self.compression()),
+            68..=77 => Operation::Advance(1 + self.dice.below(5_000)),
+            78..=82 if self.profile.dies => Operation::SetBack(1 + self.dice.below(10_000)),
+            78..=84 => Operation::Verify,
+            _ => Operation::Reopen(self.exit(), self.durability()),
+        }
+    }
+
+    fn exit(&mut self) -> Exit {
+        match self.dice.below(if self.profile.dies { 6 } else { 2 }) {
+            0 => Exit::Close,
+            1 => Exit::Drop,
+            2 | 3 => Exit::Kill,
+            _ => Exit::PowerCut(self.dice.next_u64()),
+        }
+    }
+
+    /// One of the three.
+    pub fn durability(&mut self) -> Durability {
+        *pick(&mut self.dice, &[Durability::Memory, Durability::Buffered, Durability::Synced])
+    }
+
+    /// One of the three.
+    pub fn compression(&mut self) -> Compression {
+        *pick(&mut self.dice, &[Compression::None, Compression::Lz4, Compression::Zstd])
+    }
+
+    fn space(&mut self) -> usize {
+        // The default keyspace as often as all others together.
+        if self.dice.chance(500) { 0 } else { self.dice.below(5) as usize }
+    }
+
+    fn slot(&mut self) -> usize {
+        self.dice.below(4) as usize
+    }
+
+    fn key(&mut self) -> Key {
+        let set = if self.dice.chance(300) { &self.hot } else { &self.pool };
+        let mut key = pick(&mut self.dice, set).clone();
+        if self.dice.chance(100) {
+            disturb(&mut self.dice, &mut key);
+        }
+        key
+    }
+
+    fn write(&mut self) -> Write {
+        let (space, key) = (self.space(), self.key());
+        if self.dice.chance(200) {
+            return Write { space, key, value: None, ttl_ms: None };
+        }
+        let ttl_ms = self.dice.chance(120).then(|| 1 + self.dice.below(8_000));
+        Write { space, key, value: Some(self.value()), ttl_ms }
+    }
+
+    fn value(&mut self) -> ValueSpec {
+        self.stamp += 1;
+        let len = if self.dice.chance(self.profile.huge_permille) {
+            100 << 10
+        } else if self.dice.chance(self.profile.large_permille) {
+            3_000 + self.dice.below(9_000)
+        } else if self.dice.chance(150) {
+            0
+        } else {
+            self.dice.below(120)
+        };
+        ValueSpec { len: len as usize, stamp: self.stamp, plain: self.dice.chance(600) }
+    }
+
+    fn batch(&mut self) -> Operation {
+        let n = match self.dice.below(10) {
+            0 => 0,
+            1..=7 => 1 + self.dice.below(8),
+            _ => 20 + self.dice.below(60),
+        };
+        let writes = (0..n).map(|_| self.write()).collect();
+        Operation::WriteBatch(writes, self.durability())
+    }
+
+    fn bound(&mut self) -> Bound<Key> {
+        match self.dice.below(5) {
+            0 => Bound::Unbounded,
+            1 | 2 => Bound::Included(self.key()),
+            _ => Bound::Excluded(self.key()),
+        }
+    }
+
+    fn range(&mut self) -> Range {
+        let (start, end) = (self.bound(), self.bound());
+        // The wrong way round now and then; that covers nothing.
+        match (&start, &end) {
+            (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b))
+                if a > b && self.dice.chance(900) =>
+            {
+                (end, start)
+            }
+            _ => (start, end),
+        }
+    }
+
+    fn cover(&mut self) -> Cover {
+        match self.dice.below(4) {
+            0 => Cover::All,
+            1 | 2 => Cover::Range(self.range()),
+            _ => {
+                let mut prefix = self.key();
+                prefix.truncate(self.dice.below(prefix.len() as u64 + 1) as usize);
+                Cover::Prefix(prefix)
+            }
+        }
+    }
+
+    fn direction(&mut self) -> Direction {
+        match self.dice.below(3) {
+            0 => Direction::Forward,
+            1 => Direction::Backward,
+            _ => Direction::Mixed(self.dice.next_u64()),
+        }
+    }
+
+    fn cursor_move(&mut self) -> Move {
+        match self.dice.below(12) {
+            0 => Move::First,
+            1 => Move::Last,
+            2 | 3 => Move::Seek(self.key()),
+            4 | 5 => Move::SeekForPrev(self.key()),
+            6..=8 => Move::Next,
+            _ => Move::Prev,
+        }
+    }
+}
+
+fn end(bit: u64) -> End {
+    if bit & 1 == 0 { End::Front } else { End::Back }
+}
+
+fn pick<'t, T>(dice: &mut Dice, of: &'t [T]) -> &'t T {
+    &of[dice.below(of.len() as u64) as usize]
+}
+
+fn pool(dice: &mut Dice, keys: usize) -> Vec<Key> {
+    let mut pool: Vec<Key> = [
+        &b"\0"[..],
+        b"\0\0",
+        b"\0\0\0\0\0\0\0\0",
+        b"\0\0\0\0\0\0\0\0\0",
+        b"\xff",
+        b"\xff\xff",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"a",
+        b"a\0",
+        b"a\0\0",
+        b"a\xff",
+        b"aa",
+        b"b",
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec();
+    for _ in 0..keys {
+        let n = dice.below(1000);
+        pool.push(match dice.below(7) {
+            0 => n.to_be_bytes().to_vec(),
+            1 => format!("user:{n:03}").into_bytes(),
+            2 => format!("a common prefix that is longer than any head/{n}").into_bytes(),
+            3 => vec![b'a'; 1 + n as usize % 40],
+            4 => [vec![b'x'; 300], n.to_string().into_bytes()].concat(),
+            5 => dice.next_u64().to_le_bytes()[..1 + n as usize % 8].to_vec(),
+            _ => [vec![0xff; n as usize % 12], vec![n as u8]].concat(),
+        });
+    }
+    // One of the longest, and its near neighbour.
+    let longest = vec![b'k'; tanada::MAX_KEY_LEN];
+    if dice.chance(300) {
+        pool.push(longest[..longest.len() - 1].to_vec());
+        pool.push(longest);
+    }
+    pool
+}
+
+/// Makes a key that lies just beside.
+fn disturb(dice: &mut Dice, key: &mut Key) {
+    match dice.below(4) {
+        0 if key.len() < tanada::MAX_KEY_LEN => key.push(0),
+        1 if key.len() > 1 => drop(key.pop()),
+        2 => *key.last_mut().expect("no key is empty") ^= 1,
+        _ => key[0] = key[0].wrapping_add(1),
+    }
+}
