@@ -32,8 +32,9 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
 
-/// Entries in a node: a power of two, because [`Node::heads_below`] halves.
-pub(super) const SLOTS: usize = 32;
+/// Entries in a node: a power of two, because [`NodeRef::heads_below`] halves.
+/// docs/decisions/0001-memtable.md has the figures for 16, 32 and 64.
+pub(super) const SLOTS: usize = 64;
 /// Prefix bytes kept in the node itself; more are read from an entry.
 const INLINE_PREFIX: usize = 32;
 /// The prefix is lengthened once so many bytes of the heads say nothing …
