@@ -25,6 +25,8 @@ const RETRY_NS: u64 = 1_000_000_000;
 /// A piece of work, marked as in flight.
 enum Job {
     Flush(Arc<KeyspaceState>),
+    /// Creates the next log ahead of its use.
+    PrepareLog,
     Delete(Vec<PathBuf>),
     Compact(Arc<KeyspaceState>, Box<Plan>),
 }
@@ -33,7 +35,7 @@ impl Core {
     /// Waits until a job ends that had not ended when `ended` was read. Without
     /// threads, does a job. Answers whether anything can still change.
     pub(crate) fn wait_past(&self, ended: u64) -> bool {
-        if self.background.inline.load(Ordering::Relaxed) {
+        if self.background.is_inline() {
             return self.step();
         }
         let mut state = self.background.state.lock();
@@ -46,7 +48,7 @@ impl Core {
     /// Without threads, does all work that is due. With threads, nothing.
     #[inline]
     pub(crate) fn run_inline(&self) {
-        if self.background.inline.load(Ordering::Relaxed) {
+        if self.background.is_inline() {
             while self.step() {}
         }
     }
@@ -103,7 +105,15 @@ impl Core {
                     }
                 }
             };
-            self.run(job);
+            let run = std::panic::AssertUnwindSafe(|| self.run(job));
+            if std::panic::catch_unwind(run).is_err() {
+                // An invariant of ours is broken: nothing more is written, and
+                // whoever waits for this job hears of it.
+                let reason = "a background job panicked; see the log".to_owned();
+                self.health.poison(&Error::Poisoned { reason });
+                self.background.state.lock().ended += 1;
+                self.background.progress.notify_all();
+            }
         }
     }
 
@@ -133,6 +143,10 @@ impl Core {
                 return Some(Job::Flush(Arc::clone(keyspace)));
             }
         }
+        if !state.preparing && self.wal.wants_next() && !self.background.is_inline() {
+            state.preparing = true;
+            return Some(Job::PrepareLog);
+        }
         if !state.deleting && !(state.log_files.is_empty() && self.tables.deletions.is_empty()) {
             state.deleting = true;
             return Some(Job::Delete(std::mem::take(&mut state.log_files)));
@@ -158,20 +172,24 @@ impl Core {
     fn run(&self, job: Job) {
         let outcome = match &job {
             Job::Flush(keyspace) => self.flush_sealed(keyspace),
+            // A failure harms nothing: the writer will try itself.
+            Job::PrepareLog => Ok(drop(self.wal.prepare_next())),
             Job::Delete(files) => self.delete_files(files),
             Job::Compact(keyspace, plan) => self.run_plan(keyspace, plan).map(drop),
         };
         let keyspace = match &job {
             Job::Flush(k) | Job::Compact(k, _) => Some(k.id),
-            Job::Delete(_) => None,
+            Job::PrepareLog | Job::Delete(_) => None,
         };
         match &outcome {
-            Ok(()) => self.heal_if_there_is_room(),
+            Ok(()) if keyspace.is_some() => self.heal_if_there_is_room(),
+            Ok(()) => {}
             Err(e) => self.job_failed(e, keyspace, matches!(job, Job::Flush(_))),
         }
         let mut state = self.background.state.lock();
         match job {
             Job::Flush(keyspace) => drop(state.flushing.remove(&keyspace.id)),
+            Job::PrepareLog => state.preparing = false,
             Job::Delete(files) => {
                 state.deleting = false;
                 if outcome.is_err() {
@@ -252,6 +270,15 @@ impl Core {
         Moment { now_ms: self.now_ms(), oldest_snapshot }
     }
 
+    /// Refuses writes, deletes excepted, until the disk has room again.
+    pub(crate) fn out_of_space(&self, what: &str) {
+        self.background.space_ran_out();
+        self.health.make_read_only(format!(
+            "the disk is full ({what}); free space below {}, then writes go on by themselves (deletes and compaction go on now)",
+            self.path.display()
+        ));
+    }
+
     /// Removes files that nothing needs any more.
     fn delete_files(&self, logs: &[PathBuf]) -> Result<()> {
         for path in logs {
@@ -281,10 +308,7 @@ impl Core {
                     "{e}; compaction has stopped so that nothing is dropped"
                 ));
             }
-            Error::Io(io) if tanada_vfs::is_disk_full(io) => self.health.make_read_only(format!(
-                "the disk is full ({e}); free space below {}, then writes go on by themselves",
-                self.path.display()
-            )),
+            Error::Io(io) if tanada_vfs::is_disk_full(io) => self.out_of_space(&e.to_string()),
             e => self.health.make_read_only(format!(
                 "background work failed ({e}); it is tried again every second, and writes go on once it succeeds"
             )),
@@ -305,7 +329,7 @@ impl Core {
     }
 
     fn heal_if_there_is_room(&self) {
-        if self.background.state.lock().damaged.is_empty() {
+        if self.background.state.lock().damaged.is_empty() && !self.background.waits_for_space() {
             self.health.heal();
         }
     }

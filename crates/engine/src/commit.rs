@@ -26,6 +26,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tanada_format::{EntryRef, KeyspaceId, LogPosition, SeqNo};
 
+/// Bytes of disk kept free beside what the MemTables will take.
+const RESERVE_BYTES: u64 = 2 << 20;
+
 /// A group takes no further batch once it holds this many bytes.
 const MAX_GROUP_BYTES: usize = 1 << 20;
 
@@ -39,7 +42,7 @@ impl Core {
         durability: Option<Durability>,
     ) -> Result<SeqNo> {
         batch.check(self.database_id)?;
-        self.health.check_writable()?;
+        self.admit(batch)?;
         if batch.is_empty() {
             return Ok(self.visible());
         }
@@ -68,6 +71,49 @@ impl Core {
         let result = self.submit(request);
         self.run_inline();
         result
+    }
+
+    /// Refuses what cannot be written now. A full disk refuses what needs more
+    /// of it; deletes pass, for they are how room is made.
+    #[inline]
+    fn admit(&self, batch: &Batch) -> Result<()> {
+        match self.health.check_writable() {
+            Ok(()) => Ok(()),
+            Err(Error::ReadOnly { reason }) => {
+                let only_deletes = batch.deletes == batch.count;
+                if self.background.waits_for_space() && (only_deletes || self.has_space()?) {
+                    return Ok(());
+                }
+                Err(Error::ReadOnly { reason })
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether the disk has room for all that the MemTables hold and more;
+    /// ends a read-only state that a full disk began.
+    fn has_space(&self) -> Result<bool> {
+        let room = self.env.fs.free_space(&self.path)? >= self.reserve_bytes();
+        if room {
+            self.background.space_came_back();
+            self.health.heal();
+        }
+        Ok(room)
+    }
+
+    /// Bytes kept free, so that MemTables can be flushed, deletes logged and
+    /// tables compacted on a disk that is full for everybody else.
+    fn reserve_bytes(&self) -> u64 {
+        self.budget.memtable_bytes.load(Ordering::Relaxed) + RESERVE_BYTES
+    }
+
+    /// Stops taking writes while the disk is too full. Looked at once a log.
+    fn watch_space(&self) -> Result<()> {
+        let free = self.env.fs.free_space(&self.path)?;
+        if free < self.reserve_bytes() && !self.health.is_read_only() {
+            self.out_of_space(&format!("only {free} bytes are free"));
+        }
+        Ok(())
     }
 
     fn submit(&self, request: Request<'_>) -> Result<SeqNo> {
@@ -132,7 +178,7 @@ impl Core {
         own: Request<'_>,
         followers: &[Arc<Waiter>],
     ) -> Result<SeqNo> {
-        self.health.check_writable()?;
+        self.health.check_committable()?;
         let first = writer.next_seqno;
         let requests = || std::iter::once(own).chain(followers.iter().map(|f| f.request.borrow()));
         let count: u32 = requests().map(|r| r.count).sum();
@@ -147,7 +193,7 @@ impl Core {
             parts.extend(followers.iter().map(|f| f.request.body.as_slice()));
             writer.wal.append(&parts)
         };
-        appended.map_err(|e| self.health.poison(&e))?;
+        appended.map_err(|e| self.append_failed(writer, e))?;
         if requests().any(|r| r.durability == Durability::Synced) {
             let started = self.env.clock.monotonic_ns();
             writer.wal.sync().map_err(|e| self.health.poison(&e))?;
@@ -161,6 +207,24 @@ impl Core {
         self.counters.add(Count::Groups, 1);
         self.counters.add(Count::Batches, 1 + followers.len() as u64);
         Ok(first)
+    }
+
+    /// A log that could not be created harms nothing: nothing was appended.
+    /// Any other failure leaves unknown what is on disk.
+    #[cold]
+    fn append_failed(&self, writer: &Writer, e: Error) -> Error {
+        match &e {
+            Error::Io(io) if !writer.wal.handle().is_poisoned() => {
+                if tanada_vfs::is_disk_full(io) {
+                    self.out_of_space(&e.to_string());
+                    let reason = self.health.read_only_reason().unwrap_or_default();
+                    return Error::ReadOnly { reason };
+                }
+                e
+            }
+            Error::InvalidArgument(_) => e,
+            e => self.health.poison(e),
+        }
     }
 
     /// Inserts the writes of a group whose record starts at `start`.
@@ -217,13 +281,14 @@ impl Core {
     /// from being pinned by a quiet keyspace.
     #[inline]
     fn make_room(&self, writer: &mut Writer, bytes: usize) -> Result<()> {
-        self.health.check_writable()?;
+        self.health.check_committable()?;
         self.pacing.pace(bytes as u64, &*self.env.clock, &self.counters);
         let used = self.budget.memtable_bytes.load(Ordering::Relaxed) + bytes as u64;
         let active = writer.active_bytes + bytes as u64;
         if active <= self.budget.memtable_seal
             && used <= self.budget.memtables_max
             && writer.wal.current_log() == writer.checked_log
+            && (!writer.wal.handle().wants_next() || writer.asked_behind == writer.checked_log)
         {
             return Ok(());
         }
@@ -232,9 +297,13 @@ impl Core {
 
     #[cold]
     fn seal_and_wait(&self, writer: &mut Writer, bytes: u64) -> Result<()> {
-        writer.checked_log = writer.wal.current_log();
+        if writer.checked_log != writer.wal.current_log() {
+            writer.checked_log = writer.wal.current_log();
+            self.watch_space()?;
+        }
         self.drop_old_logs(writer);
-        if writer.wal.handle().wants_next() {
+        if writer.wal.handle().wants_next() && writer.asked_behind != writer.checked_log {
+            writer.asked_behind = writer.checked_log;
             self.background.work_arrived();
         }
         if let Some(keyspace) = self.pinning_keyspace(writer) {

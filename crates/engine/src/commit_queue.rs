@@ -34,6 +34,8 @@ pub(crate) struct Writer {
     pub(crate) active_bytes: u64,
     /// The log being written when its length was last looked at.
     pub(crate) checked_log: LogId,
+    /// The log being written when a successor was last asked for.
+    pub(crate) asked_behind: LogId,
     /// Logs before this one have been handed over for deletion.
     pub(crate) removed_before: LogId,
 }
@@ -106,6 +108,7 @@ impl Commit {
                 next_seqno,
                 active_bytes,
                 checked_log: LogId(0),
+                asked_behind: LogId(0),
                 removed_before: LogId(0),
             }),
         }

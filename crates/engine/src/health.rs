@@ -39,6 +39,21 @@ impl Health {
         if self.state.load(Ordering::Relaxed) == CLOSED { Err(Error::Closed) } else { Ok(()) }
     }
 
+    /// An error once writes cannot reach the log any more. Unlike
+    /// [`Health::check_writable`] lets pass what has been admitted, deletes
+    /// on a full disk among it.
+    #[inline]
+    pub(crate) fn check_committable(&self) -> Result<()> {
+        match self.state.load(Ordering::Acquire) {
+            HEALTHY | READ_ONLY => Ok(()),
+            state => Err(self.error(state)),
+        }
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.state.load(Ordering::Acquire) == READ_ONLY
+    }
+
     /// Whether flush and compaction may go on: they may while read-only, since
     /// they are what makes room.
     pub(crate) fn may_work(&self) -> bool {

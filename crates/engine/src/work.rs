@@ -23,6 +23,9 @@ pub(crate) struct Background {
     /// when a flush's edit is synced, Acquire by the commit leader.
     pub(crate) oldest_log: AtomicU64,
     pub(crate) threads: Mutex<Vec<JoinHandle>>,
+    /// Whether writes are refused for want of disk space. Relaxed: the health
+    /// of the database is what decides, this only says what may heal it.
+    no_space: AtomicBool,
 }
 
 #[derive(Default)]
@@ -34,6 +37,8 @@ pub(crate) struct State {
     pub(crate) compacting: BTreeMap<KeyspaceId, InFlight>,
     pub(crate) compactions: usize,
     pub(crate) deleting: bool,
+    /// Whether a thread is creating the next log.
+    pub(crate) preparing: bool,
     /// Log files to remove.
     pub(crate) log_files: Vec<PathBuf>,
     /// Bumped at each end of a job.
@@ -53,11 +58,33 @@ impl Background {
             progress: Condvar::new(),
             oldest_log: AtomicU64::new(oldest_log.0),
             threads: Mutex::default(),
+            no_space: AtomicBool::new(false),
         }
     }
 
-    /// Says that there may be something to do. Cheap.
+    /// Whether jobs are done by their callers, for want of threads.
+    #[inline]
+    pub(crate) fn is_inline(&self) -> bool {
+        self.inline.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn space_ran_out(&self) {
+        self.no_space.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn space_came_back(&self) {
+        self.no_space.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a full disk is why writes are refused.
+    pub(crate) fn waits_for_space(&self) -> bool {
+        self.no_space.load(Ordering::Relaxed)
+    }
+
+    /// Says that there may be something to do. A moment of the state's lock: a
+    /// thread that has just found nothing must be asleep before it is woken.
     pub(crate) fn work_arrived(&self) {
+        drop(self.state.lock());
         self.work.notify_all();
     }
 

@@ -310,6 +310,11 @@ impl WalHandle {
         files.drain(..keep).map(|file| log_path(&self.0.dir, file.id)).collect()
     }
 
+    /// Whether a failure has left unknown what is on disk.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.0.failure.get().is_some()
+    }
+
     /// Refuses when the log is poisoned.
     #[inline]
     pub(super) fn check(&self) -> Result<()> {
