@@ -147,7 +147,8 @@ impl Core {
             state.preparing = true;
             return Some(Job::PrepareLog);
         }
-        if !state.deleting && !(state.log_files.is_empty() && self.tables.deletions.is_empty()) {
+        let garbage = !state.log_files.is_empty() || !self.tables.deletions.is_empty();
+        if garbage && !state.deleting {
             state.deleting = true;
             return Some(Job::Delete(std::mem::take(&mut state.log_files)));
         }
@@ -172,8 +173,11 @@ impl Core {
     fn run(&self, job: Job) {
         let outcome = match &job {
             Job::Flush(keyspace) => self.flush_sealed(keyspace),
-            // A failure harms nothing: the writer will try itself.
-            Job::PrepareLog => Ok(drop(self.wal.prepare_next())),
+            Job::PrepareLog => {
+                // A failure harms nothing: the writer will try itself.
+                let _ = self.wal.prepare_next();
+                Ok(())
+            }
             Job::Delete(files) => self.delete_files(files),
             Job::Compact(keyspace, plan) => self.run_plan(keyspace, plan).map(drop),
         };

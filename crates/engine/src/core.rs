@@ -9,7 +9,6 @@ use crate::budget::Budget;
 use crate::commit_queue::Commit;
 use crate::compaction;
 use crate::counters::Counters;
-use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::jobs::Jobs;
 use crate::manifest::{Manifest, TableIds};
@@ -182,13 +181,6 @@ impl Core {
         let now = self.env.clock.wall_ms();
         // Relaxed: a maximum is right in whatever order it is reached.
         now.max(self.clock_high_ms.fetch_max(now, Ordering::Relaxed))
-    }
-
-    /// The keyspace with this id.
-    pub(crate) fn keyspace(&self, id: KeyspaceId) -> Result<Arc<KeyspaceState>> {
-        self.keyspaces.load().get(id.0 as usize).cloned().ok_or_else(|| {
-            Error::InvalidArgument(format!("keyspace {} belongs to another database", id.0))
-        })
     }
 
     /// Replaces a keyspace's view by what `change` makes of it.

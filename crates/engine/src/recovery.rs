@@ -169,10 +169,8 @@ fn replay_log(
         }
         return Ok(Tail::new_database());
     }
-    // A flush syncs the log before its edit, so these positions were durable.
-    let positions = state.keyspaces.values().map(|k| k.flushed_to);
-    let synced = positions.max().unwrap_or_default();
-    let from = RecoverFrom { log: state.oldest_log, synced };
+    // A flush syncs the log before its edit, so this much was durable.
+    let from = RecoverFrom { log: state.oldest_log, synced: state.log_synced() };
     let recovered =
         wal::recover(env, path, database, from, |place, payload| replay.group(&place, payload))?;
     Ok(recovered.tail)

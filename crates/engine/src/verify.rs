@@ -2,11 +2,9 @@
 
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::manifest::{self, Found, Manifest};
-use crate::version::TableFiles;
+use crate::manifest::Manifest;
 use crate::wal::{self, RecoverFrom, group::Group};
 use std::sync::Arc;
-use tanada_table::BlockCache;
 
 /// What `verify` found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,8 +39,8 @@ impl Core {
             // that is half written must not be taken for damage.
             let _writer = self.commit.writer();
             let manifest = self.manifest.lock();
-            report.bytes += manifest.size_bytes();
-            report.note(self.verify_manifest())?;
+            let checked = manifest.verify().map(|bytes| report.bytes += bytes);
+            report.note(checked)?;
             let logs = self.verify_logs(&manifest, &mut report);
             report.note(logs)?;
         }
@@ -67,19 +65,6 @@ impl Core {
             }
         }
         Ok(())
-    }
-
-    /// Reads the manifest as the next open will, and compares tables with it.
-    fn verify_manifest(&self) -> Result<()> {
-        match manifest::inspect(&*self.env.fs, &self.path)? {
-            Found::Database(current) => {
-                let fs = Arc::clone(&self.env.fs);
-                let cache = BlockCache::new(0);
-                let files = TableFiles::new(fs, &self.path, current.database, cache);
-                Manifest::open(files, &current).map(drop)
-            }
-            Found::Nothing => Err(Error::MissingFile { file: self.path.join("CURRENT") }),
-        }
     }
 
     /// Reads the logs as the next open will. A tail that is being written ends

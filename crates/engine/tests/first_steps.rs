@@ -4,7 +4,7 @@ use tanada::vfs::MemoryMachine;
 use tanada::{Batch, Compression, Db, Durability, KeyspaceOptions, PutOptions};
 
 fn temp() -> (tempfile::TempDir, std::path::PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("db");
     (dir, path)
 }

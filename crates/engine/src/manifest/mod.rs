@@ -20,9 +20,9 @@ mod tests;
 
 pub(crate) use current::Current;
 pub(crate) use directory::{Found, inspect};
-pub(crate) use edit::{ChangedKeyspace, CreatedKeyspace, Edit};
+pub(crate) use edit::{CreatedKeyspace, Edit};
 pub(crate) use names::FileName;
-pub(crate) use state::{Keyspace, State};
+pub(crate) use state::State;
 pub(crate) use table_ids::TableIds;
 
 use crate::error::{Error, Result};
@@ -215,6 +215,7 @@ impl Manifest {
     }
 
     /// Where the last edit was cut off by a crash, if opening found it so.
+    #[cfg(test)]
     pub(crate) fn torn_at(&self) -> Option<u64> {
         self.torn_at
     }

@@ -154,6 +154,7 @@ impl State<Arc<Version>> {
     }
 
     /// The keyspace called `name`.
+    #[cfg(test)]
     pub(crate) fn keyspace_named(&self, name: &str) -> Option<KeyspaceId> {
         self.keyspaces.iter().find(|(_, k)| k.name == name).map(|(&id, _)| id)
     }

@@ -13,7 +13,7 @@ mod table_meta;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use deletion::{Deletion, DeletionQueue};
+pub(crate) use deletion::Deletion;
 pub(crate) use edit::{AddedTable, RemovedTable, VersionEdit};
 pub(crate) use handle::{TableFiles, TableHandle};
 pub(crate) use run::{Run, RunId};
@@ -134,12 +134,6 @@ impl Version {
         self.levels.iter().map(LevelState::size_bytes).sum()
     }
 
-    /// Bytes that the version takes in memory, opened tables not counted.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        let runs = self.levels.iter().flat_map(|level| level.runs.iter());
-        size_of::<Version>() + runs.map(|run| run.memory_bytes()).sum::<usize>()
-    }
-
     /// The tables whose key range covers `key`, newest first: a get may stop at
     /// the first that holds it. At most one a run.
     #[inline]
@@ -154,6 +148,7 @@ impl Version {
     }
 
     /// The level in which a table lies. Cost: a walk over all tables.
+    #[cfg(test)]
     pub(crate) fn level_of(&self, id: TableId) -> Option<Level> {
         (0u8..)
             .zip(&self.levels)

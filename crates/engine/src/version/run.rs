@@ -145,12 +145,6 @@ impl Run {
         };
         self.tables.get(from..to).unwrap_or(&[])
     }
-
-    /// Bytes that the run takes in memory, opened tables not counted.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        let handles: usize = self.tables.iter().map(|t| t.meta().memory_bytes() + 64).sum();
-        size_of::<Run>() + handles + self.tables.len() * 16 + self.prefix.len()
-    }
 }
 
 impl std::fmt::Debug for Run {

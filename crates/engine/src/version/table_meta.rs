@@ -68,12 +68,8 @@ impl TableMeta {
     }
 
     /// Whether any key of `lower..=upper` may lie in the table.
+    #[cfg(test)]
     pub(crate) fn overlaps(&self, lower: &[u8], upper: &[u8]) -> bool {
         *self.min_key <= *upper && lower <= &*self.max_key
-    }
-
-    /// Bytes this takes in memory.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        size_of::<TableMeta>() + self.min_key.len() + self.max_key.len()
     }
 }
