@@ -22,6 +22,12 @@ use tanada_format::{KeyspaceId, SeqNo, TableId};
 /// After a failed job the background tries again this much later.
 const RETRY_NS: u64 = 1_000_000_000;
 
+/// How often a thread without work looks whether it is time for some.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A tree that nobody has written to for this long is tidied.
+const IDLE_NS: u64 = 3_000_000_000;
+
 /// A piece of work, marked as in flight.
 enum Job {
     Flush(Arc<KeyspaceState>),
@@ -97,9 +103,8 @@ impl Core {
                     }
                     match self.next_job(&mut state) {
                         Some(job) => break job,
-                        None if state.retry_at_ns != 0 => {
-                            let wait = Duration::from_nanos(RETRY_NS);
-                            self.background.work.wait_for(&mut state, wait);
+                        None if state.retry_at_ns != 0 || self.may_idle(&state) => {
+                            self.background.work.wait_for(&mut state, TICK);
                         }
                         None => self.background.work.wait(&mut state),
                     }
@@ -152,6 +157,7 @@ impl Core {
             state.deleting = true;
             return Some(Job::Delete(std::mem::take(&mut state.log_files)));
         }
+        let idle = self.is_idle(state);
         // One thread stays free for flushes, where there is more than one.
         let free = self.config.threads.max(2) - 1;
         if state.compactions < free {
@@ -159,7 +165,11 @@ impl Core {
                 let version = Arc::clone(&keyspace.view.load().version);
                 let in_flight = state.compacting.entry(keyspace.id).or_default();
                 let config = &self.config.compaction;
-                let picked = compaction::pick(&version, config, in_flight, self.picking_moment());
+                let moment = self.picking_moment();
+                let picked = match idle {
+                    true => compaction::pick_idle(&version, config, in_flight, moment),
+                    false => compaction::pick(&version, config, in_flight, moment),
+                };
                 if let Some(plan) = picked {
                     in_flight.start(&plan);
                     state.compactions += 1;
@@ -168,6 +178,31 @@ impl Core {
             }
         }
         None
+    }
+
+    /// Whether a tree has something to do as soon as nobody writes.
+    fn may_idle(&self, state: &State) -> bool {
+        let keyspaces = self.keyspaces.load();
+        let filled = |k: &Arc<KeyspaceState>| !k.view.load().version.levels()[0].is_empty();
+        state.compactions == 0 && state.idle_done != self.visible() && keyspaces.iter().any(filled)
+    }
+
+    /// Whether nobody has written for a while. Then level 0 is emptied too, so
+    /// that reads ask fewer runs; once, until somebody writes again.
+    fn is_idle(&self, state: &mut State) -> bool {
+        if self.background.is_inline() || state.compactions > 0 {
+            return false;
+        }
+        let (now, newest) = (self.env.clock.monotonic_ns(), self.visible());
+        if state.idle_since.1 != newest {
+            state.idle_since = (now, newest);
+            return false;
+        }
+        let idle = now - state.idle_since.0 >= IDLE_NS;
+        if idle {
+            state.idle_done = newest;
+        }
+        idle
     }
 
     fn run(&self, job: Job) {

@@ -7,7 +7,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tanada_format::{KeyspaceId, LogId};
+use tanada_format::{KeyspaceId, LogId, SeqNo};
 use tanada_vfs::JoinHandle;
 
 /// State of the background, and how to wait for it.
@@ -45,6 +45,10 @@ pub(crate) struct State {
     pub(crate) ended: u64,
     /// No job starts before this moment, after a failure.
     pub(crate) retry_at_ns: u64,
+    /// The newest write when somebody last wrote, and when that was seen first.
+    pub(crate) idle_since: (u64, SeqNo),
+    /// The newest write when trees were last tidied for want of writers.
+    pub(crate) idle_done: SeqNo,
     /// Compaction stays off in these keyspaces: a table in them is damaged.
     pub(crate) damaged: BTreeSet<KeyspaceId>,
 }

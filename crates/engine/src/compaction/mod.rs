@@ -18,7 +18,7 @@ mod output;
 mod run;
 
 pub(crate) use config::Config;
-pub(crate) use pick::{ManualStep, pick, plan_range};
+pub(crate) use pick::{ManualStep, pick, pick_idle, plan_range};
 pub(crate) use plan::{InFlight, Method, Plan};
 pub(crate) use run::{JobIo, JobOutput, OutputOptions, run_job, write_tables};
 pub(crate) use shape::{debt, level_targets};

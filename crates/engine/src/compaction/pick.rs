@@ -34,7 +34,6 @@ pub(crate) fn pick(
 /// As [`pick`], for a tree that nobody has written to for a while: empties level
 /// 0 too, so that reads ask fewer runs, where that does not rewrite more than
 /// [`Config::size_ratio`] times what lies there.
-#[allow(dead_code)] // until the background knows that nobody writes
 pub(crate) fn pick_idle(
     version: &Version,
     config: &Config,

@@ -1,7 +1,6 @@
 //! The picker on trees of vectors: nothing visible changes, and it comes to rest.
 
 use super::model::{ENTRY_BYTES, Model, RunningJob};
-use super::pick::pick_idle;
 use super::plan::Reason;
 use super::visible::is_expired;
 use super::*;
