@@ -215,5 +215,6 @@ fn bar(size_bytes: Option<u64>) -> ProgressBar {
         }
         None => "{spinner} {binary_bytes} {binary_bytes_per_sec}, {msg} records, {elapsed}",
     };
+    bar.set_message("0");
     bar.with_style(ProgressStyle::with_template(template).expect("a template of ours"))
 }
