@@ -165,7 +165,7 @@ fn closed_log() -> (MemoryMachine, Vec<Vec<u8>>, LogPosition) {
         }
     }
     wal.sync().unwrap();
-    let synced = wal.synced_position();
+    let synced = wal.handle().synced_position();
     assert_eq!(wal.current_log(), LogId(3));
     wal.close().unwrap();
     (machine, appended, synced)
@@ -260,8 +260,8 @@ fn damage_behind_what_was_synced_shortens_the_tail_and_no_more() {
             wal.sync().unwrap();
         }
     }
-    let logs: Vec<_> = wal.segments();
-    let synced = wal.synced_position();
+    let logs: Vec<_> = wal.handle().segments();
+    let synced = wal.handle().synced_position();
     for segment in logs {
         let log = segment.id.0;
         let file = bytes(&machine, log);

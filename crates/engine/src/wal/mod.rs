@@ -8,7 +8,7 @@
 //!
 //! docs/format/log.md describes the files byte by byte. Nothing here knows what
 //! a MemTable, a table or a manifest is.
-#![allow(dead_code, unused_imports)] // until the core uses it
+#![allow(dead_code)] // until the core prepares logs, closes them and reports torn tails
 
 pub(crate) mod group;
 mod header;
@@ -29,6 +29,6 @@ mod golden_tests;
 
 pub(crate) use handle::WalHandle;
 pub(crate) use reader::RecordPlace;
-pub(crate) use recover::{RecoverFrom, Recovered, Torn, recover};
-pub(crate) use segment::{Segment, Tail};
+pub(crate) use recover::{RecoverFrom, recover};
+pub(crate) use segment::Tail;
 pub(crate) use writer::WalWriter;

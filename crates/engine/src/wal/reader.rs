@@ -33,7 +33,6 @@ pub(super) struct LogReader {
 /// Where a record lies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordPlace<'a> {
-    pub log: LogId,
     pub file: &'a Path,
     /// Where the payload begins in the file.
     pub offset: u64,
@@ -152,7 +151,6 @@ impl LogReader {
                 });
             }
             let place = RecordPlace {
-                log: header.id,
                 file: &path,
                 offset: payload_at,
                 start,

@@ -3,7 +3,7 @@
 use super::carry::Carried;
 use super::handle::{SegmentSizes, WalHandle};
 use super::header::{LOG_HEADER_LEN, LogHeader};
-use super::segment::{Segment, Tail, kind, log_path};
+use super::segment::{Tail, kind, log_path};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use tanada_format::{
@@ -104,7 +104,7 @@ impl WalWriter {
         env.fs.sync_dir(dir)?;
         handle.started(id, &*file, true);
         handle.began_durably(tail.position);
-        Ok(WalWriter {
+        let mut writer = WalWriter {
             database,
             handle,
             id,
@@ -114,7 +114,10 @@ impl WalWriter {
             written: tail.position,
             named: tail.synced,
             scratch: Vec::new(),
-        })
+        };
+        // Or the next opening would carry the same records over again.
+        writer.mark()?;
+        Ok(writer)
     }
 
     /// Appends one commit group, all of `parts` behind each other, and answers
@@ -168,8 +171,9 @@ impl WalWriter {
         Ok(())
     }
 
-    /// Makes everything durable, the mark included, and ends the writer.
-    pub(crate) fn close(mut self) -> Result<()> {
+    /// Makes everything durable, the mark included: for the end of a database's
+    /// life, when no later record will say what the mark does.
+    pub(crate) fn close(&mut self) -> Result<()> {
         self.sync()?;
         self.handle.sync_up_to(self.position)
     }
@@ -177,11 +181,6 @@ impl WalWriter {
     /// The position behind the last record: where the next one begins.
     pub(crate) fn position(&self) -> LogPosition {
         self.position
-    }
-
-    /// All before this position survives a power cut.
-    pub(crate) fn synced_position(&self) -> LogPosition {
-        self.handle.synced_position()
     }
 
     /// The log being written.
@@ -192,11 +191,6 @@ impl WalWriter {
     /// For other threads.
     pub(crate) fn handle(&self) -> &WalHandle {
         &self.handle
-    }
-
-    /// The files of the stream, oldest first, the one being written last.
-    pub(crate) fn segments(&self) -> Vec<Segment> {
-        self.handle.segments()
     }
 
     /// Forgets the logs before `id` (never the one being written) and answers
