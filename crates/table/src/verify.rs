@@ -31,6 +31,8 @@ struct Walk {
     counted: TableProperties,
     key: Vec<u8>,
     seqno: SeqNo,
+    /// The partition walked.
+    part: usize,
     /// The end of the last data block.
     end: u64,
     report: VerifyReport,
@@ -68,7 +70,8 @@ impl Table {
             if properties.filter_millibits_per_key > 0 && filter.is_none() {
                 return Err(damaged("a filter is missing"));
             }
-            self.walk_partition(&mut walk, &mut ahead, &index, filter.as_ref())?;
+            walk.part = p;
+            self.walk_partition(&mut walk, &mut ahead, &opened, &index, filter.as_ref())?;
             lens.0 += u64::from(handle.filter.len);
             lens.1 += u64::from(handle.index.len);
             walk.report.blocks += 1 + u64::from(filter.is_some());
@@ -85,6 +88,7 @@ impl Table {
         &self,
         walk: &mut Walk,
         ahead: &mut ReadAhead,
+        opened: &Opened,
         index: &Block,
         filter: Option<&Block>,
     ) -> Result<(), Error> {
@@ -97,7 +101,7 @@ impl Table {
             }
             walk.end = handle.end();
             let block = ahead.block(self, handle, partition.end())?;
-            walk.block(&block, partition, b, filter.map(Block::filter))
+            walk.block(&block, opened, (partition, b), filter.map(Block::filter))
                 .map_err(|what| self.damaged(handle.offset, what))?;
         }
         Ok(())
@@ -140,8 +144,8 @@ impl Walk {
     fn block(
         &mut self,
         block: &Block,
-        partition: &Partition,
-        b: usize,
+        opened: &Opened,
+        (partition, b): (&Partition, usize),
         filter: Option<&Filter>,
     ) -> Result<(), Damage> {
         let data = block.data();
@@ -166,8 +170,9 @@ impl Walk {
                 value: slot.value,
             };
             self.entry(&entry, (&fence.0, fence.1), filter)?;
-            let led =
-                fences.part(&key, slot.seqno) == b && data.lower_bound(&key, slot.seqno)? == i;
+            let led = opened.top.fences().part(&key, slot.seqno) == self.part
+                && fences.part(&key, slot.seqno) == b
+                && data.lower_bound(&key, slot.seqno)? == i;
             if !led {
                 return Err("the index does not lead to an entry".into());
             }
