@@ -1,8 +1,8 @@
 //! What every handler shares: the database, the queues before it, the bounds.
 
-use crate::body::BodyMemory;
+use crate::body::Bodies;
+use crate::clients::Connections;
 use crate::committer::CommitCounters;
-use crate::connection::Connections;
 use crate::etag::Current;
 use crate::jobs::Jobs;
 use crate::options::Limits;
@@ -14,9 +14,9 @@ use crate::write_queue::{
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use tanada::vfs::{Clock, Env};
 use tanada::{Db, Durability, Keyspace};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::Instant;
 
 /// One running server.
 pub(crate) struct App {
@@ -29,16 +29,19 @@ pub(crate) struct App {
     pub(crate) commits: CommitCounters,
     pub(crate) pool: Pool,
     pub(crate) scans: Arc<Semaphore>,
-    pub(crate) body_memory: BodyMemory,
-    pub(crate) jobs: Jobs,
+    pub(crate) bodies: Bodies,
+    pub(crate) jobs: Arc<Jobs>,
     pub(crate) connections: Connections,
-    pub(crate) started: Instant,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// When it started, by its clock.
+    pub(crate) started_ns: u64,
     /// Set once, when the server is told to stop. Only `/readyz` looks: relaxed.
     pub(crate) draining: AtomicBool,
 }
 
 impl App {
     pub(crate) fn new(db: Db, limits: Limits) -> App {
+        let clock = Env::real().clock;
         App {
             keyspace: db.default_keyspace().clone(),
             durability: db.stats().durability,
@@ -49,10 +52,11 @@ impl App {
             commits: CommitCounters::default(),
             pool: Pool::new(limits.max_disk_reads, limits.max_waiting_reads),
             scans: Arc::new(Semaphore::new(limits.max_scans)),
-            body_memory: BodyMemory::new(limits.max_buffered_bytes),
-            jobs: Jobs::default(),
+            bodies: Bodies::new(&limits),
+            jobs: Arc::new(Jobs::new(Arc::clone(&clock))),
             connections: Connections::default(),
-            started: Instant::now(),
+            started_ns: clock.monotonic_ns(),
+            clock,
             draining: AtomicBool::new(false),
             db,
             limits,

@@ -1,6 +1,6 @@
 //! Reading request bodies within bounds of size, memory and time.
 
-use crate::app::App;
+use crate::options::Limits;
 use crate::problem::{Kind, Problem, Result};
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
@@ -20,28 +20,100 @@ const PIECE_BYTES: usize = 64 << 10;
 /// A request body in memory.
 pub(crate) struct Received {
     pub(crate) bytes: Bytes,
-    /// Its share of [`BodyMemory`], held until the request is answered.
+    /// Its share of the memory for large bodies, held until the request is answered.
     _memory: Option<OwnedSemaphorePermit>,
 }
 
-/// What large bodies take together.
-pub(crate) struct BodyMemory(Arc<Semaphore>);
+/// Reads bodies.
+pub(crate) struct Bodies {
+    max_bytes: usize,
+    timeout: Duration,
+    /// What large bodies may take together, in pieces.
+    memory: Arc<Semaphore>,
+}
 
-impl BodyMemory {
-    pub(crate) fn new(max_bytes: usize) -> BodyMemory {
-        BodyMemory(Arc::new(Semaphore::new(max_bytes.div_ceil(PIECE_BYTES))))
+impl Bodies {
+    pub(crate) fn new(limits: &Limits) -> Bodies {
+        Bodies {
+            max_bytes: limits.max_body_bytes,
+            timeout: limits.body_timeout,
+            memory: Arc::new(Semaphore::new(limits.max_buffered_bytes.div_ceil(PIECE_BYTES))),
+        }
+    }
+
+    /// Reads the whole body.
+    ///
+    /// Takes no copy when it arrives in one piece, which is the rule for small
+    /// ones. A declared length reserves its share at once, but memory is taken
+    /// only as bytes arrive.
+    pub(crate) async fn read(&self, mut body: Incoming) -> Result<Received> {
+        let declared = body.size_hint().exact();
+        if let Some(length) = declared
+            && length > self.max_bytes as u64
+        {
+            return Err(self.too_large());
+        }
+        // Most bodies lie behind their head in the same packet: no timer for these.
+        let first = match poll_now(&mut body).await {
+            Some(first) => first?,
+            None => return self.read_slowly(body, declared, Bytes::new()).await,
+        };
+        match first {
+            None => Ok(Received { bytes: Bytes::new(), _memory: None }),
+            Some(bytes) if Some(bytes.len() as u64) == declared => {
+                Ok(Received { bytes, _memory: None })
+            }
+            Some(bytes) => self.read_slowly(body, declared, bytes).await,
+        }
+    }
+
+    async fn read_slowly(
+        &self,
+        mut body: Incoming,
+        declared: Option<u64>,
+        first: Bytes,
+    ) -> Result<Received> {
+        let expected_bytes = declared.unwrap_or(self.max_bytes as u64);
+        let patience = self.timeout + Duration::from_secs(expected_bytes >> 20);
+        let read = async {
+            let mut memory = None;
+            self.reserve(&mut memory, declared.unwrap_or(0) as usize)?;
+            let mut whole = BytesMut::from(first);
+            while let Some(piece) = next_piece(&mut body).await? {
+                let length = whole.len() + piece.len();
+                if length > self.max_bytes {
+                    return Err(self.too_large());
+                }
+                self.reserve(&mut memory, length)?;
+                whole.extend_from_slice(&piece);
+            }
+            Ok(Received { bytes: whole.freeze(), _memory: memory })
+        };
+        tokio::time::timeout(patience, read).await.unwrap_or_else(|_| {
+            Err(Problem::new(
+                Kind::SlowBody,
+                format!(
+                    "the body did not arrive within {} s; nothing was done; send it faster",
+                    patience.as_secs()
+                ),
+            )
+            .closing())
+        })
     }
 
     /// Adds to `held` what is lacking for `bytes`. Never waits: two half-read
     /// bodies that wait for each other would never end.
     fn reserve(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<()> {
+        if bytes <= SMALL_BYTES {
+            return Ok(());
+        }
         let have = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let lacking = bytes.div_ceil(PIECE_BYTES).saturating_sub(have);
         let lacking = u32::try_from(lacking).unwrap_or(u32::MAX);
-        let more = Arc::clone(&self.0).try_acquire_many_owned(lacking).map_err(|_| {
+        let more = Arc::clone(&self.memory).try_acquire_many_owned(lacking).map_err(|_| {
             Problem::new(
                 Kind::Overloaded,
-                "too many large requests are under way; try again in a second",
+                "too many large requests are under way; nothing was done; try again in a second",
             )
             .closing()
         })?;
@@ -51,85 +123,17 @@ impl BodyMemory {
         }
         Ok(())
     }
-}
 
-/// Reads the whole body.
-///
-/// Takes no copy when it arrives in one piece, which is the rule for small
-/// ones. A declared length reserves its share at once, but memory is taken
-/// only as bytes arrive.
-pub(crate) async fn read(app: &App, body: Incoming) -> Result<Received> {
-    let declared = body.size_hint().exact();
-    if let Some(length) = declared
-        && length > app.limits.max_body_bytes as u64
-    {
-        return Err(too_large(app));
-    }
-    let mut body = body;
-    // Most bodies lie behind their head in the same packet: no timer for these.
-    let first = match poll_now(&mut body).await {
-        Some(first) => first?,
-        None => return read_slowly(app, body, declared, None).await,
-    };
-    match first {
-        None => Ok(Received { bytes: Bytes::new(), _memory: None }),
-        Some(bytes) if Some(bytes.len() as u64) == declared => {
-            Ok(Received { bytes, _memory: None })
-        }
-        Some(bytes) => read_slowly(app, body, declared, Some(bytes)).await,
-    }
-}
-
-async fn read_slowly(
-    app: &App,
-    mut body: Incoming,
-    declared: Option<u64>,
-    first: Option<Bytes>,
-) -> Result<Received> {
-    let expected_bytes = declared.unwrap_or(app.limits.max_body_bytes as u64);
-    let patience = app.limits.body_timeout + Duration::from_secs(expected_bytes >> 20);
-    let read = async {
-        let mut memory = None;
-        if let Some(length) = declared
-            && length > SMALL_BYTES as u64
-        {
-            app.body_memory.reserve(&mut memory, length as usize)?;
-        }
-        let mut whole = BytesMut::from(first.unwrap_or_default());
-        while let Some(piece) = next_piece(&mut body).await? {
-            let length = whole.len() + piece.len();
-            if length > app.limits.max_body_bytes {
-                return Err(too_large(app));
-            }
-            if length > SMALL_BYTES {
-                app.body_memory.reserve(&mut memory, length)?;
-            }
-            whole.extend_from_slice(&piece);
-        }
-        Ok(Received { bytes: whole.freeze(), _memory: memory })
-    };
-    match tokio::time::timeout(patience, read).await {
-        Ok(result) => result,
-        Err(_) => Err(Problem::new(
-            Kind::SlowBody,
+    fn too_large(&self) -> Problem {
+        Problem::new(
+            Kind::BodyTooLarge,
             format!(
-                "the body did not arrive within {} s; nothing was done; send it faster",
-                patience.as_secs()
+                "a request body may have {} bytes; split it into several requests",
+                self.max_bytes
             ),
         )
-        .closing()),
+        .closing()
     }
-}
-
-fn too_large(app: &App) -> Problem {
-    Problem::new(
-        Kind::BodyTooLarge,
-        format!(
-            "a request body may have {} bytes; split it into several requests",
-            app.limits.max_body_bytes
-        ),
-    )
-    .closing()
 }
 
 /// The next piece if it is there; `None` when it would have to be waited for.

@@ -27,10 +27,10 @@ impl Text<'_> {
             Cow::Owned(text) => Bytes::from(text),
         }
     }
+}
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
+fn text_from_base64(name: &str, text: &Text<'_>) -> Result<Vec<u8>> {
+    from_base64(text.0.as_bytes()).map_err(|e| Problem::not_base64(name, &e))
 }
 
 /// How much a write must survive, as written by clients.
@@ -134,7 +134,7 @@ pub(crate) fn key_of(
 ) -> Result<Bytes> {
     match (key, key64) {
         (Some(key), None) => checked_key(key.into_bytes(body)),
-        (None, Some(key64)) => checked_key(from_base64("key64", key64.as_bytes())?.into()),
+        (None, Some(key64)) => checked_key(text_from_base64("key64", &key64)?.into()),
         (None, None) => Err(Problem::missing("key", "name the key, in base64 with key64")),
         (Some(_), Some(_)) => Err(Problem::invalid("key and key64 are both given; give one")),
     }
@@ -196,7 +196,7 @@ pub(crate) fn value_of(
         value.ok_or_else(|| Problem::missing("value", "give the value (it may be empty: \"\")"))?;
     match encoding.unwrap_or_default() {
         Encoding::Utf8 => Ok(value.into_bytes(body)),
-        Encoding::Base64 => Ok(from_base64("value", value.as_bytes())?.into()),
+        Encoding::Base64 => Ok(text_from_base64("value", &value)?.into()),
     }
 }
 

@@ -1,6 +1,5 @@
 //! Compactions asked for over HTTP: started, remembered, looked up.
 
-use crate::app::App;
 use crate::pool::panicked;
 use crate::problem::{Kind, Problem, Result};
 use parking_lot::Mutex;
@@ -9,8 +8,8 @@ use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
-use tanada::CompactSummary;
-use tokio::time::Instant;
+use tanada::vfs::Clock;
+use tanada::{CompactSummary, Db};
 
 /// Jobs under way at once.
 const MAX_RUNNING: usize = 4;
@@ -47,7 +46,7 @@ enum State {
 struct Job {
     id: JobId,
     span: Span,
-    started: Instant,
+    started_ns: u64,
     took_ms: Option<u64>,
     state: State,
 }
@@ -75,7 +74,11 @@ pub(crate) struct JobList {
 }
 
 impl Job {
-    fn report(&self) -> JobReport {
+    fn elapsed_ms(&self, clock: &dyn Clock) -> u64 {
+        self.took_ms.unwrap_or_else(|| (clock.monotonic_ns() - self.started_ns) / 1_000_000)
+    }
+
+    fn report(&self, clock: &dyn Clock) -> JobReport {
         let lossy =
             |key: &Option<Vec<u8>>| key.as_ref().map(|k| String::from_utf8_lossy(k).into_owned());
         let (state, summary, problem) = match &self.state {
@@ -89,7 +92,7 @@ impl Job {
             href: format!("/compact/{}", self.id.0),
             start: lossy(&self.span.start),
             end: lossy(&self.span.end),
-            elapsed_ms: self.took_ms.unwrap_or_else(|| self.started.elapsed().as_millis() as u64),
+            elapsed_ms: self.elapsed_ms(clock),
             summary,
             problem,
         }
@@ -97,8 +100,8 @@ impl Job {
 }
 
 /// The jobs of this process.
-#[derive(Default)]
 pub(crate) struct Jobs {
+    clock: Arc<dyn Clock>,
     /// Guards the list, oldest first; at most [`MAX_REMEMBERED`].
     list: Mutex<List>,
 }
@@ -110,7 +113,11 @@ struct List {
 }
 
 impl Jobs {
-    fn start(&self, span: Span) -> Result<JobId> {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Jobs {
+        Jobs { clock, list: Mutex::default() }
+    }
+
+    fn begin(&self, span: Span) -> Result<JobId> {
         let mut list = self.list.lock();
         let running = list.jobs.iter().filter(|job| matches!(job.state, State::Running)).count();
         if running >= MAX_RUNNING {
@@ -132,7 +139,7 @@ impl Jobs {
         list.jobs.push_back(Job {
             id,
             span,
-            started: Instant::now(),
+            started_ns: self.clock.monotonic_ns(),
             took_ms: None,
             state: State::Running,
         });
@@ -142,19 +149,20 @@ impl Jobs {
     fn end(&self, id: JobId, state: State) {
         let mut list = self.list.lock();
         if let Some(job) = list.jobs.iter_mut().find(|job| job.id == id) {
-            job.took_ms = Some(job.started.elapsed().as_millis() as u64);
+            job.took_ms = Some(job.elapsed_ms(&*self.clock));
             job.state = state;
         }
     }
 
     /// One job.
     pub(crate) fn get(&self, id: JobId) -> Option<JobReport> {
-        self.list.lock().jobs.iter().find(|job| job.id == id).map(Job::report)
+        self.list.lock().jobs.iter().find(|job| job.id == id).map(|job| job.report(&*self.clock))
     }
 
     /// All jobs.
     pub(crate) fn all(&self) -> JobList {
-        JobList { jobs: self.list.lock().jobs.iter().rev().map(Job::report).collect() }
+        let list = self.list.lock();
+        JobList { jobs: list.jobs.iter().rev().map(|job| job.report(&*self.clock)).collect() }
     }
 }
 
@@ -171,13 +179,12 @@ impl Started {
     }
 }
 
-/// Starts to compact `span` on a blocking thread.
-pub(crate) fn start(app: &Arc<App>, span: Span) -> Result<Started> {
-    let id = app.jobs.start(span.clone())?;
-    let app = Arc::clone(app);
+/// Starts to compact `span` of the default keyspace on a blocking thread.
+pub(crate) fn start(jobs: &Arc<Jobs>, db: &Db, span: Span) -> Result<Started> {
+    let id = jobs.begin(span.clone())?;
+    let (jobs, db) = (Arc::clone(jobs), db.clone());
     let end = tokio::task::spawn(async move {
-        let work = Arc::clone(&app);
-        let compacted = tokio::task::spawn_blocking(move || work.db.compact(span.bounds())).await;
+        let compacted = tokio::task::spawn_blocking(move || db.compact(span.bounds())).await;
         let (state, result) = match compacted {
             Ok(Ok(summary)) => (State::Done(summary), Ok(())),
             Ok(Err(e)) => {
@@ -186,7 +193,7 @@ pub(crate) fn start(app: &Arc<App>, span: Span) -> Result<Started> {
             }
             Err(_) => (State::Failed(panicked().to_json()), Err(panicked())),
         };
-        app.jobs.end(id, state);
+        jobs.end(id, state);
         result
     });
     Ok(Started { id, end })
@@ -202,14 +209,14 @@ mod tests {
 
     #[test]
     fn jobs_are_found_until_many_others_are_done() {
-        let jobs = Jobs::default();
-        let first = jobs.start(span()).expect("room");
+        let jobs = Jobs::new(tanada::vfs::Env::real().clock);
+        let first = jobs.begin(span()).expect("room");
         assert_eq!(jobs.get(first).expect("known").state, "running");
         jobs.end(first, State::Done(CompactSummary::default()));
         let done = jobs.get(first).expect("known");
         assert_eq!((done.state, done.summary.map(|s| s.jobs)), ("done", Some(0)));
         for _ in 0..MAX_REMEMBERED {
-            let id = jobs.start(span()).expect("room");
+            let id = jobs.begin(span()).expect("room");
             jobs.end(id, State::Failed(panicked().to_json()));
         }
         assert!(jobs.get(first).is_none());
@@ -220,10 +227,10 @@ mod tests {
 
     #[test]
     fn too_many_at_once_are_refused() {
-        let jobs = Jobs::default();
+        let jobs = Jobs::new(tanada::vfs::Env::real().clock);
         for _ in 0..MAX_RUNNING {
-            jobs.start(span()).expect("room");
+            jobs.begin(span()).expect("room");
         }
-        assert_eq!(jobs.start(span()).expect_err("full").kind(), Kind::Overloaded);
+        assert_eq!(jobs.begin(span()).expect_err("full").kind(), Kind::Overloaded);
     }
 }

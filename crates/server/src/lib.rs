@@ -17,30 +17,32 @@
 //! # }
 //! ```
 //!
-//! The rooms, in reading order: `options` and `problem` (words), `encoding`,
-//! `query`, `etag`, `input` (what a client says), `reply` and `json` (what it
-//! is told), `body` (reading it within bounds), `write_queue` and `committer`
-//! (all writes), `pool` (all reads that may touch the disk), `jobs`, `app`
-//! (what every handler shares), `routes`, `connection` and `server`.
+//! The rooms, in reading order: `options`, `encoding`, `json`, `reply` and
+//! `problem` (what a client is told), `query`, `etag` and `input` (what it
+//! says), `body` (reading it within bounds), `write_queue` and `committer` (all
+//! writes), `pool` (reads that may touch the disk), `jobs`, `clients` (who is
+//! connected), `app` (what every handler shares), `guard`, `routes`,
+//! `connection` and `server`.
 
-mod app;
-mod body;
-mod committer;
-mod connection;
-mod encoding;
-mod etag;
-mod guard;
-mod input;
-mod jobs;
-mod json;
 mod options;
-mod pool;
+mod encoding;
+mod json;
+mod reply;
 mod problem;
 mod query;
-mod reply;
-mod routes;
-mod server;
+mod etag;
+mod input;
+mod body;
 mod write_queue;
+mod committer;
+mod pool;
+mod jobs;
+mod clients;
+mod app;
+mod guard;
+mod routes;
+mod connection;
+mod server;
 
 pub use options::{Limits, ServerError, ServerOptions};
 pub use server::{BoundServer, Server, shutdown_signal};

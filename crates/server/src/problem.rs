@@ -3,6 +3,7 @@
 //! The `type` is a URN: it names, and resolves nowhere. The list in
 //! `docs/guide/http.md` follows [`Kind`]; a kind is never renamed.
 
+use crate::encoding::DecodeError;
 use crate::json::push_string;
 use crate::reply::{Reply, ReplyBody};
 use hyper::StatusCode;
@@ -112,10 +113,20 @@ impl Problem {
         problem
     }
 
+    /// The parameter `name` is not there; `how` says how to give it.
     pub(crate) fn missing(name: &str, how: &str) -> Problem {
         Problem::new(Kind::MissingParameter, format!("{name} is missing; {how}"))
     }
 
+    /// The parameter `name` is not base64.
+    pub(crate) fn not_base64(name: &str, error: &DecodeError) -> Problem {
+        Problem::new(
+            Kind::InvalidBase64,
+            format!("{name} is not base64: {error}; encode the bytes as base64"),
+        )
+    }
+
+    /// A parameter is of the wrong form; `detail` says which and what to do.
     pub(crate) fn invalid(detail: impl Into<String>) -> Problem {
         Problem::new(Kind::InvalidParameter, detail)
     }

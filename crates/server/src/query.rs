@@ -1,5 +1,6 @@
 //! Query parameters: split, percent-decoded, none unknown, none twice.
 
+use crate::encoding::from_base64;
 use crate::problem::{Kind, Problem, Result};
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
@@ -77,11 +78,12 @@ pub(crate) fn flag(name: &str, value: Option<Cow<'_, [u8]>>) -> Result<bool> {
 
 /// Base64 of a parameter, whose `+` may have been taken for a space.
 pub(crate) fn base64(name: &str, value: &[u8]) -> Result<Vec<u8>> {
-    if !value.contains(&b' ') {
-        return crate::encoding::from_base64(name, value);
-    }
-    let pluses: Vec<u8> = value.iter().map(|&b| if b == b' ' { b'+' } else { b }).collect();
-    crate::encoding::from_base64(name, &pluses)
+    let pluses: Cow<'_, [u8]> = if value.contains(&b' ') {
+        value.iter().map(|&b| if b == b' ' { b'+' } else { b }).collect()
+    } else {
+        value.into()
+    };
+    from_base64(&pluses).map_err(|e| Problem::not_base64(name, &e))
 }
 
 #[cfg(test)]

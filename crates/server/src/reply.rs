@@ -1,6 +1,5 @@
 //! Answers: a body that is whole or streamed, and the few shapes most answers have.
 
-use crate::routes::scan_stream::ScanStream;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -12,12 +11,19 @@ use std::task::{Context, Poll};
 /// One answer.
 pub(crate) type Reply = Response<ReplyBody>;
 
+/// Makes a body piece by piece.
+pub(crate) trait BodyStream: Send {
+    /// The next piece; an error breaks the connection off, so that no client
+    /// takes what it has for all there is.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>>;
+}
+
 /// The body of an answer.
 pub(crate) enum ReplyBody {
     /// Whole; `None` once it is sent.
     Full(Option<Bytes>),
     /// Made while it is sent.
-    Stream(Box<ScanStream>),
+    Stream(Box<dyn BodyStream>),
 }
 
 impl ReplyBody {

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::committer::{self, DbStore};
-use crate::connection::{self, SWEEP_INTERVAL};
+use crate::connection;
 use crate::options::{ServerError, ServerOptions};
 use std::future::Future;
 use std::io;
@@ -19,6 +19,9 @@ use tokio::sync::Semaphore;
 
 /// Connections at once that are told that there is no place for them.
 const MAX_REFUSALS: usize = 64;
+
+/// How often the sweeper looks.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a blocking thread may outlive the server.
 const THREAD_GRACE: Duration = Duration::from_secs(5);

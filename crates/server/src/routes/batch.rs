@@ -1,7 +1,6 @@
 //! `POST /v1/batch`: several writes, all or none, on conditions.
 
 use crate::app::App;
-use crate::body;
 use crate::encoding::Encoding;
 use crate::etag::Condition;
 use crate::input::{DurabilityName, Text, checked_value, json, key_of, ttl_of, value_of};
@@ -98,7 +97,7 @@ struct Written {
 pub(super) async fn write(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
     let (head, incoming) = request.into_parts();
     let [] = query::parse(head.uri.query(), [])?;
-    let received = body::read(app, incoming).await?;
+    let received = app.bodies.read(incoming).await?;
     let body = &received.bytes;
     let batch: BatchBody<'_> = json(body)?;
     let durability = batch.durability.map(Into::into);

@@ -20,7 +20,7 @@ pub(super) async fn start(app: &Arc<App>, request: Request<Incoming>) -> Result<
     {
         return Err(Problem::invalid("start must lie before end; exchange them"));
     }
-    let job = jobs::start(app, span)?;
+    let job = jobs::start(&app.jobs, &app.db, span)?;
     let id = job.id;
     if wait {
         job.wait().await?;

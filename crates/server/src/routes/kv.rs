@@ -3,7 +3,6 @@
 use super::range::{self, Part};
 use super::simple::{not_found, read, value_bytes};
 use crate::app::App;
-use crate::body;
 use crate::encoding::rfc3339;
 use crate::etag::{Condition, Current, conditions, etag};
 use crate::input::{checked_key, checked_value, durability_of_query, ttl_of_query};
@@ -46,7 +45,7 @@ pub(super) async fn handle(
             let key = key_of(path, key64.as_deref())?;
             let (ttl, durability) = (ttl_of_query(ttl)?, durability_of_query(durability)?);
             let conditions = both(conditions(&head.headers)?);
-            let received = body::read(app, incoming).await?;
+            let received = app.bodies.read(incoming).await?;
             let value = checked_value(received.bytes.clone(), app.limits.max_value_bytes)?;
             let op = Op { key, action: Action::Put { value, ttl }, conditions };
             let version = app.write_one(op, durability).await?;

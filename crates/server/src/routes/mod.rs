@@ -8,22 +8,24 @@ mod compact;
 mod health;
 mod kv;
 mod range;
+mod walk;
+mod scan_stream;
 mod scan;
-pub(crate) mod scan_stream;
+mod accept;
 mod simple;
-mod stats;
+mod stats_report;
 mod stats_text;
+mod stats;
 
 use crate::app::App;
-use crate::connection::Busy;
+use crate::clients::Busy;
 use crate::guard;
 use crate::problem::{Kind, Problem, Result};
 use crate::query;
 use crate::reply::Reply;
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::ACCEPT;
-use hyper::{HeaderMap, Method, Request};
+use hyper::{Method, Request};
 use std::sync::Arc;
 
 /// Answers one request.
@@ -86,16 +88,4 @@ async fn route_rest(
             )),
         },
     }
-}
-
-/// Whether the client asks for this media type by name.
-fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
-    headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|part| {
-            part.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case(media_type))
-        })
 }

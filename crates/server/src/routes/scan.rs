@@ -1,9 +1,10 @@
 //! `GET /v1/kv`: keys in order, in JSON pages or as one NDJSON stream.
 
-use super::accepts;
-use super::scan_stream::{ScanStream, Walk};
+use super::accept::accepts;
+use super::scan_stream::ScanStream;
+use super::walk::{Columns, Direction, Scan, Walk};
 use crate::app::App;
-use crate::connection::Busy;
+use crate::clients::Busy;
 use crate::encoding::{from_base64, to_url_base64};
 use crate::json::push_string;
 use crate::problem::{Kind, Problem, Result};
@@ -20,40 +21,6 @@ const MAX_PAGE: u64 = 10_000;
 
 /// A page ends early here, so that large values do not add up.
 const PAGE_BYTES: usize = 4 << 20;
-
-/// Which way to walk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
-    Forward,
-    Reverse,
-}
-
-impl Direction {
-    /// First byte of a cursor: which way it goes on.
-    fn mark(self) -> u8 {
-        match self {
-            Direction::Forward => b'>',
-            Direction::Reverse => b'<',
-        }
-    }
-}
-
-/// What of each entry is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Columns {
-    KeysOnly,
-    KeysAndValues,
-}
-
-/// What a scan is asked for.
-#[derive(Debug)]
-pub(super) struct Scan {
-    pub(super) lower: Bound<Vec<u8>>,
-    pub(super) upper: Bound<Vec<u8>>,
-    pub(super) direction: Direction,
-    pub(super) columns: Columns,
-    pub(super) limit: Option<u64>,
-}
 
 impl Scan {
     fn parse(text: Option<&str>) -> Result<Scan> {
@@ -101,7 +68,7 @@ impl Scan {
                  and the same prefix, start, end and reverse",
             )
         };
-        let decoded = from_base64("cursor", cursor).map_err(|_| bad())?;
+        let decoded = from_base64(cursor).map_err(|_| bad())?;
         let (mark, last) = decoded.split_first().ok_or_else(bad)?;
         if *mark != self.direction.mark() || !self.contains(last) {
             return Err(bad());
@@ -125,17 +92,6 @@ impl Scan {
             Bound::Unbounded => true,
         };
         above && below
-    }
-
-    /// Whether no key can lie in the range: asking the engine would be asking
-    /// for a range that ends before it begins.
-    pub(super) fn is_empty(&self) -> bool {
-        match (&self.lower, &self.upper) {
-            (Bound::Included(lower) | Bound::Excluded(lower), Bound::Excluded(upper)) => {
-                lower >= upper
-            }
-            _ => false,
-        }
     }
 }
 

@@ -1,64 +1,25 @@
-//! A walk over keys, and its NDJSON stream: made chunk by chunk as the client takes it.
+//! A scan as an NDJSON stream: made chunk by chunk as the client takes it.
 //!
 //! Each chunk is made on a blocking thread that it does not keep between two
 //! chunks, so that slow readers hold no threads. At most two chunks are in
 //! memory: the one being sent, and the next one being made meanwhile.
 
-use super::scan::{Columns, Direction, Scan};
-use crate::connection::Busy;
-use crate::json::{push_key, push_value};
+use super::walk::{Scan, Walk};
+use crate::clients::Busy;
 use crate::pool::panicked;
 use crate::problem::Problem;
+use crate::reply::BodyStream;
 use bytes::Bytes;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tanada::{Iter, Keyspace, Value};
+use tanada::Keyspace;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// A chunk ends with the entry that crosses this.
 const CHUNK_BYTES: usize = 64 << 10;
-
-/// The entries of a scan, one after the other.
-pub(super) struct Walk {
-    /// `None` when the range is empty.
-    iter: Option<Iter>,
-    direction: Direction,
-    columns: Columns,
-}
-
-impl Walk {
-    /// Positions at the first entry; may read from the disk.
-    pub(super) fn start(keyspace: &Keyspace, scan: Scan) -> Walk {
-        let iter = (!scan.is_empty()).then(|| keyspace.range((scan.lower, scan.upper)));
-        Walk { iter, direction: scan.direction, columns: scan.columns }
-    }
-
-    pub(super) fn next(&mut self) -> Option<tanada::Result<(Value, Value)>> {
-        let iter = self.iter.as_mut()?;
-        match self.direction {
-            Direction::Forward => iter.next(),
-            Direction::Reverse => iter.next_back(),
-        }
-    }
-
-    pub(super) fn direction(&self) -> Direction {
-        self.direction
-    }
-
-    /// Appends an entry as a JSON object.
-    pub(super) fn push_item(&self, out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-        out.push(b'{');
-        push_key(out, key);
-        if self.columns == Columns::KeysAndValues {
-            out.push(b',');
-            push_value(out, value);
-        }
-        out.push(b'}');
-    }
-}
 
 /// A walk that is being streamed.
 struct Source {
@@ -110,7 +71,7 @@ impl Source {
 }
 
 /// The body of a streamed scan.
-pub(crate) struct ScanStream {
+pub(super) struct ScanStream {
     making: Making,
     _place: OwnedSemaphorePermit,
     _busy: Busy,
@@ -135,12 +96,12 @@ impl ScanStream {
         let making = Making::Next(spawn_blocking(|| source.chunk()));
         ScanStream { making, _place: place, _busy: busy }
     }
+}
 
-    /// The next chunk.
-    ///
+impl BodyStream for ScanStream {
     /// A scan that fails in the middle must not look complete: the last line is
     /// a problem, and then the connection breaks without the end of the body.
-    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let chunk = match &mut self.making {
             Making::Done => return Poll::Ready(None),
             Making::Broken => {

@@ -1,8 +1,7 @@
 //! `/put`, `/get` and `/delete`: for a first curl, and for the benchmark.
 
-use super::accepts;
+use super::accept::accepts;
 use crate::app::App;
-use crate::body;
 use crate::etag::etag;
 use crate::input::{
     DeleteBody, GetBody, PutBody, checked_value, durability_of_query, json, key_of, key_of_query,
@@ -24,7 +23,7 @@ use tanada::{Durability, Record, Step};
 /// `POST /put`, with JSON or with query parameters.
 pub(super) async fn put(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
     let (head, incoming) = request.into_parts();
-    let received = body::read(app, incoming).await?;
+    let received = app.bodies.read(incoming).await?;
     let body = &received.bytes;
     let (key, value, ttl, durability) = match query_alone(head.uri.query(), body)? {
         Some(text) => {
@@ -57,7 +56,7 @@ pub(super) async fn put(app: &Arc<App>, request: Request<Incoming>) -> Result<Re
 /// `POST /delete`, with JSON or with query parameters.
 pub(super) async fn delete(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
     let (head, incoming) = request.into_parts();
-    let received = body::read(app, incoming).await?;
+    let received = app.bodies.read(incoming).await?;
     let body = &received.bytes;
     let (key, durability) = match query_alone(head.uri.query(), body)? {
         Some(text) => {
@@ -91,7 +90,7 @@ pub(super) async fn get(app: &Arc<App>, request: Request<Incoming>) -> Result<Re
     let (head, incoming) = request.into_parts();
     let raw = accepts(&head.headers, "application/octet-stream");
     let (key, explain) = if head.method == Method::POST {
-        let received = body::read(app, incoming).await?;
+        let received = app.bodies.read(incoming).await?;
         let body = &received.bytes;
         if head.uri.query().is_some_and(|q| !q.is_empty()) {
             let text = query_alone(head.uri.query(), body)?;

@@ -1,39 +1,16 @@
 //! `GET /stats`: the engine's statistics with the server's own beside them.
 
-use super::accepts;
+use super::accept::accepts;
+use super::stats_report::{AllStats, ServerStats};
 use super::stats_text;
 use crate::app::App;
-use crate::connection::ConnectionStats;
 use crate::problem::Result;
 use crate::query;
 use crate::reply::{self, Reply};
 use hyper::Request;
 use hyper::body::Incoming;
-use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tanada::Stats;
-
-/// What `/stats` answers.
-#[derive(Serialize)]
-pub(super) struct AllStats {
-    #[serde(flatten)]
-    pub(super) engine: Stats,
-    pub(super) server: ServerStats,
-}
-
-/// What the server itself counts, since its start.
-#[derive(Serialize)]
-pub(super) struct ServerStats {
-    pub(super) uptime_ms: u64,
-    pub(super) connections: ConnectionStats,
-    /// Writes waiting for the committer now.
-    pub(super) queued_writes: u64,
-    /// Groups the committer wrote, and the requests in them.
-    pub(super) commit_groups: u64,
-    pub(super) committed_requests: u64,
-    pub(super) open_scans: u64,
-}
 
 /// `GET /stats`, as JSON, or as text for `Accept: text/plain`.
 pub(super) async fn stats(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
@@ -49,7 +26,7 @@ pub(super) async fn stats(app: &Arc<App>, request: Request<Incoming>) -> Result<
 
 fn server_stats(app: &App) -> ServerStats {
     ServerStats {
-        uptime_ms: app.started.elapsed().as_millis() as u64,
+        uptime_ms: (app.clock.monotonic_ns() - app.started_ns) / 1_000_000,
         connections: app.connections.stats(),
         queued_writes: app.writes.len() as u64,
         commit_groups: app.commits.groups.load(Ordering::Relaxed),

@@ -1,6 +1,6 @@
 //! Statistics as text for a person: one line a tier, one line a level.
 
-use super::stats::AllStats;
+use super::stats_report::AllStats;
 use std::fmt::{self, Display, Formatter, Write};
 use tanada::{CacheStats, JobStats, KeyspaceStats, Stats};
 
