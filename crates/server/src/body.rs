@@ -46,7 +46,7 @@ impl Bodies {
     /// Takes no copy when it arrives in one piece, which is the rule for small
     /// ones. A declared length reserves its share at once, but memory is taken
     /// only as bytes arrive.
-    pub(crate) async fn read(&self, mut body: Incoming) -> Result<Received> {
+    pub(crate) async fn read(&self, body: &mut Incoming) -> Result<Received> {
         let declared = body.size_hint().exact();
         if let Some(length) = declared
             && length > self.max_bytes as u64
@@ -54,7 +54,7 @@ impl Bodies {
             return Err(self.too_large());
         }
         // Most bodies lie behind their head in the same packet: no timer for these.
-        let first = match poll_now(&mut body).await {
+        let first = match poll_now(body).await {
             Some(first) => first?,
             None => return self.read_slowly(body, declared, Bytes::new()).await,
         };
@@ -69,7 +69,7 @@ impl Bodies {
 
     async fn read_slowly(
         &self,
-        mut body: Incoming,
+        body: &mut Incoming,
         declared: Option<u64>,
         first: Bytes,
     ) -> Result<Received> {
@@ -79,7 +79,7 @@ impl Bodies {
             let mut memory = None;
             self.reserve(&mut memory, declared.unwrap_or(0) as usize)?;
             let mut whole = BytesMut::from(first);
-            while let Some(piece) = next_piece(&mut body).await? {
+            while let Some(piece) = next_piece(body).await? {
                 let length = whole.len() + piece.len();
                 if length > self.max_bytes {
                     return Err(self.too_large());

@@ -94,10 +94,9 @@ struct Written {
 }
 
 /// `POST /v1/batch`
-pub(super) async fn write(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
-    let (head, incoming) = request.into_parts();
-    let [] = query::parse(head.uri.query(), [])?;
-    let received = app.bodies.read(incoming).await?;
+pub(super) async fn write(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
+    let [] = query::parse(request.uri().query(), [])?;
+    let received = app.bodies.read(request.body_mut()).await?;
     let body = &received.bytes;
     let batch: BatchBody<'_> = json(body)?;
     let durability = batch.durability.map(Into::into);

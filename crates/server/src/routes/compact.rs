@@ -11,7 +11,7 @@ use hyper::{Request, StatusCode};
 use std::sync::Arc;
 
 /// `POST /compact?wait=&start=&end=`
-pub(super) async fn start(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
+pub(super) async fn start(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
     let [wait, start, end] = query::parse(request.uri().query(), ["wait", "start", "end"])?;
     let wait = query::flag("wait", wait)?;
     let span = Span { start: start.map(|s| s.into_owned()), end: end.map(|e| e.into_owned()) };

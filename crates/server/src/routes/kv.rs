@@ -30,22 +30,21 @@ pub(super) fn names_a_key(query: Option<&str>) -> bool {
 /// One request on a key whose path is `path`, or `?key64=` when that is empty.
 pub(super) async fn handle(
     app: &Arc<App>,
-    request: Request<Incoming>,
+    request: &mut Request<Incoming>,
     path: Bytes,
 ) -> Result<Reply> {
-    let (head, incoming) = request.into_parts();
-    match head.method {
+    match *request.method() {
         Method::GET | Method::HEAD => {
-            let [key64] = query::parse(head.uri.query(), ["key64"])?;
-            get(app, key_of(path, key64.as_deref())?, &head.headers).await
+            let [key64] = query::parse(request.uri().query(), ["key64"])?;
+            get(app, key_of(path, key64.as_deref())?, request.headers()).await
         }
         Method::PUT => {
             let [key64, ttl, durability] =
-                query::parse(head.uri.query(), ["key64", "ttl", "durability"])?;
+                query::parse(request.uri().query(), ["key64", "ttl", "durability"])?;
             let key = key_of(path, key64.as_deref())?;
             let (ttl, durability) = (ttl_of_query(ttl)?, durability_of_query(durability)?);
-            let conditions = both(conditions(&head.headers)?);
-            let received = app.bodies.read(incoming).await?;
+            let conditions = both(conditions(request.headers())?);
+            let received = app.bodies.read(request.body_mut()).await?;
             let value = checked_value(received.bytes.clone(), app.limits.max_value_bytes)?;
             let op = Op { key, action: Action::Put { value, ttl }, conditions };
             let version = app.write_one(op, durability).await?;
@@ -54,14 +53,14 @@ pub(super) async fn handle(
             Ok(reply)
         }
         Method::DELETE => {
-            let [key64, durability] = query::parse(head.uri.query(), ["key64", "durability"])?;
+            let [key64, durability] = query::parse(request.uri().query(), ["key64", "durability"])?;
             let key = key_of(path, key64.as_deref())?;
             let durability = durability_of_query(durability)?;
-            let conditions = both(conditions(&head.headers)?);
+            let conditions = both(conditions(request.headers())?);
             let op = Op { key, action: Action::Delete, conditions };
             Ok(reply::json(written(app.write_one(op, durability).await?)))
         }
-        ref other => Err(Problem::method(head.uri.path(), other, ALLOW)),
+        ref other => Err(Problem::method(request.uri().path(), other, ALLOW)),
     }
 }
 

@@ -24,19 +24,27 @@ use crate::problem::{Kind, Problem, Result};
 use crate::query;
 use crate::reply::Reply;
 use bytes::Bytes;
+use http_body::Body;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request};
 use std::sync::Arc;
 
 /// Answers one request.
-pub(crate) async fn handle(app: &Arc<App>, busy: &Busy, request: Request<Incoming>) -> Reply {
-    match route(app, busy, request).await {
+pub(crate) async fn handle(app: &Arc<App>, busy: &Busy, mut request: Request<Incoming>) -> Reply {
+    let mut reply = match route(app, busy, &mut request).await {
         Ok(reply) => reply,
         Err(problem) => problem.into_reply(),
+    };
+    // What is left of the body would have to be read before the next request,
+    // for nothing. Hyper closes then, or not, as its buffers have it: say so.
+    if !request.body().is_end_stream() {
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    reply
 }
 
-async fn route(app: &Arc<App>, busy: &Busy, request: Request<Incoming>) -> Result<Reply> {
+async fn route(app: &Arc<App>, busy: &Busy, request: &mut Request<Incoming>) -> Result<Reply> {
     guard::check(request.headers())?;
     let method = request.method().clone();
     let path = request.uri().path();
@@ -52,7 +60,7 @@ async fn route(app: &Arc<App>, busy: &Busy, request: Request<Incoming>) -> Resul
 async fn route_rest(
     app: &Arc<App>,
     busy: &Busy,
-    request: Request<Incoming>,
+    request: &mut Request<Incoming>,
     method: Method,
 ) -> Result<Reply> {
     let path = request.uri().path();

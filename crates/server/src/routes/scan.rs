@@ -104,7 +104,11 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// `GET /v1/kv`
-pub(super) async fn scan(app: &Arc<App>, busy: &Busy, request: Request<Incoming>) -> Result<Reply> {
+pub(super) async fn scan(
+    app: &Arc<App>,
+    busy: &Busy,
+    request: &mut Request<Incoming>,
+) -> Result<Reply> {
     let scan = Scan::parse(request.uri().query())?;
     if accepts(request.headers(), "application/x-ndjson") {
         let place = Arc::clone(&app.scans).try_acquire_owned().map_err(|_| {

@@ -21,11 +21,10 @@ use std::sync::Arc;
 use tanada::{Durability, Record, Step};
 
 /// `POST /put`, with JSON or with query parameters.
-pub(super) async fn put(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
-    let (head, incoming) = request.into_parts();
-    let received = app.bodies.read(incoming).await?;
+pub(super) async fn put(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
+    let received = app.bodies.read(request.body_mut()).await?;
     let body = &received.bytes;
-    let (key, value, ttl, durability) = match query_alone(head.uri.query(), body)? {
+    let (key, value, ttl, durability) = match query_alone(request.uri().query(), body)? {
         Some(text) => {
             let [key, key64, value, encoding, ttl, durability] = query::parse(
                 Some(text),
@@ -54,11 +53,10 @@ pub(super) async fn put(app: &Arc<App>, request: Request<Incoming>) -> Result<Re
 }
 
 /// `POST /delete`, with JSON or with query parameters.
-pub(super) async fn delete(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
-    let (head, incoming) = request.into_parts();
-    let received = app.bodies.read(incoming).await?;
+pub(super) async fn delete(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
+    let received = app.bodies.read(request.body_mut()).await?;
     let body = &received.bytes;
-    let (key, durability) = match query_alone(head.uri.query(), body)? {
+    let (key, durability) = match query_alone(request.uri().query(), body)? {
         Some(text) => {
             let [key, key64, durability] =
                 query::parse(Some(text), ["key", "key64", "durability"])?;
@@ -86,21 +84,20 @@ fn query_alone<'q>(query: Option<&'q str>, body: &Bytes) -> Result<Option<&'q st
 }
 
 /// `GET /get?key=` and `POST /get`.
-pub(super) async fn get(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
-    let (head, incoming) = request.into_parts();
-    let raw = accepts(&head.headers, "application/octet-stream");
-    let (key, explain) = if head.method == Method::POST {
-        let received = app.bodies.read(incoming).await?;
+pub(super) async fn get(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
+    let raw = accepts(request.headers(), "application/octet-stream");
+    let (key, explain) = if *request.method() == Method::POST {
+        let received = app.bodies.read(request.body_mut()).await?;
         let body = &received.bytes;
-        if head.uri.query().is_some_and(|q| !q.is_empty()) {
-            let text = query_alone(head.uri.query(), body)?;
+        if request.uri().query().is_some_and(|q| !q.is_empty()) {
+            let text = query_alone(request.uri().query(), body)?;
             key_and_explain(text)?
         } else {
             let get: GetBody<'_> = json(body)?;
             (key_of(get.key, get.key64, body)?, get.explain.unwrap_or(false))
         }
     } else {
-        key_and_explain(head.uri.query())?
+        key_and_explain(request.uri().query())?
     };
     if explain {
         return Box::pin(explained(app, key)).await;

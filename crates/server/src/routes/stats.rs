@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// `GET /stats`, as JSON, or as text for `Accept: text/plain`.
-pub(super) async fn stats(app: &Arc<App>, request: Request<Incoming>) -> Result<Reply> {
+pub(super) async fn stats(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
     let [] = query::parse(request.uri().query(), [])?;
     let db = app.db.clone();
     let engine = app.pool.run(move || db.stats()).await?;
