@@ -77,11 +77,14 @@ impl Core {
         let snapshots = self.snapshots.live();
         let mut merged = MergeCursor::new(sealed.iter().map(|m| m.table.cursor()).collect());
         merged.seek_first()?;
+        let config = &self.config.compaction;
+        let guards = compaction::flush_guards(&keyspace.view.load().version, config);
         let options = OutputOptions {
             level: Level(0),
             snapshots: &snapshots,
             now_ms: self.now_ms(),
-            table_bytes: self.config.compaction.table_bytes,
+            table_bytes: config.table_bytes,
+            guards: &guards,
         };
         self.with_job_io(keyspace, |io| compaction::write_tables(merged, &options, io))
     }

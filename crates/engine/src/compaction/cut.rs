@@ -10,6 +10,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Cutter<'p> {
     table_bytes: u64,
+    guards: &'p [Box<[u8]>],
     grandparents: &'p [Arc<TableHandle>],
     grandparent_bytes: u64,
     /// First grandparent that the keys have not passed.
@@ -26,7 +27,14 @@ impl<'p> Cutter<'p> {
         grandparents: &'p [Arc<TableHandle>],
         grandparent_bytes: u64,
     ) -> Cutter<'p> {
-        Cutter { table_bytes, grandparents, grandparent_bytes, at: 0, overlap_bytes: 0 }
+        let guards = &[];
+        Cutter { table_bytes, guards, grandparents, grandparent_bytes, at: 0, overlap_bytes: 0 }
+    }
+
+    /// Cuts at `table_bytes`, and at the first key from each of `guards` on,
+    /// which are ascending.
+    pub(crate) fn with_guards(table_bytes: u64, guards: &'p [Box<[u8]>]) -> Cutter<'p> {
+        Cutter { guards, ..Cutter::new(table_bytes, &[], 0) }
     }
 
     /// Whether `key`, larger than all before it, starts a new table, when the
@@ -39,13 +47,20 @@ impl<'p> Cutter<'p> {
             self.overlap_bytes += table.meta().size_bytes;
             self.at += 1;
         }
+        let mut at_guard = false;
+        while let Some((guard, rest)) = self.guards.split_first()
+            && **guard <= *key
+        {
+            at_guard = true;
+            self.guards = rest;
+        }
         if written_bytes == 0 {
             self.overlap_bytes = 0;
             return false;
         }
         // A table of an eighth of the size is the least worth a file.
         let cut = written_bytes >= self.table_bytes
-            || (self.overlap_bytes > self.grandparent_bytes
+            || ((at_guard || self.overlap_bytes > self.grandparent_bytes)
                 && written_bytes >= self.table_bytes / 8);
         if cut {
             self.overlap_bytes = 0;

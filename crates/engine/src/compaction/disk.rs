@@ -72,8 +72,13 @@ impl Disk {
         sort(&mut entries);
         let mut cursor = VecCursor::new(entries);
         cursor.seek_first()?;
-        let options =
-            OutputOptions { level: Level(0), snapshots, now_ms: 1000, table_bytes: 16 << 10 };
+        let options = OutputOptions {
+            level: Level(0),
+            snapshots,
+            now_ms: 1000,
+            table_bytes: 16 << 10,
+            guards: &[],
+        };
         let output = self.with_io(|io| write_tables(cursor, &options, io))?;
         self.install(&output.edit);
         Ok(())

@@ -13,14 +13,18 @@ mod tree;
 mod pick;
 pub(crate) mod visible;
 mod older;
+mod guards;
 mod cut;
+mod job_io;
 mod output;
 mod run;
 
 pub(crate) use config::Config;
+pub(crate) use guards::flush_guards;
+pub(crate) use job_io::JobIo;
 pub(crate) use pick::{ManualStep, pick, pick_idle, plan_range};
 pub(crate) use plan::{InFlight, Method, Plan};
-pub(crate) use run::{JobIo, JobOutput, OutputOptions, run_job, write_tables};
+pub(crate) use run::{JobOutput, OutputOptions, run_job, write_tables};
 pub(crate) use shape::{debt, level_targets};
 pub(crate) use tree::Moment;
 

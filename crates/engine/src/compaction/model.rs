@@ -75,8 +75,9 @@ impl Model {
         let keep =
             |e: &OwnedEntry| retention.keep(e.as_ref(), |_| true).unwrap().map(OwnedEntry::of);
         let kept: Vec<_> = entries.iter().filter_map(keep).collect();
+        let guards = flush_guards(&self.version, &self.config);
         let table_bytes = self.config.table_bytes;
-        let tables = self.write(&kept, Cutter::new(table_bytes, &[], 0));
+        let tables = self.write(&kept, Cutter::with_guards(table_bytes, &guards));
         let Some(run) = tables.first().map(|meta| RunId(meta.id.0)) else { return };
         self.flushed_bytes += tables.iter().map(|meta| meta.size_bytes).sum::<u64>();
         let added = |meta| AddedTable { level: Level(0), run, meta };

@@ -1,7 +1,7 @@
 //! From sorted entries to tables on disk.
 
 use super::cut::Cutter;
-use super::run::JobIo;
+use super::job_io::JobIo;
 use super::visible::{Retention, UnsupportedKind};
 use crate::error::{Error, Result};
 use crate::version::TableMeta;

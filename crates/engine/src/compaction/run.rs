@@ -6,6 +6,7 @@
 //! edit, or removes the files.
 
 use super::cut::Cutter;
+use super::job_io::JobIo;
 use super::older::Older;
 use super::output::Output;
 use super::plan::{Method, Plan, Reason};
@@ -13,31 +14,13 @@ use super::visible::Retention;
 use crate::error::Result;
 use crate::merge::MergeCursor;
 use crate::run_cursor::RunCursor;
-use crate::version::{AddedTable, RunId, TableFiles, TableMeta, VersionEdit};
+use crate::version::{AddedTable, RunId, TableMeta, VersionEdit};
 use parking_lot::Mutex;
 use tanada_format::{Corruption, Level, SeqNo, TableId};
-use tanada_table::{Cursor, CursorOptions, TableOptions};
-use tanada_vfs::Threads;
+use tanada_table::{Cursor, CursorOptions};
 
 /// A part of a job is worth a thread from this size on.
 const LEAST_PART_BYTES: u64 = 16 << 20;
-
-/// What a job needs of the world.
-pub(crate) struct JobIo<'a> {
-    /// Where tables live.
-    pub(crate) files: &'a TableFiles,
-    /// How the table with this id, in this level, is to be built.
-    pub(crate) table_options: &'a (dyn Fn(TableId, Level) -> TableOptions + Sync),
-    /// An unused number of the table counter; may have to reserve more in the manifest.
-    pub(crate) next_id: &'a (dyn Fn() -> Result<TableId> + Sync),
-    /// Whether the job should give up, with [`crate::Error::Closed`].
-    pub(crate) should_stop: &'a (dyn Fn() -> bool + Sync),
-    /// Called after each MiB or so of entries, so that more urgent work, or a
-    /// limit of the rate, can hold the job up.
-    pub(crate) yield_point: &'a (dyn Fn(u64) + Sync),
-    /// Where parts of a job that someone waits for run at once.
-    pub(crate) threads: &'a dyn Threads,
-}
 
 /// How a flush writes.
 #[derive(Clone, Debug)]
@@ -50,6 +33,8 @@ pub(crate) struct OutputOptions<'a> {
     pub(crate) now_ms: u64,
     /// Size at which a table is cut; [`super::Config::table_bytes`].
     pub(crate) table_bytes: u64,
+    /// Keys to cut at as well; [`super::flush_guards`].
+    pub(crate) guards: &'a [Box<[u8]>],
 }
 
 /// What a job has done.
@@ -245,7 +230,7 @@ pub(crate) fn write_tables(
     io: &JobIo<'_>,
 ) -> Result<JobOutput> {
     let mut retention = Retention::new(options.snapshots, options.now_ms);
-    let mut cutter = Cutter::new(options.table_bytes, &[], 0);
+    let mut cutter = Cutter::with_guards(options.table_bytes, options.guards);
     let mut output = Output::new(io, options.level, options.now_ms);
     output.write(&mut cursor, None, &mut retention, &mut cutter, |_| true)?;
     let (entries_in, entries_out) = (output.entries_in, output.entries_out);

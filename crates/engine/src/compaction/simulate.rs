@@ -117,8 +117,6 @@ fn simulate_shapes() {
         let zipf = Zipf::new(n);
         for (l0_runs, inner_runs, size_ratio, base) in [
             (4, 1, 10, 1.0),
-            (4, 2, 8, 1.0),
-            (4, 4, 8, 1.0),
             (8, 1, 10, 1.0),
             (8, 1, 8, 1.0),
             (8, 1, 8, 0.5),

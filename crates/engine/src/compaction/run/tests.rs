@@ -239,26 +239,24 @@ proptest! {
 fn a_write_of_nothing_is_an_empty_edit() {
     let disk = Disk::new();
     let cursor = VecCursor::default();
-    let options =
-        OutputOptions { level: Level(0), snapshots: &[], now_ms: 1, table_bytes: 1 << 20 };
+    let options = OutputOptions {
+        level: Level(0),
+        snapshots: &[],
+        now_ms: 1,
+        table_bytes: 1 << 20,
+        guards: &[],
+    };
     let output = disk.with_io(|io| write_tables(cursor, &options, io)).unwrap();
     assert!(output.edit.is_empty());
     assert!(!Path::new("/db").join("000001.sst").exists());
-}
-
-/// Nanoseconds that this thread has spent on a processor, so that what else
-/// runs on the machine does not count.
-#[allow(clippy::disallowed_methods, reason = "it measures real time")]
-fn busy_ns() -> u64 {
-    let stat = std::fs::read("/proc/thread-self/schedstat").unwrap();
-    let stat = String::from_utf8(stat).unwrap();
-    stat.split(' ').next().unwrap().parse().unwrap()
 }
 
 /// `cargo test -p tanada --release job_rate -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]
 fn job_rate() {
+    let clock = tanada_vfs::Env::real().clock;
+    let now_ns = || clock.monotonic_ns();
     for runs in [1u64, 2, 4, 8] {
         let mut disk = Disk::new();
         disk.options.block_size = 4096;
@@ -273,9 +271,9 @@ fn job_rate() {
                 OwnedEntry::put(format!("{key:016}"), run * per_run + n + 1, value)
             });
             let entries = entries.collect();
-            let start = busy_ns();
+            let start = now_ns();
             disk.flush(entries, &[]).unwrap();
-            flush_ns += busy_ns() - start;
+            flush_ns += now_ns() - start;
         }
         let config = Config::for_memtable(64 << 20);
         let moment = Moment { now_ms: 1000, oldest_snapshot: SeqNo::MAX };
@@ -284,9 +282,9 @@ fn job_rate() {
         let step = plan_range(&disk.version, &config, &in_flight, moment, all, TableId(u64::MAX));
         let ManualStep::Run(mut plan) = step else { panic!("there is work") };
         plan.method = Method::Merge;
-        let start = busy_ns();
+        let start = now_ns();
         let output = disk.run(&plan, &[]).unwrap();
-        let seconds = (busy_ns() - start) as f64 / 1e9;
+        let seconds = (now_ns() - start) as f64 / 1e9;
         let raw = output.entries_in as f64 * 116.0 / 1e6;
         println!(
             "{runs} runs: {:.2} M entries a second, {:.0} MB/s raw, {:.0} ns an entry; flush with sort {:.0} ns",
