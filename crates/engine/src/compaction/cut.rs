@@ -58,9 +58,11 @@ impl<'p> Cutter<'p> {
             self.overlap_bytes = 0;
             return false;
         }
-        // A table of an eighth of the size is the least worth a file.
+        // What is the least worth a file: less at guards, which lose their use
+        // where one run passes over them.
         let cut = written_bytes >= self.table_bytes
-            || ((at_guard || self.overlap_bytes > self.grandparent_bytes)
+            || (at_guard && written_bytes >= self.table_bytes / 32)
+            || (self.overlap_bytes > self.grandparent_bytes
                 && written_bytes >= self.table_bytes / 8);
         if cut {
             self.overlap_bytes = 0;

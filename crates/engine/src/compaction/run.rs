@@ -16,7 +16,7 @@ use crate::merge::MergeCursor;
 use crate::run_cursor::RunCursor;
 use crate::version::{AddedTable, RunId, TableMeta, VersionEdit};
 use parking_lot::Mutex;
-use tanada_format::{Corruption, Level, SeqNo, TableId};
+use tanada_format::{Corruption, Level, SeqNo};
 use tanada_table::{Cursor, CursorOptions};
 
 /// A part of a job is worth a thread from this size on.

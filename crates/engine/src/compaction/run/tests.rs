@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use tanada_format::ValueKind;
+use tanada_format::{TableId, ValueKind};
 use tanada_vfs::fault::{EIO, ENOSPC, Op, Rule};
 
 /// The plan that merges everything.
