@@ -8,6 +8,7 @@ use tanada_format::{EntryRef, SeqNo};
 use tanada_table::{Cursor, CursorOptions, Error};
 
 /// A cursor over one source. An enum, so that stepping is not a virtual call.
+#[expect(clippy::large_enum_variant, reason = "a scan has few, and steps must chase no pointer")]
 pub(crate) enum Source {
     MemTable(MemTableCursor),
     Run(RunCursor),
