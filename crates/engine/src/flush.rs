@@ -144,15 +144,8 @@ impl Core {
         edit.clock_high_ms = Some(self.clock_high_ms.load(Ordering::Relaxed));
         let appended = manifest.append(&edit).map_err(|e| self.health.poison(&e))?;
 
-        self.row_cache.begin_invalidation();
-        for mem in sealed {
-            let mut cursor = mem.table.cursor().visible_at(SeqNo::MAX);
-            cursor.seek_first()?;
-            while cursor.valid() {
-                let key = cursor.entry().key;
-                self.row_cache.remove(keyspace.id, key, hash_key(key));
-                cursor.next()?;
-            }
+        if self.row_cache.begin_invalidation() {
+            self.forget_rows(keyspace, sealed)?;
         }
         let next = appended.versions.into_iter().find(|(id, _)| *id == keyspace.id);
         self.change_view(keyspace, |view| View {
@@ -162,6 +155,20 @@ impl Core {
             version: next.map_or_else(|| Arc::clone(&view.version), |(_, version)| version),
         });
         self.background.set_oldest_log(oldest_log);
+        Ok(())
+    }
+
+    /// Removes every key of these MemTables from the row cache.
+    fn forget_rows(&self, keyspace: &KeyspaceState, sealed: &[Arc<Mem>]) -> Result<()> {
+        for mem in sealed {
+            let mut cursor = mem.table.cursor().visible_at(SeqNo::MAX);
+            cursor.seek_first()?;
+            while cursor.valid() {
+                let key = cursor.entry().key;
+                self.row_cache.remove(keyspace.id, key, hash_key(key));
+                cursor.next()?;
+            }
+        }
         Ok(())
     }
 }

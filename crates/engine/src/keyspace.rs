@@ -181,7 +181,7 @@ impl Keyspace {
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Value>>> {
         let core = self.core();
-        let moment = core.moment(&self.state);
+        let moment = core.exact_moment(&self.state);
         let get = |key: K| {
             self.checked(key.as_ref())?;
             let found = core.get_at(&self.state, key.as_ref(), &moment, Sources::All)?;

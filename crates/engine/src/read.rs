@@ -54,6 +54,20 @@ impl Core {
         Moment { seqno: self.visible(), view, generation: Some(generation) }
     }
 
+    /// As [`Core::moment`], for several reads that must agree: its view holds
+    /// every write that its seqno sees. Otherwise one key could be answered by
+    /// the row cache with a write that came after the view was pinned, and
+    /// another of the same batch by the view's tables, without it.
+    pub(crate) fn exact_moment(&self, keyspace: &KeyspaceState) -> Moment {
+        loop {
+            let moment = self.moment(keyspace);
+            // Unchanged behind the seqno: it was the newest view when the seqno was read.
+            if Arc::ptr_eq(&moment.view, &keyspace.view.load()) {
+                return moment;
+            }
+        }
+    }
+
     /// The newest live version of `key` that a reader `at` a snapshot (now, for
     /// `None`) sees. Takes no lock on MemTables or on blocks in memory.
     #[inline]
