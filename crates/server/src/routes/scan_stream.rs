@@ -14,12 +14,17 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tanada::Keyspace;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Sleep, sleep};
 
 /// A chunk ends with the entry that crosses this.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// How long the line that names a problem may take to be sent.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// A walk that is being streamed.
 struct Source {
@@ -31,13 +36,13 @@ struct Source {
 
 enum SourceState {
     Unstarted(Scan),
-    Walking(Walk),
+    Walking(Box<Walk>),
 }
 
 /// What making one chunk gave.
 enum Chunk {
     /// There may be more.
-    Part(Vec<u8>, Source),
+    Part(Vec<u8>, Box<Source>),
     /// That was all.
     Last(Vec<u8>),
     /// The scan broke off behind these entries.
@@ -48,7 +53,7 @@ impl Source {
     fn chunk(mut self) -> Chunk {
         let mut out = Vec::with_capacity(CHUNK_BYTES + 4096);
         let mut walk = match self.state {
-            SourceState::Unstarted(scan) => Walk::start(&self.keyspace, scan),
+            SourceState::Unstarted(scan) => Box::new(Walk::start(&self.keyspace, scan)),
             SourceState::Walking(walk) => walk,
         };
         while self.left > 0 {
@@ -63,7 +68,7 @@ impl Source {
             }
             if out.len() >= CHUNK_BYTES {
                 self.state = SourceState::Walking(walk);
-                return Chunk::Part(out, self);
+                return Chunk::Part(out, Box::new(self));
             }
         }
         Chunk::Last(out)
@@ -79,8 +84,9 @@ pub(super) struct ScanStream {
 
 enum Making {
     Next(JoinHandle<Chunk>),
-    /// The problem has been sent as a line; now the stream breaks off.
-    Broken,
+    /// The problem has been handed over as a line. When the time is up the
+    /// stream breaks off: an error at once would overtake what is not sent yet.
+    Broken(Pin<Box<Sleep>>),
     Done,
 }
 
@@ -104,7 +110,8 @@ impl BodyStream for ScanStream {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let chunk = match &mut self.making {
             Making::Done => return Poll::Ready(None),
-            Making::Broken => {
+            Making::Broken(patience) => {
+                ready!(patience.as_mut().poll(cx));
                 self.making = Making::Done;
                 return Poll::Ready(Some(Err(io::Error::other("the scan broke off"))));
             }
@@ -123,7 +130,7 @@ impl BodyStream for ScanStream {
                 bytes
             }
             Chunk::Broken(mut bytes, problem) => {
-                self.making = Making::Broken;
+                self.making = Making::Broken(Box::pin(sleep(LAST_WORDS)));
                 bytes.extend_from_slice(b"{\"problem\":");
                 bytes.extend_from_slice(problem.to_json().get().as_bytes());
                 bytes.extend_from_slice(b"}\n");
