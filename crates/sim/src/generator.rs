@@ -128,7 +128,7 @@ impl Generator {
             0..=34 => Operation::Flush(self.dice.chance(600).then(|| self.space())),
             35..=59 => Operation::Compact(self.space(), self.range()),
             60..=67 => Operation::CreateKeyspace(self.slot(), self.compression()),
-            68..=77 => Operation::Advance(1 + self.dice.below(5_000)),
+            68..=77 => Operation::Advance(self.span_ms(5_000)),
             78..=82 if self.profile.dies => Operation::SetBack(1 + self.dice.below(10_000)),
             78..=84 => Operation::Verify,
             _ => Operation::Reopen(self.exit(), self.durability()),
@@ -177,8 +177,14 @@ impl Generator {
         if self.dice.chance(200) {
             return Write { space, key, value: None, ttl_ms: None };
         }
-        let ttl_ms = self.dice.chance(120).then(|| 1 + self.dice.below(8_000));
+        let ttl_ms = self.dice.chance(120).then(|| self.span_ms(8_000));
         Write { space, key, value: Some(self.value()), ttl_ms }
+    }
+
+    /// Mostly whole seconds, so that the clock meets the very moment of an expiry.
+    fn span_ms(&mut self, most: u64) -> u64 {
+        let ms = 1 + self.dice.below(most);
+        if self.dice.chance(800) { ms.next_multiple_of(1_000) } else { ms }
     }
 
     fn value(&mut self) -> ValueSpec {
