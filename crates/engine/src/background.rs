@@ -285,8 +285,7 @@ impl Core {
                 ManualStep::Wait => {
                     drop(state);
                     if !self.wait_past(ended) {
-                        self.health.check_writable()?;
-                        return Err(Error::Closed);
+                        return Err(self.health.why_nothing_changes());
                     }
                     continue;
                 }

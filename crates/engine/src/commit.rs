@@ -327,8 +327,7 @@ impl Core {
             }
             if !self.wait_past(ended) {
                 // Nothing will make room: the reason is the answer.
-                self.health.check_writable()?;
-                return Err(Error::Closed);
+                return Err(self.health.why_nothing_changes());
             }
             self.health.check_writable()?;
         }

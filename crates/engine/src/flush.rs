@@ -7,7 +7,7 @@
 
 use crate::compaction::{self, JobIo, JobOutput, OutputOptions};
 use crate::core::{Core, KeyspaceState, Mem, View};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::manifest::Edit;
 use crate::merge::MergeCursor;
 use std::sync::Arc;
@@ -40,8 +40,7 @@ impl Core {
                 break;
             }
             if !self.wait_past(ended) {
-                self.health.check_writable()?;
-                return Err(Error::Closed);
+                return Err(self.health.why_nothing_changes());
             }
             if keyspaces.iter().any(waiting) {
                 self.health.check_writable()?;

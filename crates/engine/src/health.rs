@@ -33,6 +33,16 @@ impl Health {
         }
     }
 
+    /// The answer to who waits for background work while none can be done. When
+    /// no state says why, a job has just failed, and there is no thread that
+    /// would wait until it is due again.
+    pub(crate) fn why_nothing_changes(&self) -> Error {
+        self.check_writable().err().unwrap_or_else(|| Error::ReadOnly {
+            reason: "background work failed a moment ago; it is tried again a second later"
+                .to_owned(),
+        })
+    }
+
     /// An error once closed. A poisoned database still reads.
     #[inline]
     pub(crate) fn check_readable(&self) -> Result<()> {
