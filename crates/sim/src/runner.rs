@@ -323,6 +323,7 @@ impl Runner {
                 } else {
                     drop(open);
                 }
+                self.restore_clock();
                 let mut oracle = oracle.lock();
                 if self.trusts_closing {
                     oracle.all_durable();
@@ -352,10 +353,16 @@ impl Runner {
     /// dropped reaches the new one.
     fn become_machine(&mut self, machine: MemoryMachine) {
         self.open = None;
-        // The manifest need not remember the very latest time.
-        machine.clock().set_wall_ms(self.high_ms.max(machine.clock().wall_ms()));
         self.faults = Faults::over_memory(&machine);
         self.machine = machine;
+        self.restore_clock();
+    }
+
+    /// Sets a clock that was set back right again: the next life need not know
+    /// of the very latest time, for only flushes write it down.
+    fn restore_clock(&self) {
+        let clock = self.machine.clock();
+        clock.set_wall_ms(self.high_ms.max(clock.wall_ms()));
     }
 
     fn handles(&mut self) -> &mut Handles {

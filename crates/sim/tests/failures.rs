@@ -86,3 +86,15 @@ fn a_log_write_that_failed_poisons_until_the_next_opening() {
         assert_eq!(outcome, Outcome::Poisoned);
     });
 }
+
+#[test]
+fn a_full_disk_makes_no_reopening_necessary_where_nothing_is_unknown() {
+    let test = "failures a_full_disk_makes_no_reopening_necessary_where_nothing_is_unknown";
+    for_each_seed(test, 3, |seed| {
+        let workload = Workload::of_one_life(seed, 60);
+        for suffix in [".log", ".sst"] {
+            let full = Rule::fail(ENOSPC).on(Op::Create).on(Op::CreateLog).path_suffix(suffix);
+            assert_eq!(workload.run(full), Outcome::Writes, "no room for {suffix}");
+        }
+    });
+}
