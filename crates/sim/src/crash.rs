@@ -94,11 +94,11 @@ impl Cutter {
         for i in 0..self.cuts.seeds {
             let seed = self.seed.wrapping_mul(1_000_003) ^ (n << 8) ^ i;
             let mut machine = self.machine.crash(seed);
-            if i == 0 && n % self.cuts.deep_every == 0 {
+            if i == 0 && n.is_multiple_of(self.cuts.deep_every) {
                 machine = self.cut_recovery(machine, &oracle, Exit::PowerCut(seed));
             }
             let mut runner = self.recover(machine, &oracle, oracle.synced);
-            if i == 0 && n % self.cuts.live_every == 0 {
+            if i == 0 && n.is_multiple_of(self.cuts.live_every) {
                 live_on(&mut runner, seed);
             }
         }
