@@ -100,6 +100,8 @@ mod tests {
         let tree = Tree::of(&[
             ("crates/engine/src/wal/mod.rs", "#[cfg(test)] mod checks;"),
             ("crates/engine/src/wal/checks.rs", text),
+            ("crates/engine/src/read.rs", "#[cfg(test)] mod tests;"),
+            ("crates/engine/src/read/tests.rs", text),
         ]);
         assert_eq!(check(&tree), []);
     }

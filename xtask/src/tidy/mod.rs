@@ -112,8 +112,8 @@ fn in_test_module(tree: &Tree, path: &str) -> bool {
         Some(name) => (dir, name),
         None => return false,
     };
-    ["lib.rs", "main.rs", "mod.rs"].iter().any(|parent| {
-        tree.text(&format!("{dir}/{parent}"))
+    ["/lib.rs", "/main.rs", "/mod.rs", ".rs"].iter().any(|parent| {
+        tree.text(&format!("{dir}{parent}"))
             .and_then(|text| Source::parse(text).ok())
             .is_some_and(|source| source.modules.iter().any(|m| m.test && m.name == name))
     })
