@@ -2,6 +2,8 @@
 
 use crate::core::Core;
 use crate::error::Result;
+use crate::manifest::Edit;
+use std::sync::atomic::Ordering;
 
 impl Core {
     /// Closes the database once; later calls find it closed and do nothing.
@@ -30,7 +32,19 @@ impl Core {
             if was_poisoned { Ok(()) } else { sync() }
         };
         self.stop_background();
+        let noted = if was_poisoned { Ok(()) } else { self.note_clock() };
         self.lock.lock().take();
-        synced
+        synced.and(noted)
+    }
+
+    /// Notes the latest time acted upon in the manifest, so that a clock set
+    /// back before the next opening revives nothing that has expired.
+    fn note_clock(&self) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let high = self.clock_high_ms.load(Ordering::Relaxed);
+        if high > manifest.state().clock_high_ms {
+            manifest.append(&Edit { clock_high_ms: Some(high), ..Edit::default() })?;
+        }
+        Ok(())
     }
 }
