@@ -148,6 +148,12 @@ fn the_four_steps_of_the_tour_show_what_they_claim() {
     let levels = stats.pointer("/keyspaces/0/levels").and_then(Value::as_array).unwrap();
     let entries: u64 = levels.iter().map(|level| level["entries"].as_u64().unwrap()).sum();
     assert_eq!(entries, 900, "what is left lies on the levels: {levels:?}");
+    let report = server.tanada(&["verify", "--json"]).ok().json();
+    assert_eq!(
+        (&report["entries"], &report["damage"]),
+        (&900.into(), &Value::Array(vec![])),
+        "{report}"
+    );
     assert_eq!(server.terminate().code(), Some(0));
 }
 

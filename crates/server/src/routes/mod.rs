@@ -15,6 +15,7 @@ mod accept;
 mod simple;
 mod stats_report;
 mod stats_text;
+mod verify;
 mod stats;
 
 use crate::app::App;
@@ -86,13 +87,15 @@ async fn route_rest(
         "/livez" if reads => Ok(health::live()),
         "/readyz" if reads => health::ready(app).await,
         "/stats" | "/livez" | "/readyz" => wrong_method("GET, HEAD"),
+        "/v1/admin/verify" if method == Method::POST => verify::verify(app, request).await,
+        "/v1/admin/verify" => wrong_method("POST"),
         _ => match path.strip_prefix("/compact/") {
             Some(id) if reads => compact::look_up(app, id),
             Some(_) => wrong_method("GET, HEAD"),
             None => Err(Problem::new(
                 Kind::UnknownPath,
                 "there is nothing at this path; there are /put, /get, /delete, /compact, /stats, /v1/kv, /v1/kv/{key}, \
-                 /v1/batch, /livez and /readyz",
+                 /v1/batch, /v1/admin/verify, /livez and /readyz",
             )),
         },
     }
