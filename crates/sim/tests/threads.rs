@@ -5,6 +5,8 @@
 //! older answer from a newer one. A key's floor is its newest acknowledged
 //! version: no read that begins later may answer with less.
 
+#![allow(clippy::unwrap_used)] // in a test a panic is the answer
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tanada::{Batch, Db, Durability, Keyspace, KeyspaceOptions, Value, WriteOptions};
 use tanada_sim::seeds::for_each_seed;

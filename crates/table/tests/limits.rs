@@ -82,7 +82,7 @@ fn the_estimated_size_is_near_the_size() {
             );
             for i in 0..count {
                 let value: Vec<u8> =
-                    (0..len as u64).map(|b| ((i + 7) * (b + 3) >> 5) as u8).collect();
+                    (0..len as u64).map(|b| (((i + 7) * (b + 3)) >> 5) as u8).collect();
                 builder.add(Entry::put(format!("user:{i:012}"), i + 1, value).borrow()).unwrap();
             }
             let estimate = builder.estimated_size();
@@ -178,7 +178,7 @@ fn a_full_disk_or_a_failed_sync_is_an_error_of_the_builder_and_never_a_table() {
         let mut builder = TableBuilder::new(Box::new(FullFile { len: 0, room }), "/t", options());
         let mut failed = false;
         for i in 0..20_000u64 {
-            let value: Vec<u8> = (0..100).map(|b| (i * (b + 3) >> 3) as u8).collect();
+            let value: Vec<u8> = (0..100).map(|b| ((i * (b + 3)) >> 3) as u8).collect();
             if builder.add(Entry::put(format!("user:{i:06}"), 1, value).borrow()).is_err() {
                 failed = true;
                 break;
