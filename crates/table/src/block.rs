@@ -5,10 +5,22 @@ use crate::data_block::DataBlock;
 use crate::filter::Filter;
 use crate::index::Partition;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use triomphe::ThinArc;
 
-/// What a block holds. Partitions are large and few, so they lie apart.
+/// A decoded block, shared by the cache and by those who read it: one
+/// allocation of a reference count, the header, and a data block's bytes. So a
+/// lookup that comes from a slot meets the bytes behind the header, and not
+/// one cache miss later.
+pub(crate) type Block = ThinArc<Header, u8>;
+
+/// Data blocks above this length lie in an allocation of their own: they are
+/// not copied when they are decoded.
+const LONG: usize = 64 << 10;
+
+/// What a block holds beside its bytes.
 enum Content {
-    Data(DataBlock),
+    Data { counts: u32, prefix_len: u32 },
+    LongData { counts: u32, prefix_len: u32, bytes: Box<[u8]> },
     Index(Box<Partition>),
     Filter(Filter),
 }
@@ -21,9 +33,9 @@ pub(crate) enum Kind {
     Filter = 2,
 }
 
-/// A decoded block, shared by the cache and by those who read it. With its
-/// reference counts it takes 64 bytes: a lookup touches one line of it.
-pub(crate) struct Block {
+/// What a block is, and what the cache notes of it. One cache line with count
+/// and length.
+pub(crate) struct Header {
     content: Content,
     /// Where it lies in its file.
     offset: u64,
@@ -35,86 +47,123 @@ pub(crate) struct Block {
     node: AtomicU32,
 }
 
-impl Block {
-    /// Decodes a block that has been checked and decompressed.
-    pub(crate) fn parse(kind: Kind, bytes: Vec<u8>, offset: u64) -> Result<Block, Damage> {
-        let content = match kind {
-            Kind::Data => Content::Data(DataBlock::parse(bytes)?),
-            Kind::Index => Content::Index(Box::new(Partition::parse(&bytes)?)),
-            Kind::Filter => Content::Filter(Filter::parse(&bytes)?),
-        };
-        let visited = AtomicBool::new(false);
-        Ok(Block { content, offset, visited, node: AtomicU32::new(u32::MAX) })
-    }
+/// Decodes a block that has been checked and decompressed.
+pub(crate) fn decode(kind: Kind, bytes: &[u8], offset: u64) -> Result<Block, Damage> {
+    let content = match kind {
+        Kind::Data if bytes.len() > LONG => return decode_long(kind, bytes.to_vec(), offset),
+        Kind::Data => {
+            let DataBlock { counts, prefix_len, .. } = DataBlock::parse(bytes)?;
+            Content::Data { counts, prefix_len }
+        }
+        Kind::Index => Content::Index(Box::new(Partition::parse(bytes)?)),
+        Kind::Filter => Content::Filter(Filter::parse(bytes)?),
+    };
+    let bytes = if kind == Kind::Data { bytes } else { &[] };
+    Ok(ThinArc::from_header_and_slice(Header::new(content, offset), bytes))
+}
 
-    /// Bytes of memory, the reference counts included.
-    pub(crate) fn cost_bytes(&self) -> u64 {
-        let heap = match &self.content {
-            Content::Data(b) => b.heap_bytes(),
+/// The same for a block in memory of its own, which is kept when it is long.
+pub(crate) fn decode_long(kind: Kind, bytes: Vec<u8>, offset: u64) -> Result<Block, Damage> {
+    if kind != Kind::Data || bytes.len() <= LONG {
+        return decode(kind, &bytes, offset);
+    }
+    let DataBlock { counts, prefix_len, .. } = DataBlock::parse(&bytes)?;
+    let content = Content::LongData { counts, prefix_len, bytes: bytes.into() };
+    Ok(ThinArc::from_header_and_slice(Header::new(content, offset), &[]))
+}
+
+impl Header {
+    fn new(content: Content, offset: u64) -> Header {
+        let visited = AtomicBool::new(false);
+        Header { content, offset, visited, node: AtomicU32::new(u32::MAX) }
+    }
+}
+
+/// What can be asked of a [`Block`].
+pub(crate) trait Decoded {
+    /// Bytes of memory, the reference count included.
+    fn cost_bytes(&self) -> u64;
+    /// Where the block lies in its file.
+    fn offset(&self) -> u64;
+    /// This block as a data block. Slots are numbered by kind, so a caller
+    /// knows what it asked for.
+    fn data(&self) -> DataBlock<'_>;
+    /// This block as an index partition.
+    fn index(&self) -> &Partition;
+    /// This block as a filter.
+    fn filter(&self) -> &Filter;
+    /// Notes a read.
+    fn visit(&self);
+    /// Whether it was read since this was last asked.
+    fn take_visited(&self) -> bool;
+    /// Its place in the cache's list.
+    fn node(&self) -> u32;
+    /// Puts it there.
+    fn set_node(&self, node: u32);
+}
+
+impl Decoded for Block {
+    fn cost_bytes(&self) -> u64 {
+        let heap = match &self.header.header.content {
+            Content::Data { .. } => 0,
+            Content::LongData { bytes, .. } => bytes.len(),
             Content::Index(b) => b.heap_bytes() + size_of::<Partition>(),
             Content::Filter(b) => b.heap_bytes(),
         };
-        (heap + size_of::<Block>() + 2 * size_of::<usize>()) as u64
+        (heap + self.slice.len() + size_of::<Header>() + 2 * size_of::<usize>()) as u64
     }
 
-    /// Where the block lies in its file.
-    pub(crate) fn offset(&self) -> u64 {
-        self.offset
+    fn offset(&self) -> u64 {
+        self.header.header.offset
     }
 
-    /// This block as a data block. Slots are numbered by kind, so a caller
-    /// knows what it asked for.
     #[inline]
-    pub(crate) fn data(&self) -> &DataBlock {
-        match &self.content {
-            Content::Data(b) => b,
+    fn data(&self) -> DataBlock<'_> {
+        match &self.header.header.content {
+            Content::Data { counts, prefix_len } => {
+                DataBlock { bytes: &self.slice, counts: *counts, prefix_len: *prefix_len }
+            }
+            Content::LongData { counts, prefix_len, bytes } => {
+                DataBlock { bytes, counts: *counts, prefix_len: *prefix_len }
+            }
             _ => unreachable!("the slots of data blocks hold data blocks"),
         }
     }
 
-    /// This block as an index partition.
     #[inline]
-    pub(crate) fn index(&self) -> &Partition {
-        match &self.content {
+    fn index(&self) -> &Partition {
+        match &self.header.header.content {
             Content::Index(b) => b,
             _ => unreachable!("the slots of partitions hold partitions"),
         }
     }
 
-    /// This block as a filter.
     #[inline]
-    pub(crate) fn filter(&self) -> &Filter {
-        match &self.content {
+    fn filter(&self) -> &Filter {
+        match &self.header.header.content {
             Content::Filter(b) => b,
             _ => unreachable!("the slots of filters hold filters"),
         }
     }
 
-    /// The decompressed bytes of a data block.
     #[inline]
-    pub(crate) fn data_bytes(&self) -> &[u8] {
-        self.data().bytes()
-    }
-
-    /// Notes a read.
-    #[inline]
-    pub(crate) fn visit(&self) {
-        if !self.visited.load(Ordering::Relaxed) {
-            self.visited.store(true, Ordering::Relaxed);
+    fn visit(&self) {
+        let visited = &self.header.header.visited;
+        if !visited.load(Ordering::Relaxed) {
+            visited.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Whether it was read since this was last asked.
-    pub(crate) fn take_visited(&self) -> bool {
-        self.visited.swap(false, Ordering::Relaxed)
+    fn take_visited(&self) -> bool {
+        self.header.header.visited.swap(false, Ordering::Relaxed)
     }
 
-    pub(crate) fn node(&self) -> u32 {
-        self.node.load(Ordering::Relaxed)
+    fn node(&self) -> u32 {
+        self.header.header.node.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_node(&self, node: u32) {
-        self.node.store(node, Ordering::Relaxed);
+    fn set_node(&self, node: u32) {
+        self.header.header.node.store(node, Ordering::Relaxed);
     }
 }
 
@@ -123,7 +172,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_and_its_reference_counts_take_one_cache_line() {
-        assert_eq!(size_of::<Block>() + 2 * size_of::<usize>(), 64);
+    fn a_header_with_count_and_length_takes_one_cache_line() {
+        assert!(size_of::<Header>() + 2 * size_of::<usize>() <= 64);
+        assert_eq!(size_of::<Block>(), 8);
     }
 }

@@ -46,10 +46,10 @@ pub struct TableOptions {
 }
 
 impl TableOptions {
-    /// LZ4, blocks of 4 KiB, 10 bits a key.
+    /// LZ4, blocks that take 4 KiB of memory with their bookkeeping, 10 bits a key.
     pub fn new(id: TableId, database: DatabaseId) -> TableOptions {
         let compression = Compression::Lz4;
-        TableOptions { id, database, compression, block_size: 4096, bits_per_key: 10.0 }
+        TableOptions { id, database, compression, block_size: 4032, bits_per_key: 10.0 }
     }
 }
 

@@ -5,7 +5,7 @@
 //! lock. The cache itself only keeps the order in which blocks are given up and
 //! the sum of what they take, behind a lock that misses take and hits do not.
 
-use crate::block::{Block, Kind};
+use crate::block::{Block, Decoded, Kind};
 use crate::counters::Counters;
 use crate::sieve::{NODE_BYTES, Sieve};
 use crate::slots::Slots;
@@ -129,7 +129,7 @@ impl BlockCache {
     /// Puts a block that was just read into its slot and makes room for it.
     /// When another thread was faster, its block is returned and this one
     /// dropped, so that each slot is paid for once.
-    pub(crate) fn insert(&self, slots: &Arc<Slots>, number: u32, block: Arc<Block>) -> Arc<Block> {
+    pub(crate) fn insert(&self, slots: &Arc<Slots>, number: u32, block: Block) -> Block {
         let cost = block.cost_bytes() + NODE_BYTES;
         let resident = self.resident_bytes.load(Ordering::Relaxed);
         if cost.saturating_add(resident) > self.capacity_bytes() {

@@ -91,32 +91,22 @@ thread_local! {
     static UNZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Decompresses into exactly `raw_len` bytes, which the caller has bounded, and
-/// which are those of `stored` when there is nothing to decompress.
-pub(crate) fn decompress(
-    kind: Compression,
-    stored: &[u8],
-    raw_len: usize,
-) -> Result<Vec<u8>, Damage> {
-    if kind == Compression::None {
-        return Ok(stored.to_vec());
-    }
-    let mut raw = vec![0; raw_len];
+/// Decompresses what fills `raw` exactly; its length, which `stored` declares,
+/// has been bounded by the caller.
+pub(crate) fn decompress(kind: Compression, stored: &[u8], raw: &mut [u8]) -> Result<(), Damage> {
     let len = match kind {
-        Compression::Lz4 => lz4::decompress_into(stored, &mut raw)
-            .map_err(|e| Damage::from(format!("LZ4 says: {e}")))?,
-        _ => UNZSTD.with_borrow_mut(|context| {
+        Compression::None => return Err("there is nothing to decompress".into()),
+        Compression::Lz4 => {
+            lz4::decompress_into(stored, raw).map_err(|e| Damage::from(format!("LZ4 says: {e}")))?
+        }
+        Compression::Zstd => UNZSTD.with_borrow_mut(|context| {
+            let says = |e| Damage::from(format!("Zstandard says: {e}"));
             if context.is_none() {
-                *context = Some(
-                    zstd::bulk::Decompressor::new()
-                        .map_err(|e| Damage::from(format!("Zstandard says: {e}")))?,
-                );
+                *context = Some(zstd::bulk::Decompressor::new().map_err(says)?);
             }
             let context = context.as_mut().expect("it has just been made");
-            context
-                .decompress_to_buffer(stored, &mut raw[..])
-                .map_err(|e| Damage::from(format!("Zstandard says: {e}")))
+            context.decompress_to_buffer(stored, raw).map_err(says)
         })?,
     };
-    if len == raw_len { Ok(raw) } else { Err("it is shorter than declared".into()) }
+    if len == raw.len() { Ok(()) } else { Err("it is shorter than declared".into()) }
 }

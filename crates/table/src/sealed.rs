@@ -104,15 +104,25 @@ fn check(
     Ok((kind, stored, raw_len))
 }
 
-/// Checks and decompresses one sealed block.
-pub(crate) fn open(
-    sealed: &[u8],
+/// Checks one sealed block and decompresses it into `scratch`, which grows to
+/// the longest block seen. What was stored raw is answered where it lies.
+pub(crate) fn open<'a>(
+    sealed: &'a [u8],
     table: TableId,
     offset: u64,
     max_raw_len: usize,
-) -> Result<Vec<u8>, Damage> {
+    scratch: &'a mut Vec<u8>,
+) -> Result<&'a [u8], Damage> {
     let (kind, stored, raw_len) = check(sealed, table, offset, max_raw_len)?;
-    decompress(kind, stored, raw_len)
+    if kind == Compression::None {
+        return Ok(stored);
+    }
+    if scratch.len() < raw_len {
+        scratch.resize(raw_len, 0);
+    }
+    let raw = &mut scratch[..raw_len];
+    decompress(kind, stored, raw)?;
+    Ok(raw)
 }
 
 /// The same for a block in a buffer of its own, which becomes the block when
@@ -124,11 +134,13 @@ pub(crate) fn open_alone(
     max_raw_len: usize,
 ) -> Result<Vec<u8>, Damage> {
     let (kind, stored, raw_len) = check(&sealed, table, offset, max_raw_len)?;
-    if kind != Compression::None {
-        return decompress(kind, stored, raw_len);
+    if kind == Compression::None {
+        sealed.truncate(raw_len);
+        return Ok(sealed);
     }
-    sealed.truncate(raw_len);
-    Ok(sealed)
+    let mut raw = vec![0; raw_len];
+    decompress(kind, stored, &mut raw)?;
+    Ok(raw)
 }
 
 #[cfg(test)]
@@ -150,14 +162,16 @@ mod tests {
                 let len = seal(&mut out, raw, TableId(3), 40, &mut compressor);
                 assert_eq!(len, out.len() - 1);
                 assert_eq!(len < raw.len(), pays);
-                assert_eq!(open(&out[1..], TableId(3), 40, raw.len()).unwrap(), raw);
+                let mut scratch = Vec::new();
+                let opened = open(&out[1..], TableId(3), 40, raw.len(), &mut scratch);
+                assert_eq!(opened.unwrap(), raw);
                 let alone = seal_alone(raw.to_vec(), TableId(3), 40, &mut compressor);
                 assert_eq!(alone, out[1..]);
                 assert_eq!(open_alone(alone, TableId(3), 40, raw.len()).unwrap(), raw);
-                assert!(open(&out[1..], TableId(4), 40, raw.len()).is_err());
-                assert!(open(&out[1..], TableId(3), 41, raw.len()).is_err());
+                assert!(open_alone(out[1..].to_vec(), TableId(4), 40, raw.len()).is_err());
+                assert!(open_alone(out[1..].to_vec(), TableId(3), 41, raw.len()).is_err());
                 if !raw.is_empty() {
-                    assert!(open(&out[1..], TableId(3), 40, raw.len() - 1).is_err());
+                    assert!(open_alone(out[1..].to_vec(), TableId(3), 40, raw.len() - 1).is_err());
                 }
             }
         }
@@ -176,8 +190,8 @@ mod tests {
         for i in 0..out.len() {
             let mut bad = out.clone();
             bad[i] ^= 0x40;
-            assert!(open(&bad, TableId(1), 0, 1 << 20).is_err(), "byte {i}");
-            assert!(open(&out[..i], TableId(1), 0, 1 << 20).is_err(), "cut at {i}");
+            assert!(open_alone(bad, TableId(1), 0, 1 << 20).is_err(), "byte {i}");
+            assert!(open_alone(out[..i].to_vec(), TableId(1), 0, 1 << 20).is_err(), "cut at {i}");
         }
     }
 
@@ -190,7 +204,7 @@ mod tests {
                 block.push(kind);
                 let sum = block_checksum(TableId(1), 0, &block);
                 block.extend_from_slice(&sum.to_le_bytes());
-                assert!(open(&block, TableId(1), 0, MAX_RAW_LEN).is_err());
+                assert!(open_alone(block, TableId(1), 0, MAX_RAW_LEN).is_err());
             }
         }
     }

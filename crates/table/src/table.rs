@@ -1,6 +1,6 @@
 //! An open table: opening, finding blocks, looking keys up.
 
-use crate::block::{Block, Kind};
+use crate::block::{self, Block, Decoded, Kind};
 use crate::cache::BlockCache;
 use crate::counters::Counters;
 use crate::damage::Damage;
@@ -32,7 +32,10 @@ const TRUE_POSITIVE: usize = 1;
 const FALSE_POSITIVE: usize = 2;
 
 thread_local! {
+    /// Blocks as they lie in the file.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Blocks decompressed.
+    static RAW: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// One open table file. Immutable; read by many threads at once.
@@ -52,14 +55,14 @@ pub struct Table {
 
 /// A block in hand: still the cache's, or this reader's own.
 pub(crate) enum Held {
-    Cached(Guard<Option<Arc<Block>>>),
-    Owned(Arc<Block>),
+    Cached(Guard<Option<Block>>),
+    Owned(Block),
 }
 
 impl Held {
     /// The block, kept alive by a count of its own.
     #[inline]
-    pub(crate) fn into_arc(self) -> Arc<Block> {
+    pub(crate) fn into_block(self) -> Block {
         match self {
             Held::Cached(guard) => Guard::into_inner(guard).expect("held means there"),
             Held::Owned(block) => block,
@@ -219,7 +222,7 @@ impl Table {
                     Value::from(slot.value)
                 } else {
                     let (at, len) = (slot.value_at, slot.value.len() as u32);
-                    Value::in_block(held.into_arc(), at, len)
+                    Value::in_block(held.into_block(), at, len)
                 };
                 Some(Found { value, seqno, kind, expires_at_ms })
             }
@@ -315,7 +318,7 @@ impl Table {
         number: u32,
         context: &GetContext<'_>,
         handle: Handle,
-    ) -> Result<Arc<Block>, Error> {
+    ) -> Result<Block, Error> {
         if context.mode == ReadMode::MemoryOnly {
             return Err(Error::WouldBlock);
         }
@@ -329,19 +332,19 @@ impl Table {
         }
         Ok(match context.cache {
             CacheUse::Fill => self.admit(kind, number, block),
-            CacheUse::Bypass => Arc::new(block),
+            CacheUse::Bypass => block,
         })
     }
 
     /// Counts a miss and puts a block that was read into the cache.
-    pub(crate) fn admit(&self, kind: Kind, number: u32, block: Block) -> Arc<Block> {
+    pub(crate) fn admit(&self, kind: Kind, number: u32, block: Block) -> Block {
         self.cache.count_miss(kind);
-        self.cache.insert(&self.slots, number, Arc::new(block))
+        self.cache.insert(&self.slots, number, block)
     }
 
     /// The data block with this number in the table, if it is in the cache.
     #[inline]
-    pub(crate) fn cached_data(&self, number: u32, cache: CacheUse) -> Option<Arc<Block>> {
+    pub(crate) fn cached_data(&self, number: u32, cache: CacheUse) -> Option<Block> {
         let block = Guard::into_inner(self.slots.load(number))?;
         if cache == CacheUse::Fill {
             block.visit();
@@ -358,7 +361,7 @@ impl Table {
             let mut sealed = vec![0; len];
             self.file.read_exact_at(&mut sealed, handle.offset)?;
             return sealed::open_alone(sealed, self.id, handle.offset, self.max_block_len)
-                .and_then(|raw| Block::parse(kind, raw, handle.offset))
+                .and_then(|raw| block::decode_long(kind, raw, handle.offset))
                 .map_err(|damage| self.damaged(handle.offset, damage));
         }
         SCRATCH.with_borrow_mut(|scratch| {
@@ -372,9 +375,14 @@ impl Table {
 
     /// Checks and decodes a sealed block.
     pub(crate) fn decode(&self, kind: Kind, handle: Handle, sealed: &[u8]) -> Result<Block, Error> {
-        sealed::open(sealed, self.id, handle.offset, self.max_block_len)
-            .and_then(|raw| Block::parse(kind, raw, handle.offset))
-            .map_err(|damage| self.damaged(handle.offset, damage))
+        RAW.with_borrow_mut(|raw| {
+            let block = sealed::open(sealed, self.id, handle.offset, self.max_block_len, raw)
+                .and_then(|raw| block::decode(kind, raw, handle.offset));
+            if raw.len() > SCRATCH_LEN {
+                *raw = Vec::new();
+            }
+            block.map_err(|damage| self.damaged(handle.offset, damage))
+        })
     }
 
     /// Refuses a handle that points outside the file, before memory is taken for it.
@@ -462,7 +470,7 @@ impl Opened {
                     &read
                 }
             };
-            sealed::open(bytes, id, handle.offset, max_len)
+            sealed::open_alone(bytes.to_vec(), id, handle.offset, max_len)
                 .map_err(|what| damaged(handle.offset, what))
         };
         let at = footer.properties;

@@ -1,6 +1,6 @@
 //! Walks one table, in both directions, borrowing from its blocks.
 
-use crate::block::{Block, Kind};
+use crate::block::{Block, Decoded, Kind};
 use crate::damage::Damage;
 use crate::data_block::DataBlock;
 use crate::get::{CacheUse, GetContext};
@@ -51,20 +51,20 @@ pub struct TableCursor {
     options: CursorOptions,
     ahead: ReadAhead,
     /// The index partition of `block`.
-    index: Option<Arc<Block>>,
+    index: Option<Block>,
     part: usize,
     /// The data block's number within its partition.
     number: usize,
-    block: Option<Arc<Block>>,
+    block: Option<Block>,
     slot: usize,
     valid: bool,
     key: Vec<u8>,
-    entry: Decoded,
+    entry: Rest,
 }
 
 /// An entry without its key.
 #[derive(Clone, Copy)]
-struct Decoded {
+struct Rest {
     seqno: SeqNo,
     kind: ValueKind,
     expires_at_ms: u64,
@@ -86,7 +86,7 @@ impl TableCursor {
             slot: 0,
             valid: false,
             key: Vec::new(),
-            entry: Decoded {
+            entry: Rest {
                 seqno: SeqNo::ZERO,
                 kind: ValueKind::Delete,
                 expires_at_ms: 0,
@@ -111,7 +111,7 @@ impl TableCursor {
             self.index = None;
             self.block = None;
             let context = GetContext { cache: self.options.cache, ..GetContext::default() };
-            self.index = Some(self.table.index(part, &context)?.into_arc());
+            self.index = Some(self.table.index(part, &context)?.into_block());
             self.part = part;
         }
         Ok(())
@@ -136,7 +136,7 @@ impl TableCursor {
                 let block = self.ahead.block(&self.table, handle, index.index().end())?;
                 match self.options.cache {
                     CacheUse::Fill => self.table.admit(Kind::Data, in_table, block),
-                    CacheUse::Bypass => Arc::new(block),
+                    CacheUse::Bypass => block,
                 }
             }
         };
@@ -151,7 +151,7 @@ impl TableCursor {
     #[inline]
     fn enter_slot(&mut self, slot: usize) -> Result<(), Error> {
         let block = self.block.as_ref().expect("a block is entered before its entries");
-        match Self::decode(block.data(), slot, &mut self.key) {
+        match Self::decode(&block.data(), slot, &mut self.key) {
             Ok(entry) => {
                 self.entry = entry;
                 self.slot = slot;
@@ -163,10 +163,10 @@ impl TableCursor {
     }
 
     #[inline]
-    fn decode(block: &DataBlock, slot: usize, key: &mut Vec<u8>) -> Result<Decoded, Damage> {
+    fn decode(block: &DataBlock<'_>, slot: usize, key: &mut Vec<u8>) -> Result<Rest, Damage> {
         let found = block.slot(slot)?;
         block.write_key(slot, &found, key);
-        Ok(Decoded {
+        Ok(Rest {
             seqno: found.seqno,
             kind: found.kind,
             expires_at_ms: found.expires_at_ms,
@@ -243,7 +243,7 @@ impl Cursor for TableCursor {
             seqno: e.seqno,
             kind: e.kind,
             expires_at_ms: e.expires_at_ms,
-            value: &block.data_bytes()[e.value_at as usize..][..e.value_len as usize],
+            value: &block.data().bytes[e.value_at as usize..][..e.value_len as usize],
         }
     }
 

@@ -1,6 +1,6 @@
 //! A value handed out without copying the block it lies in.
 
-use crate::block::Block;
+use crate::block::{Block, Decoded};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ pub struct Value(Repr);
 #[derive(Clone)]
 enum Repr {
     Inline { len: u8, bytes: [u8; INLINE_LEN] },
-    Shared { block: Arc<Block>, offset: u32, len: u32 },
+    Shared { block: Block, offset: u32, len: u32 },
     Owned(Arc<[u8]>),
 }
 
 impl Value {
     /// A value inside `block`. The caller has checked the range.
     #[inline]
-    pub(crate) fn in_block(block: Arc<Block>, offset: u32, len: u32) -> Value {
+    pub(crate) fn in_block(block: Block, offset: u32, len: u32) -> Value {
         Value(Repr::Shared { block, offset, len })
     }
 
@@ -83,7 +83,7 @@ impl Deref for Value {
         match &self.0 {
             Repr::Inline { len, bytes } => &bytes[..usize::from(*len)],
             Repr::Shared { block, offset, len } => {
-                &block.data_bytes()[*offset as usize..][..*len as usize]
+                &block.data().bytes[*offset as usize..][..*len as usize]
             }
             Repr::Owned(bytes) => bytes,
         }

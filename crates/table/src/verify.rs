@@ -1,7 +1,7 @@
 //! Reads a whole table and checks what is said of it in more than one place.
 
 use crate::Error;
-use crate::block::{Block, Kind};
+use crate::block::{Block, Decoded, Kind};
 use crate::damage::Damage;
 use crate::filter::Filter;
 use crate::index::Partition;
@@ -101,7 +101,7 @@ impl Table {
             }
             walk.end = handle.end();
             let block = ahead.block(self, handle, partition.end())?;
-            walk.block(&block, opened, (partition, b), filter.map(Block::filter))
+            walk.block(&block, opened, (partition, b), filter.map(|f| f.filter()))
                 .map_err(|what| self.damaged(handle.offset, what))?;
         }
         Ok(())
@@ -150,7 +150,7 @@ impl Walk {
     ) -> Result<(), Damage> {
         let data = block.data();
         self.counted.data_blocks += 1;
-        self.counted.raw_block_bytes += data.bytes().len() as u64;
+        self.counted.raw_block_bytes += data.bytes.len() as u64;
         let fences = partition.fences();
         let fence = (fences.key(b), fences.seqno(b));
         if self.counted.entries > 0
