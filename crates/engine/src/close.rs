@@ -22,14 +22,7 @@ impl Core {
         // log is left alone: a sync that succeeds now would lie.
         let synced = {
             let mut writer = self.commit.writer();
-            // The sync leaves a mark in the log that says how far it came; the
-            // second makes the mark durable, so that damage to the last records
-            // is never taken for a torn tail.
-            let mut sync = || {
-                let mark = writer.wal.sync().map(|()| writer.wal.position())?;
-                self.wal.sync_up_to(mark)
-            };
-            if was_poisoned { Ok(()) } else { sync() }
+            if was_poisoned { Ok(()) } else { writer.wal.close() }
         };
         self.stop_background();
         let noted = if was_poisoned { Ok(()) } else { self.note_clock() };

@@ -190,6 +190,7 @@ pub(crate) struct GroupEntries<'a> {
     left: u32,
 }
 
+#[cfg(test)]
 impl<'a> GroupEntries<'a> {
     /// The `count` entries in `bytes`.
     pub(crate) fn new(bytes: &'a [u8], count: u32) -> GroupEntries<'a> {

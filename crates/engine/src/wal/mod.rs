@@ -8,7 +8,6 @@
 //!
 //! docs/format/log.md describes the files byte by byte. Nothing here knows what
 //! a MemTable, a table or a manifest is.
-#![allow(dead_code)] // until the core prepares logs, closes them and reports torn tails
 
 pub(crate) mod group;
 mod header;
