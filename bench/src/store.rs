@@ -1,0 +1,279 @@
+//! The database a run works on: filled, settled, warmed and reopened as the
+//! next workload needs it.
+
+use crate::data::{self, Order};
+use crate::engine::{Durability, Engine, Opening, Outcome, Reader};
+use crate::picks::uniform;
+use crate::{engines, process};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Which pairs a workload is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Data {
+    pub pairs: u64,
+    pub value_bytes: usize,
+}
+
+impl Data {
+    pub fn raw_bytes(&self) -> u64 {
+        self.pairs * (data::KEY_BYTES + self.value_bytes) as u64
+    }
+}
+
+/// What a workload starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// An empty database.
+    Empty,
+    /// All pairs, at rest; they may have been overwritten.
+    Filled,
+    /// All pairs as a fill in random order left them, at rest, seen once.
+    Warm,
+    /// As [`Start::Warm`], but what the workload named before of the same kind
+    /// left is good enough: YCSB's workloads follow one another.
+    Continued,
+}
+
+/// What is in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Nothing,
+    /// All pairs of this data.
+    Filled(Data, State),
+    /// Something else.
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Pristine,
+    Overwritten,
+}
+
+/// One engine's database in this process.
+pub struct Store {
+    name: String,
+    dir: PathBuf,
+    /// How long an engine must write nothing to be at rest.
+    quiet: Duration,
+    opening: Opening,
+    engine: Option<Box<dyn Engine>>,
+    content: Content,
+    at_rest: bool,
+    warm: bool,
+    continued: bool,
+}
+
+impl Store {
+    /// Nothing is opened yet. What lies in `dir` goes when a workload starts.
+    pub fn new(name: &str, dir: PathBuf, quiet: Duration) -> Store {
+        let opening = Opening { dir: dir.clone(), memory: 0, durability: Durability::Kernel };
+        Store {
+            name: name.into(),
+            dir,
+            quiet,
+            opening,
+            engine: None,
+            content: Content::Other,
+            at_rest: false,
+            warm: false,
+            continued: false,
+        }
+    }
+
+    pub fn engine(&self) -> &dyn Engine {
+        self.engine.as_deref().expect("a workload runs on an open engine")
+    }
+
+    /// Brings the database to where a workload starts.
+    pub fn prepare(
+        &mut self,
+        data: Data,
+        start: Start,
+        memory: u64,
+        durability: Durability,
+    ) -> Outcome<()> {
+        if start == Start::Empty {
+            return self.renew(memory, durability);
+        }
+        let fits = match (self.content, start) {
+            (_, Start::Continued) if self.continued => true,
+            (Content::Filled(there, _), Start::Filled) => there == data,
+            (Content::Filled(there, state), _) => there == data && state == State::Pristine,
+            _ => false,
+        };
+        if !fits {
+            self.renew(memory.max(FILL_MEMORY), Durability::Kernel)?;
+            let mut value = vec![0; data.value_bytes];
+            for i in 0..data.pairs {
+                data::fill_value(i, 0, &mut value);
+                self.engine().put(&data::key(i), &value)?;
+            }
+            self.filled(data);
+        }
+        if start == Start::Continued && self.continued {
+            return Ok(());
+        }
+        self.settle()?;
+        self.reopen(memory, durability)?;
+        if start != Start::Filled && !self.warm {
+            self.warm_up(data)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that all of `data` was just written into an empty database.
+    pub fn filled(&mut self, data: Data) {
+        self.content = Content::Filled(data, State::Pristine);
+        (self.at_rest, self.warm) = (false, false);
+    }
+
+    /// Notes that pairs were overwritten, but none came or went.
+    pub fn overwritten(&mut self) {
+        self.content = match self.content {
+            Content::Filled(data, _) => Content::Filled(data, State::Overwritten),
+            other => other,
+        };
+        (self.at_rest, self.warm) = (false, false);
+    }
+
+    /// Notes that the content is no longer that of a fill.
+    pub fn changed(&mut self) {
+        self.content = Content::Other;
+        (self.at_rest, self.warm) = (false, false);
+    }
+
+    /// Notes whether the next workload may go on from here.
+    pub fn continued(&mut self, yes: bool) {
+        self.continued = yes;
+    }
+
+    /// Flushes, then waits until nothing is written any more. The wait for
+    /// quiet itself is the same for every engine.
+    pub fn settle(&mut self) -> Outcome<()> {
+        if !self.at_rest {
+            self.engine().flush()?;
+            process::wait_until_quiet(self.quiet)?;
+            self.at_rest = true;
+        }
+        Ok(())
+    }
+
+    /// Space on disk.
+    pub fn space_bytes(&self) -> Outcome<u64> {
+        process::space_bytes(&self.dir)
+    }
+
+    /// Closes and removes the database.
+    pub fn remove(&mut self) -> Outcome<()> {
+        self.close()?;
+        self.content = Content::Other;
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Closes the engine.
+    pub fn close(&mut self) -> Outcome<()> {
+        self.warm = false;
+        self.engine.take().map_or(Ok(()), Engine::close)
+    }
+
+    /// Opens the engine on what is there.
+    pub fn open(&mut self) -> Outcome<()> {
+        self.engine = Some(engines::open(&self.name, &self.opening)?);
+        Ok(())
+    }
+
+    fn renew(&mut self, memory: u64, durability: Durability) -> Outcome<()> {
+        self.remove()?;
+        (self.opening.memory, self.opening.durability) = (memory, durability);
+        self.open()?;
+        self.content = Content::Nothing;
+        (self.at_rest, self.continued) = (true, false);
+        Ok(())
+    }
+
+    fn reopen(&mut self, memory: u64, durability: Durability) -> Outcome<()> {
+        if (self.opening.memory, self.opening.durability) != (memory, durability) {
+            self.close()?;
+            (self.opening.memory, self.opening.durability) = (memory, durability);
+            self.open()?;
+        }
+        Ok(())
+    }
+
+    /// One scan and one get of every item, of a tenth where there are many.
+    fn warm_up(&mut self, data: Data) -> Outcome<()> {
+        let engine = self.engine();
+        let mut reader = engine.reader()?;
+        assert_eq!(
+            check_scan(&mut *reader, &[0; 16], u64::MAX, data.value_bytes)?,
+            data.pairs,
+            "{} lost or made up pairs",
+            self.name
+        );
+        let gets = if data.pairs > 5_000_000 { data.pairs / 10 } else { data.pairs };
+        for i in 0..gets {
+            let n = if gets == data.pairs { i } else { uniform(i, 9, data.pairs) };
+            check_get(&mut *reader, n, data.value_bytes)?;
+        }
+        drop(reader);
+        self.warm = true;
+        Ok(())
+    }
+}
+
+/// Fills that nobody times may use plenty.
+const FILL_MEMORY: u64 = 512 << 20;
+
+/// Gets item `n`, which must be there, and checks its value.
+#[inline]
+pub fn check_get(reader: &mut dyn Reader, n: u64, value_bytes: usize) -> Outcome<()> {
+    let there = reader.get(&data::key(n), &mut |value| data::check_value(n, value, value_bytes))?;
+    assert!(there, "item {n} is lost");
+    Ok(())
+}
+
+/// Scans and checks order and values. Answers the number of entries.
+#[inline]
+pub fn check_scan(
+    reader: &mut dyn Reader,
+    from: &data::Key,
+    limit: u64,
+    value_bytes: usize,
+) -> Outcome<u64> {
+    // Keys differ in their place, so this is the whole order.
+    let mut lowest = data::place(from);
+    let (mut seen, mut exhausted) = (0, false);
+    let count = reader.scan(from, limit, &mut |key, value| {
+        let place = data::place(key);
+        assert!(place >= lowest && !exhausted, "keys out of order in a scan");
+        match place.checked_add(1) {
+            Some(next) => lowest = next,
+            None => exhausted = true,
+        }
+        data::check_value(data::item(key), value, value_bytes);
+        seen += 1;
+    })?;
+    assert_eq!(count, seen, "a scan says what it showed");
+    Ok(count)
+}
+
+/// The place from which on a scan may find fewer than `limit` entries.
+pub fn near_the_end(data: Data, order: Order, limit: u64) -> u64 {
+    let mut last = std::collections::BinaryHeap::new();
+    for n in 0..data.pairs {
+        let place = data::place(&data::key_in(order, n));
+        if (last.len() as u64) < limit {
+            last.push(std::cmp::Reverse(place));
+        } else if let Some(mut least) = last.peek_mut()
+            && least.0 < place
+        {
+            *least = std::cmp::Reverse(place);
+        }
+    }
+    last.peek().map_or(0, |least| least.0)
+}
