@@ -2,7 +2,8 @@
 //!
 //! Each thread asks [`Core::next_job`] for the most urgent piece of work:
 //! a flush before deletions before a compaction, and one thread is always left
-//! free for flushes. Without threads (a simulation) the same jobs are done by
+//! free for flushes. One thread more only prepares logs: the next one must be
+//! ready before the writer needs it, however long a flush takes. Without threads (a simulation) the same jobs are done by
 //! whoever would otherwise wait, in the same order, so that a run depends on
 //! its seed alone.
 
@@ -27,6 +28,14 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// A tree that nobody has written to for this long is tidied.
 const IDLE_NS: u64 = 3_000_000_000;
+
+/// Which jobs a thread takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Worker {
+    Any,
+    /// The next log.
+    Logs,
+}
 
 /// A piece of work, marked as in flight.
 enum Job {
@@ -61,10 +70,11 @@ impl Core {
 
     /// Starts the threads; without any the work is done inline.
     pub(crate) fn start_background(self: &Arc<Core>) -> Result<()> {
-        for i in 0..self.config.threads {
+        let any = (0..self.config.threads).map(|i| (format!("tanada-{i}"), Worker::Any));
+        for (name, worker) in any.chain([("tanada-log".to_owned(), Worker::Logs)]) {
             let core = Arc::clone(self);
-            let body = Box::new(move || core.work());
-            match self.env.threads.spawn(&format!("tanada-{i}"), body)? {
+            let body = Box::new(move || core.work(worker));
+            match self.env.threads.spawn(&name, body)? {
                 Some(handle) => {
                     self.background.inline.store(false, Ordering::Relaxed);
                     self.background.threads.lock().push(handle);
@@ -93,7 +103,7 @@ impl Core {
     }
 
     /// A thread's life.
-    fn work(&self) {
+    fn work(&self, worker: Worker) {
         loop {
             let job = {
                 let mut state = self.background.state.lock();
@@ -101,9 +111,11 @@ impl Core {
                     if state.stop {
                         return;
                     }
-                    match self.next_job(&mut state) {
+                    match self.next_job(&mut state, worker) {
                         Some(job) => break job,
-                        None if state.retry_at_ns != 0 || self.may_idle(&state) => {
+                        None if state.retry_at_ns != 0
+                            || (worker == Worker::Any && self.may_idle(&state)) =>
+                        {
                             self.background.work.wait_for(&mut state, TICK);
                         }
                         None => self.background.work.wait(&mut state),
@@ -126,13 +138,13 @@ impl Core {
     pub(crate) fn step(&self) -> bool {
         let job = {
             let mut state = self.background.state.lock();
-            if state.stop { None } else { self.next_job(&mut state) }
+            if state.stop { None } else { self.next_job(&mut state, Worker::Any) }
         };
         job.map(|job| self.run(job)).is_some()
     }
 
     /// The most urgent work that conflicts with nothing in flight.
-    fn next_job(&self, state: &mut State) -> Option<Job> {
+    fn next_job(&self, state: &mut State, worker: Worker) -> Option<Job> {
         if !self.health.may_work() {
             return None;
         }
@@ -143,14 +155,19 @@ impl Core {
             state.retry_at_ns = 0;
         }
         let keyspaces = self.keyspaces.load();
-        for keyspace in keyspaces.iter() {
-            if !keyspace.view.load().sealed.is_empty() && state.flushing.insert(keyspace.id) {
-                return Some(Job::Flush(Arc::clone(keyspace)));
+        if worker == Worker::Any {
+            for keyspace in keyspaces.iter() {
+                if !keyspace.view.load().sealed.is_empty() && state.flushing.insert(keyspace.id) {
+                    return Some(Job::Flush(Arc::clone(keyspace)));
+                }
             }
         }
         if !state.preparing && self.wal.wants_next() && !self.background.is_inline() {
             state.preparing = true;
             return Some(Job::PrepareLog);
+        }
+        if worker == Worker::Logs {
+            return None;
         }
         let garbage = !state.log_files.is_empty() || !self.tables.deletions.is_empty();
         if garbage && !state.deleting {

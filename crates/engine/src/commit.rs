@@ -270,7 +270,7 @@ impl Core {
         }
         self.change_view(keyspace, |view| {
             view.active.set_end(position);
-            view.with_new_active()
+            view.with_new_active(&self.chunks)
         });
         writer.active_bytes -= (writer.active_bytes).min(sealed_bytes);
         self.rebalance();

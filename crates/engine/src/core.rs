@@ -12,7 +12,7 @@ use crate::counters::Counters;
 use crate::health::Health;
 use crate::jobs::Jobs;
 use crate::manifest::{Manifest, TableIds};
-use crate::memtable::MemTable;
+use crate::memtable::{ChunkPool, MemTable};
 use crate::options::{Compression, Durability};
 use crate::pacing::Pacing;
 use crate::row_cache::RowCache;
@@ -47,6 +47,8 @@ pub(crate) struct Core {
     pub(crate) table_ids: Arc<TableIds>,
     pub(crate) wal: WalHandle,
     pub(crate) budget: Budget,
+    /// Of all MemTables.
+    pub(crate) chunks: Arc<ChunkPool>,
     pub(crate) counters: Counters,
     pub(crate) jobs: Jobs,
     pub(crate) health: Health,
@@ -131,9 +133,9 @@ pub(crate) struct Mem {
 }
 
 impl Mem {
-    pub(crate) fn new() -> Arc<Mem> {
+    pub(crate) fn new(chunks: &Arc<ChunkPool>) -> Arc<Mem> {
         Arc::new(Mem {
-            table: Arc::new(MemTable::new()),
+            table: Arc::new(MemTable::new(Arc::clone(chunks))),
             first: AtomicU64::new(u64::MAX),
             end: AtomicU64::new(u64::MAX),
         })
@@ -208,11 +210,11 @@ impl Core {
 
 impl View {
     /// This view with its active MemTable sealed and an empty one in its place.
-    pub(crate) fn with_new_active(&self) -> View {
+    pub(crate) fn with_new_active(&self, chunks: &Arc<ChunkPool>) -> View {
         let mut sealed = Vec::with_capacity(self.sealed.len() + 1);
         sealed.push(Arc::clone(&self.active));
         sealed.extend(self.sealed.iter().cloned());
-        View { active: Mem::new(), sealed, version: Arc::clone(&self.version) }
+        View { active: Mem::new(chunks), sealed, version: Arc::clone(&self.version) }
     }
 
     /// Start of the oldest record with a write in these MemTables.

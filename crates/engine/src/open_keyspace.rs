@@ -51,7 +51,7 @@ impl Core {
             name: name.to_owned(),
             compression: options.compression,
             view: ArcSwap::from_pointee(View {
-                active: Mem::new(),
+                active: Mem::new(&self.chunks),
                 sealed: Vec::new(),
                 version: Version::empty(),
             }),

@@ -19,7 +19,7 @@ use crate::health::Health;
 use crate::jobs::Jobs;
 use crate::keyspace_options;
 use crate::manifest::{self, CreatedKeyspace, Current, Edit, Found, Manifest};
-use crate::memtable::WriterToken;
+use crate::memtable::{ChunkPool, WriterToken};
 use crate::options::KeyspaceOptions;
 use crate::pacing::Pacing;
 use crate::row_cache::RowCache;
@@ -88,6 +88,7 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
         tables,
         table_ids: manifest.ids(),
         wal: wal.handle().clone(),
+        chunks: replay.chunks,
         counters: Counters::new(),
         jobs: Jobs::default(),
         health: Health::default(),
@@ -186,6 +187,7 @@ struct Replay {
     unknown: KeyspaceId,
     last_seqno: SeqNo,
     seal_bytes: usize,
+    chunks: Arc<ChunkPool>,
 }
 
 impl Replay {
@@ -193,6 +195,7 @@ impl Replay {
         let state = manifest.state();
         let mut keyspaces = Vec::with_capacity(state.keyspaces.len());
         let mut from = Vec::with_capacity(state.keyspaces.len());
+        let chunks = ChunkPool::new(budget.memtable_seal);
         for (&id, keyspace) in &state.keyspaces {
             if id.0 as usize != keyspaces.len() {
                 let what = "a keyspace was dropped".to_owned();
@@ -200,7 +203,7 @@ impl Replay {
             }
             let options = keyspace_options::decode(&keyspace.options, dir)?;
             let view = View {
-                active: Mem::new(),
+                active: Mem::new(&chunks),
                 sealed: Vec::new(),
                 version: Arc::clone(&keyspace.tables),
             };
@@ -223,6 +226,7 @@ impl Replay {
             unknown: state.next_keyspace_id,
             last_seqno: SeqNo::ZERO,
             seal_bytes: budget.memtable_seal as usize,
+            chunks,
         })
     }
 
@@ -248,7 +252,7 @@ impl Replay {
                 continue;
             }
             view.active.set_end(end);
-            keyspace.view.store(Arc::new(view.with_new_active()));
+            keyspace.view.store(Arc::new(view.with_new_active(&self.chunks)));
         }
     }
 

@@ -105,6 +105,12 @@ pub trait LogFile: Send + Debug {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Makes all appended bytes durable.
     fn sync(&mut self) -> io::Result<()>;
+    /// Brings what is reserved into memory ahead of the appends, so that none
+    /// of them waits for its page. For a background thread: about 0.2 ms a MiB.
+    /// Changes nothing that can be read, and nothing that a power cut leaves.
+    fn warm(&mut self) -> io::Result<()> {
+        Ok(())
+    }
     /// A handle by which another thread can make durable what has been appended
     /// when it is called, while this one goes on appending.
     fn syncer(&self) -> Arc<dyn LogSyncer>;

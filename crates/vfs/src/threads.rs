@@ -5,7 +5,8 @@ use std::io;
 
 /// Starts threads.
 pub trait Threads: Send + Sync + Debug + 'static {
-    /// Starts a named thread. `Ok(None)` means that this environment has no
+    /// Starts a named thread for work in the background: where cores are short it
+    /// runs after the program's own threads. `Ok(None)` means that this environment has no
     /// threads: the caller must do the work itself, step by step, where it
     /// would otherwise wait for it. Simulations do so to be deterministic.
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Option<JoinHandle>>;

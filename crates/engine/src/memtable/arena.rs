@@ -6,8 +6,10 @@
 
 #![allow(unsafe_code)]
 
+use super::chunk_pool::ChunkPool;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use tanada_vfs::HugePages;
 
 /// The first chunk: an empty MemTable shall cost kilobytes, not megabytes.
@@ -25,6 +27,8 @@ const CHUNK_ALIGN: usize = 64;
 pub(super) struct Arena {
     heap_chunks: Vec<(NonNull<u8>, Layout)>,
     huge_chunks: Vec<HugePages>,
+    /// Where huge chunks come from, and go to.
+    pool: Arc<ChunkPool>,
     at: NonNull<u8>,
     left: usize,
     next_chunk: usize,
@@ -36,10 +40,11 @@ pub(super) struct Arena {
 unsafe impl Send for Arena {}
 
 impl Arena {
-    pub(super) fn new() -> Arena {
+    pub(super) fn new(pool: Arc<ChunkPool>) -> Arena {
         Arena {
             heap_chunks: Vec::new(),
             huge_chunks: Vec::new(),
+            pool,
             at: NonNull::dangling(),
             left: 0,
             next_chunk: FIRST_CHUNK_BYTES,
@@ -89,7 +94,7 @@ impl Arena {
     fn new_chunk(&mut self, size_bytes: usize) -> NonNull<u8> {
         // When the system refuses (it limits mappings), the allocator may still have some.
         if size_bytes == MAX_CHUNK_BYTES
-            && let Ok(pages) = HugePages::new(1)
+            && let Ok(pages) = self.pool.take()
         {
             let chunk = pages.as_ptr();
             self.huge_chunks.push(pages);
@@ -110,6 +115,7 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
+        self.pool.give_back(&mut self.huge_chunks);
         for (chunk, layout) in self.heap_chunks.drain(..) {
             // SAFETY: allocated by `new_chunk` with this layout, freed only here.
             unsafe { dealloc(chunk.as_ptr(), layout) };
@@ -123,7 +129,7 @@ mod tests {
 
     #[test]
     fn pieces_are_aligned_and_never_overlap() {
-        let mut arena = Arena::new();
+        let mut arena = Arena::new(ChunkPool::new(0));
         let mut pieces = Vec::new();
         for i in 0..5_000usize {
             let (size, align) = (i * 7 % 900 + 1, [1, 8, 64][i % 3]);
@@ -146,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_first_chunk_is_small() {
-        let mut arena = Arena::new();
+        let mut arena = Arena::new(ChunkPool::new(0));
         arena.alloc(100, 8);
         assert_eq!(arena.allocated_bytes(), FIRST_CHUNK_BYTES);
     }

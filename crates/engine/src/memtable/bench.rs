@@ -181,7 +181,9 @@ fn figures() {
     for mib in [16, 64] {
         for shape in ["random", "decimal", "ascending"] {
             for _ in 0..2 {
-                measure("MemTable", shape, mib, &|| Box::new(Arc::new(MemTable::new())));
+                measure("MemTable", shape, mib, &|| {
+                    Box::new(Arc::new(MemTable::new(ChunkPool::new(0))))
+                });
                 if only != "memtable" {
                     measure("crossbeam-skiplist", shape, mib, &|| {
                         Box::new(SkipMap::<Internal, Box<[u8]>>::new())

@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn every_version_of_a_long_chain_is_reached_in_few_steps() {
-        let mut arena = Arena::new();
+        let mut arena = Arena::new(crate::memtable::ChunkPool::new(0));
         let mut newest = Stored::write(&mut arena, version(2), None);
         for seqno in 2..=3_000 {
             newest = Stored::write(&mut arena, version(seqno * 2), Some(newest));

@@ -11,6 +11,7 @@
 #![allow(dead_code, unsafe_code)]
 
 mod prefetch;
+mod chunk_pool;
 mod arena;
 mod entry;
 mod node;
@@ -21,6 +22,7 @@ mod bench;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use chunk_pool::ChunkPool;
 pub(crate) use cursor::MemTableCursor;
 
 use self::tree::Tree;
@@ -65,10 +67,10 @@ pub(crate) struct MemTable {
 }
 
 impl MemTable {
-    /// An empty one, of about 5 KB.
-    pub(crate) fn new() -> MemTable {
+    /// An empty one, of about 5 KB, that will grow by chunks of `pool`.
+    pub(crate) fn new(pool: Arc<ChunkPool>) -> MemTable {
         MemTable {
-            tree: Tree::new(),
+            tree: Tree::new(pool),
             writer: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             min_seqno: AtomicU64::new(SeqNo::MAX.0),

@@ -53,7 +53,7 @@ struct Pair {
 
 impl Pair {
     fn new() -> Pair {
-        let memtable = Arc::new(MemTable::new());
+        let memtable = Arc::new(MemTable::new(ChunkPool::new(0)));
         Pair { memtable, model: Model::default(), token: WriterToken::new(), seqno: 0 }
     }
 
@@ -288,7 +288,7 @@ fn readers_beside_the_writer_see_every_write_up_to_their_seqno() {
             _ => format!("key{n:012}").into_bytes(),
         }
     }
-    let memtable = Arc::new(MemTable::new());
+    let memtable = Arc::new(MemTable::new(ChunkPool::new(0)));
     let visible = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..2u64)

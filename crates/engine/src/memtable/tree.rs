@@ -9,9 +9,11 @@
 #![allow(unsafe_code)]
 
 use super::arena::Arena;
+use super::chunk_pool::ChunkPool;
 use super::entry::Stored;
 use super::node::{NodeCell, NodeRef, SLOTS};
 use std::cell::UnsafeCell;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use tanada_format::EntryRef;
@@ -43,8 +45,8 @@ struct Writer {
 unsafe impl Sync for Tree {}
 
 impl Tree {
-    pub(super) fn new() -> Tree {
-        let mut arena = Arena::new();
+    pub(super) fn new(pool: Arc<ChunkPool>) -> Tree {
+        let mut arena = Arena::new(pool);
         let root = NodeCell::new(NodeRef::new(&mut arena, 0));
         let allocated = AtomicUsize::new(arena.allocated_bytes());
         Tree { root, allocated, writer: UnsafeCell::new(Writer { arena, append_to: None }) }

@@ -219,10 +219,24 @@ impl WalHandle {
             return Err(e.into());
         }
         self.0.env.fs.sync_dir(&self.0.dir).map_err(|e| self.poison(e))?;
+        // Where every write is synced, the zeros would be written to disk once
+        // more than needed, and all at the first sync.
+        if self.fills_without_syncs()
+            && let Err(e) = spare.file.warm()
+        {
+            self.discard(&spare);
+            return Err(e.into());
+        }
         spare.durable = true;
         *self.0.spare.lock() = Some(spare);
         self.0.wants_next.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether the log being written has come so far without a sync.
+    fn fills_without_syncs(&self) -> bool {
+        let files = self.0.files.lock();
+        files.last().is_some_and(|file| self.synced_position() <= file.start)
     }
 
     /// An empty log file with a new id. A failure leaves everything as it was.
@@ -295,7 +309,7 @@ impl WalHandle {
         self.0.appended.store(position.0, Ordering::Release);
     }
 
-    /// The writer is over the middle of its file.
+    /// A quarter of the writer's file is full.
     pub(super) fn want_next(&self) {
         if self.0.spare.lock().is_none() {
             self.0.wants_next.store(true, Ordering::Relaxed);

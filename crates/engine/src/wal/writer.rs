@@ -145,7 +145,7 @@ impl WalWriter {
         }
         self.write(kind::GROUP, parts, len)?;
         self.written = self.position;
-        if self.cursor.offset() > self.file.capacity() / 2 {
+        if self.cursor.offset() > self.file.capacity() / 4 {
             self.handle.want_next();
         }
         Ok(self.position)

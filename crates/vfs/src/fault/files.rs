@@ -132,6 +132,11 @@ impl LogFile for FaultLog {
         shared.run_sync(Op::LogSync, path, || self.inner.sync())
     }
 
+    fn warm(&mut self) -> io::Result<()> {
+        let Appender { shared, path, .. } = &self.appender;
+        shared.run(Op::LogWarm, path, |_| self.inner.warm())
+    }
+
     fn syncer(&self) -> Arc<dyn LogSyncer> {
         Arc::new(FaultSyncer {
             shared: self.appender.shared.clone(),

@@ -39,6 +39,7 @@ pub enum Op {
     LogAppend,
     /// Through the log or one of its syncers.
     LogSync,
+    LogWarm,
 }
 
 impl Op {
@@ -58,7 +59,13 @@ impl Op {
             | Op::Sync
             | Op::LogAppend
             | Op::LogSync => true,
-            Op::ReadDir | Op::OpenAppend | Op::Open | Op::Len | Op::FreeSpace | Op::Read => false,
+            Op::ReadDir
+            | Op::OpenAppend
+            | Op::Open
+            | Op::Len
+            | Op::FreeSpace
+            | Op::Read
+            | Op::LogWarm => false,
         }
     }
 
@@ -78,6 +85,7 @@ impl Op {
             Op::Append | Op::LogAppend => "write to",
             Op::Sync | Op::LogSync => "sync",
             Op::Read => "read",
+            Op::LogWarm => "warm",
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::error::Naming;
 use crate::file_system::{LogFile, LogSyncer};
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,6 +89,15 @@ impl LogFile for RealLog {
         LogSyncer::sync(&*self.inner)
     }
 
+    fn warm(&mut self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if self.mapped.is_some() {
+            write_zeros(&self.inner.file, self.len..self.capacity, WARM_STEP)
+                .naming("warm", &self.inner.path)?;
+        }
+        Ok(())
+    }
+
     fn syncer(&self) -> Arc<dyn LogSyncer> {
         self.inner.clone()
     }
@@ -115,12 +125,23 @@ fn reserve(file: &File, capacity: u64) -> io::Result<()> {
         Err(error) => return Err(error.into()),
     }
     // Zeros in place of a reservation.
-    let zeros = vec![0; capacity.min(1 << 20) as usize];
-    let mut done = 0;
-    while done < capacity {
-        let n = (capacity - done).min(zeros.len() as u64) as usize;
-        file.write_all_at(&zeros[..n], done)?;
-        done += n as u64;
+    write_zeros(file, 0..capacity, 1 << 20)
+}
+
+/// Pages are warmed in writes of this size, bytes: the page cache then holds
+/// folios of it. Measured on ext4 with 16 MiB, writing and then mapping all of
+/// it: 5 ms in steps of 64 KiB, 22 ms in steps of 1 MiB (a mapped page of a
+/// large folio costs as much as the folio), 10 ms without warming.
+#[cfg(target_os = "linux")]
+const WARM_STEP: usize = 64 << 10;
+
+fn write_zeros(file: &File, range: Range<u64>, step: usize) -> io::Result<()> {
+    let zeros = vec![0; step];
+    let mut at = range.start;
+    while at < range.end {
+        let n = (range.end - at).min(step as u64) as usize;
+        file.write_all_at(&zeros[..n], at)?;
+        at += n as u64;
     }
     Ok(())
 }
@@ -239,6 +260,25 @@ mod tests {
             assert_eq!(log.append(b"x").unwrap_err().kind(), io::ErrorKind::InvalidInput);
             assert!(fs::read(&path).unwrap() == expected, "force_written {force_written}");
         }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// Warming is out of sight: neither what was appended before nor the zeros
+    /// behind it change.
+    #[test]
+    fn a_warmed_log_reads_as_before_and_takes_what_follows() {
+        let dir = std::env::temp_dir().join(format!("tanada-vfs-warm-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("a.log");
+        let capacity = MappedTail::WINDOW + 10_000;
+        let mut log = RealLog::create(&path, capacity).unwrap();
+        log.append(&[1; 777]).unwrap();
+        log.warm().unwrap();
+        log.append(&[2; 300_000]).unwrap();
+        let mut expected = vec![1; 777];
+        expected.extend([2; 300_000]);
+        expected.resize(capacity as usize, 0);
+        assert!(fs::read(&path).unwrap() == expected);
         fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -67,13 +67,32 @@ fn fill(buf: &mut [u8]) -> io::Result<()> {
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, buf)
 }
 
+/// Lets this thread run after those of normal priority where there are more
+/// threads than cores. It still gets a tenth of a core that others want whole,
+/// so that nothing it holds is held forever.
+#[cfg(target_os = "linux")]
+fn yield_to_others() {
+    const NICE: i32 = 10;
+    // Linux takes the priority of a thread by its own id. A system that refuses
+    // leaves the thread as urgent as any other: slower for those who wait for it,
+    // and no less right.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn yield_to_others() {}
+
 /// The system's threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealThreads;
 
 impl Threads for RealThreads {
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Option<JoinHandle>> {
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
+        let yielding = move || {
+            yield_to_others();
+            body();
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(yielding)?;
         Ok(Some(JoinHandle(thread)))
     }
 
