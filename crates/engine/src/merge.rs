@@ -4,18 +4,21 @@
 //! Computer Programming* 3, §5.4.1): after one source has moved, only the
 //! matches on its path to the root are played again, one comparison a level,
 //! half of what a binary heap needs. Each match compares the first
-//! [`HEAD_BYTES`] bytes of the keys as one integer that lies in the tree
-//! itself, and touches the sources only when those are equal.
+//! [`HEAD_BYTES`] bytes of the keys as one integer each, without a branch that
+//! could be guessed wrongly, and touches the sources only when those are equal.
+//! While one source stays ahead, its heads are compared with the runner-up's
+//! alone.
 //!
 //! Scans and compaction both walk through it. It knows nothing of versions,
 //! tombstones or snapshots: every entry of every source comes out, in order.
 
 use std::cmp::Ordering;
+use std::hint::select_unpredictable;
 use tanada_format::EntryRef;
 use tanada_format::{SeqNo, compare_internal};
-use tanada_table::{Cursor, Error};
+use tanada_table::{Cursor, Error, Value};
 
-/// Bytes of a key that lie in the tree. Sixteen rather than eight: keys that
+/// Bytes of a key that are compared as a number. Sixteen rather than eight: keys that
 /// begin with a name or with zeros (`user:0000…`) differ late, and comparing
 /// two words costs one instruction more than comparing one.
 const HEAD_BYTES: usize = 16;
@@ -29,7 +32,10 @@ const HEAD_BYTES: usize = 16;
 ///    it, or before its start;
 /// 3. `tree[1..]` holds the loser of each match, the source `i` entering at
 ///    place `(i + sources) / 2` and climbing by halves;
-/// 4. no two sources hold the same key with the same seqno.
+/// 4. no two sources hold the same key with the same seqno;
+/// 5. `heads[i]` is the head of the key that source `i` stands on, inverted
+///    when walking backward, so that smaller heads win; all ones where it
+///    stands on none. Of a single source no head is kept.
 ///
 /// An error of any source ends the walk: the cursor is invalid, and every step
 /// answers the same error until the next seek. An end that comes without an
@@ -37,7 +43,13 @@ const HEAD_BYTES: usize = 16;
 #[derive(Debug)]
 pub(crate) struct MergeCursor<C> {
     sources: Vec<C>,
-    tree: Vec<Player>,
+    heads: Vec<u128>,
+    tree: Vec<u32>,
+    /// Whether the source named first stands on an entry.
+    live: bool,
+    /// What the winner's head must stay below to win again: the runner-up's,
+    /// or 0 where that has not been looked for.
+    runner_up: u128,
     direction: Direction,
     failed: Option<Error>,
     /// The current key while the direction is being turned.
@@ -50,21 +62,8 @@ enum Direction {
     Backward,
 }
 
-/// One source's place in the tournament: smaller heads win.
-#[derive(Clone, Copy, Debug)]
-struct Player {
-    /// The key's first bytes, big-endian, zero-padded; inverted when walking
-    /// backward. All ones without an entry.
-    head: u128,
-    source: u32,
-    /// Whether the source stands on an entry.
-    live: bool,
-}
-
-impl Player {
-    /// A place where no match has been played yet.
-    const NOBODY: Player = Player { head: u128::MAX, source: u32::MAX, live: false };
-}
+/// A place where no match has been played yet.
+const NOBODY: u32 = u32::MAX;
 
 /// The first bytes of `key` as an integer that sorts like them.
 #[inline]
@@ -72,9 +71,14 @@ fn head_of(key: &[u8]) -> u128 {
     if let Some(head) = key.first_chunk::<HEAD_BYTES>() {
         return u128::from_be_bytes(*head);
     }
-    let mut head = [0; HEAD_BYTES];
-    head[..key.len()].copy_from_slice(key);
-    u128::from_be_bytes(head)
+    short_head_of(key)
+}
+
+/// The same for a short key. Byte by byte: a copy of unknown length is a call,
+/// and its result is read before it has left the store buffer.
+#[inline(never)]
+fn short_head_of(key: &[u8]) -> u128 {
+    key.iter().enumerate().fold(0, |head, (i, &b)| head | u128::from(b) << (120 - 8 * i))
 }
 
 impl<C: Cursor> MergeCursor<C> {
@@ -83,10 +87,13 @@ impl<C: Cursor> MergeCursor<C> {
     /// When an invariant is broken elsewhere and two sources hold the same
     /// version of a key, the one named first comes out first.
     pub(crate) fn new(sources: Vec<C>) -> MergeCursor<C> {
-        let tree = vec![Player::NOBODY; sources.len().max(1)];
+        let tree = vec![NOBODY; sources.len().max(1)];
         MergeCursor {
+            heads: vec![u128::MAX; sources.len()],
             sources,
             tree,
+            live: false,
+            runner_up: 0,
             direction: Direction::Forward,
             failed: None,
             turning_key: Vec::new(),
@@ -94,44 +101,48 @@ impl<C: Cursor> MergeCursor<C> {
     }
 
     /// The source that holds the current entry. Panics when not valid.
-    fn winner(&self) -> usize {
-        debug_assert!(self.tree[0].live);
-        self.tree[0].source as usize
+    #[inline]
+    pub(crate) fn winner(&self) -> usize {
+        debug_assert!(self.live);
+        self.tree[0] as usize
     }
 
-    fn player<const FORWARD: bool>(&self, source: usize) -> Player {
+    /// Number of sources.
+    #[inline]
+    pub(crate) fn sources(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// The value of the current entry, to keep.
+    pub(crate) fn value(&self) -> Value {
+        self.sources[self.winner()].value()
+    }
+
+    #[inline]
+    fn head<const FORWARD: bool>(&self, source: usize) -> u128 {
         let cursor = &self.sources[source];
-        let live = cursor.valid();
-        let head = match live {
+        match cursor.valid() {
             true if FORWARD => head_of(cursor.entry().key),
             true => !head_of(cursor.entry().key),
             false => u128::MAX,
-        };
-        Player { head, source: source as u32, live }
-    }
-
-    /// Whether `a` comes out before `b`.
-    #[inline]
-    fn beats<const FORWARD: bool>(&self, a: &Player, b: &Player) -> bool {
-        if a.head != b.head {
-            return a.head < b.head;
         }
-        self.beats_with_equal_heads::<FORWARD>(a, b)
     }
 
+    /// Whether source `a` comes out before `b`, when their heads are equal.
+    #[cold]
     #[inline(never)]
-    fn beats_with_equal_heads<const FORWARD: bool>(&self, a: &Player, b: &Player) -> bool {
-        if !(a.live && b.live) {
-            return a.live;
+    fn beats_with_equal_heads<const FORWARD: bool>(&self, a: u32, b: u32) -> bool {
+        let (left, right) = (&self.sources[a as usize], &self.sources[b as usize]);
+        if !(left.valid() && right.valid()) {
+            return left.valid();
         }
-        let left = self.sources[a.source as usize].entry();
-        let right = self.sources[b.source as usize].entry();
+        let (left, right) = (left.entry(), right.entry());
         match compare_internal((left.key, left.seqno), (right.key, right.seqno)) {
             Ordering::Less => FORWARD,
             Ordering::Greater => !FORWARD,
             Ordering::Equal => {
                 debug_assert!(false, "two sources hold version {} of one key", left.seqno);
-                a.source < b.source
+                a < b
             }
         }
     }
@@ -139,40 +150,78 @@ impl<C: Cursor> MergeCursor<C> {
     /// Plays all matches, each source from wherever it stands.
     fn rebuild<const FORWARD: bool>(&mut self) {
         self.direction = if FORWARD { Direction::Forward } else { Direction::Backward };
-        self.tree.fill(Player::NOBODY);
+        self.tree.fill(NOBODY);
         let sources = self.sources.len();
+        for source in 0..sources {
+            self.heads[source] = self.head::<FORWARD>(source);
+        }
         'sources: for source in 0..sources {
-            let mut climber = self.player::<FORWARD>(source);
+            let mut climber = source as u32;
             let mut place = (source + sources) / 2;
             while place > 0 {
-                if self.tree[place].source == Player::NOBODY.source {
+                let holder = self.tree[place];
+                if holder == NOBODY {
                     // The other side's winner has yet to come here.
                     self.tree[place] = climber;
                     continue 'sources;
                 }
-                if self.beats::<FORWARD>(&self.tree[place], &climber) {
+                let (theirs, ours) = (self.heads[holder as usize], self.heads[climber as usize]);
+                let beaten = match theirs == ours {
+                    true => self.beats_with_equal_heads::<FORWARD>(holder, climber),
+                    false => theirs < ours,
+                };
+                if beaten {
                     std::mem::swap(&mut self.tree[place], &mut climber);
                 }
                 place /= 2;
             }
             self.tree[0] = climber;
         }
+        self.runner_up = 0;
+        self.live = self.sources.get(self.tree[0] as usize).is_some_and(C::valid);
     }
 
     /// Plays again the matches of the source that won last and has moved since.
     #[inline]
     fn replay<const FORWARD: bool>(&mut self, source: usize) {
-        let mut climber = self.player::<FORWARD>(source);
+        let mut head = self.head::<FORWARD>(source);
+        self.heads[source] = head;
+        if head < self.runner_up {
+            return; // nobody is between
+        }
+        let mut climber = source as u32;
         let mut place = (source + self.sources.len()) / 2;
         while place > 0 {
             let holder = self.tree[place];
-            if self.beats::<FORWARD>(&holder, &climber) {
-                self.tree[place] = climber;
-                climber = holder;
-            }
+            let theirs = self.heads[holder as usize];
+            let beaten = match theirs == head {
+                true => self.beats_with_equal_heads::<FORWARD>(holder, climber),
+                false => theirs < head,
+            };
+            // Which source is next is a toss-up: a branch would be guessed
+            // wrongly every other time.
+            self.tree[place] = select_unpredictable(beaten, climber, holder);
+            climber = select_unpredictable(beaten, holder, climber);
+            head = select_unpredictable(beaten, theirs, head);
             place /= 2;
         }
         self.tree[0] = climber;
+        // Who won twice may win more often.
+        self.runner_up = if climber == source as u32 { self.find_runner_up() } else { 0 };
+        // All ones is the head of those at their end, and of keys of ones.
+        self.live = head != u128::MAX || self.sources[climber as usize].valid();
+    }
+
+    /// The least head of the others: the runner-up lost to the winner itself.
+    #[inline]
+    fn find_runner_up(&self) -> u128 {
+        let mut least = u128::MAX;
+        let mut place = (self.tree[0] as usize + self.sources.len()) / 2;
+        while place > 0 {
+            least = least.min(self.heads[self.tree[place] as usize]);
+            place /= 2;
+        }
+        least
     }
 
     /// Moves every source by `place_source` and plays all matches.
@@ -181,7 +230,7 @@ impl<C: Cursor> MergeCursor<C> {
         mut place_source: impl FnMut(&mut C) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.failed = None;
-        self.tree[0] = Player::NOBODY;
+        self.live = false;
         for source in &mut self.sources {
             if let Err(e) = place_source(source) {
                 return self.fail(e);
@@ -194,7 +243,7 @@ impl<C: Cursor> MergeCursor<C> {
     /// Ends the walk: nothing more comes out before the next seek.
     #[cold]
     fn fail(&mut self, e: Error) -> Result<(), Error> {
-        self.tree[0] = Player::NOBODY;
+        self.live = false;
         self.failed = Some(e.clone());
         Err(e)
     }
@@ -254,7 +303,7 @@ fn cross<C: Cursor>(source: &mut C, from: (&[u8], SeqNo), to: Direction) -> Resu
 impl<C: Cursor> Cursor for MergeCursor<C> {
     #[inline]
     fn valid(&self) -> bool {
-        self.tree[0].live
+        self.live
     }
 
     #[inline]
@@ -295,7 +344,7 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
             self.rebuild::<true>();
         } else if self.sources.len() == 1 {
             // Nobody to play against: no head is needed.
-            self.tree[0].live = self.sources[0].valid();
+            self.live = self.sources[0].valid();
         } else {
             self.replay::<true>(current);
         }
@@ -318,7 +367,7 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
         if turned {
             self.rebuild::<false>();
         } else if self.sources.len() == 1 {
-            self.tree[0].live = self.sources[0].valid();
+            self.live = self.sources[0].valid();
         } else {
             self.replay::<false>(current);
         }

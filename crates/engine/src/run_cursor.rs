@@ -3,13 +3,15 @@
 use crate::version::{Run, TableHandle};
 use std::sync::Arc;
 use tanada_format::{EntryRef, SeqNo};
-use tanada_table::{Cursor, CursorOptions, Error, TableCursor};
+use tanada_table::{Cursor, CursorOptions, Error, TableCursor, Value};
 
 /// Walks sorted tables that do not overlap one behind the other, opening each
 /// when it is reached.
 pub(crate) struct RunCursor {
     tables: Tables,
     options: CursorOptions,
+    /// As for [`TableCursor::visible_at`]; `None` shows all versions.
+    visible_at: Option<SeqNo>,
     /// Which table `current` walks.
     index: usize,
     current: Option<TableCursor>,
@@ -24,12 +26,26 @@ enum Tables {
 impl RunCursor {
     /// Over a whole run.
     pub(crate) fn of_run(run: Arc<Run>, options: CursorOptions) -> RunCursor {
-        RunCursor { tables: Tables::Run(run), options, index: 0, current: None }
+        RunCursor { tables: Tables::Run(run), options, visible_at: None, index: 0, current: None }
     }
 
     /// Over some tables of a run, in key order.
     pub(crate) fn of_part(tables: Vec<Arc<TableHandle>>, options: CursorOptions) -> RunCursor {
-        RunCursor { tables: Tables::Part(tables), options, index: 0, current: None }
+        RunCursor {
+            tables: Tables::Part(tables),
+            options,
+            visible_at: None,
+            index: 0,
+            current: None,
+        }
+    }
+
+    /// Shows, walking forward, of each key only the newest version not newer
+    /// than `seqno`, as [`TableCursor::visible_at`].
+    pub(crate) fn visible_at(mut self, seqno: SeqNo) -> RunCursor {
+        self.visible_at = Some(seqno);
+        self.current = None;
+        self
     }
 
     fn tables(&self) -> &[Arc<TableHandle>] {
@@ -47,7 +63,11 @@ impl RunCursor {
         };
         if self.index != index || self.current.is_none() {
             let table = Arc::clone(handle.table()?);
-            self.current = Some(TableCursor::new(table, self.options));
+            let cursor = TableCursor::new(table, self.options);
+            self.current = Some(match self.visible_at {
+                None => cursor,
+                Some(seqno) => cursor.visible_at(seqno),
+            });
             self.index = index;
         }
         Ok(self.current.as_mut())
@@ -105,6 +125,10 @@ impl Cursor for RunCursor {
         self.current.as_ref().expect("only a valid cursor is asked").entry()
     }
 
+    fn value(&self) -> Value {
+        self.current.as_ref().expect("only a valid cursor is asked").value()
+    }
+
     fn seek_first(&mut self) -> Result<(), Error> {
         self.seek_in(Some(0), Cursor::seek_first, Self::skip_forward)
     }
@@ -115,7 +139,10 @@ impl Cursor for RunCursor {
     }
 
     fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
-        let index = self.tables().partition_point(|t| &*t.meta().max_key < key);
+        let index = match &self.tables {
+            Tables::Run(run) => run.lower_bound(key),
+            Tables::Part(tables) => tables.partition_point(|t| &*t.meta().max_key < key),
+        };
         self.seek_in(Some(index), |c| c.seek(key, seqno), Self::skip_forward)
     }
 

@@ -161,10 +161,10 @@ impl TableBuilder {
         let new_key = first || self.last_key != entry.key;
 
         let alone = entry.key.len() + entry.value.len() >= ALONE_BYTES;
-        if !self.block.is_empty()
-            && (alone || self.block.len_with(&entry) > self.options.block_size as usize)
-        {
+        let mut grown = self.block.grown(&entry);
+        if !self.block.is_empty() && (alone || grown.len > self.options.block_size as usize) {
             self.finish_block()?;
+            grown = self.block.grown(&entry);
         }
         if self.block.is_empty() {
             self.place_fence(&entry, first);
@@ -187,7 +187,7 @@ impl TableBuilder {
         if alone {
             return self.write_alone(&entry);
         }
-        self.block.add(&entry);
+        self.block.add(&entry, grown);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The one interface of everything that can be walked in internal-key order.
 
-use crate::Error;
+use crate::{Error, Value};
 use tanada_format::{EntryRef, SeqNo};
 
 /// A position in a sorted sequence of internal entries, or beside it.
@@ -13,6 +13,11 @@ pub trait Cursor {
     fn valid(&self) -> bool;
     /// The entry it stands on. Panics when not [`Cursor::valid`].
     fn entry(&self) -> EntryRef<'_>;
+    /// The value of that entry, to keep. Not copied where it can be shared.
+    /// Panics when not [`Cursor::valid`].
+    fn value(&self) -> Value {
+        Value::from(self.entry().value)
+    }
     /// Moves to the first entry.
     fn seek_first(&mut self) -> Result<(), Error>;
     /// Moves to the last entry.

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | 4 | number of entries `n`, low 24 bits; bit 31: offsets take 4 bytes, not 2 |
 //! | 4 | length `p` of the prefix that all keys share |
+//! | 1 | bytes `w` of each entry's seqno, 0 to 7 |
+//! | 7 | the smallest seqno of the block |
 //! | 4n | heads: of each key the 4 bytes behind the prefix, zero-padded, read as a big-endian number, stored little-endian |
 //! | 2n or 4n | offsets of the entries from the block's start |
 //! | p | the prefix |
@@ -14,23 +16,25 @@
 //! | size | field |
 //! |---|---|
 //! | 1 | tag: value kind in the low nibble; 0x80: an expiry follows |
-//! | varint | seqno |
 //! | varint | suffix length `s`: the key's length without the prefix |
-//! | varint | value length |
+//! | w | seqno, less the smallest of the block |
 //! | 8 | expiry, milliseconds since 1970, when the tag says so |
 //! | max(s, 4) - 4 | the key behind prefix and head |
-//! | .. | the value |
+//! | .. | the value, up to the next entry or the block's end |
 //!
 //! A key's first bytes behind the prefix lie in its head and nowhere else, so
 //! that heads cost no space. There are no chains of deltas: any entry is read
-//! without its neighbours, so both directions cost the same. Why heads and not
+//! without its neighbours, so both directions cost the same, and nearly always
+//! with two loads at fixed places: `docs/decisions/0005-scan.md`. Why heads and not
 //! a hash index or restart points: `docs/decisions/0004-in-block-search.md`.
 
 use crate::damage::{Damage, Fields};
+use crate::key_buffer::KeyBuffer;
 use std::cmp::Ordering;
 use tanada_format::{EntryRef, SeqNo, ValueKind, varint_len, write_varint};
 
-const HEADER_LEN: usize = 8;
+const HEADER_LEN: usize = 16;
+const SEQNO_AT: usize = 8;
 const HEAD_LEN: usize = 4;
 const WIDE: u32 = 1 << 31;
 const MAX_COUNT: usize = (1 << 24) - 1;
@@ -72,6 +76,19 @@ pub(crate) struct DataBlockBuilder {
     entry_bytes: usize,
     prefix_len: usize,
     shortest_key: usize,
+    /// The smallest and the greatest seqno.
+    seqnos: (u64, u64),
+}
+
+/// How a [`DataBlockBuilder`] would stand with one entry more.
+#[derive(Clone, Copy)]
+pub(crate) struct Grown {
+    prefix_len: usize,
+    shortest_key: usize,
+    entry_bytes: usize,
+    seqnos: (u64, u64),
+    /// Bytes that the block takes then, before compression: never less.
+    pub(crate) len: usize,
 }
 
 struct Pending {
@@ -89,42 +106,45 @@ impl DataBlockBuilder {
 
     /// Bytes that the block takes as it is, before compression: never less.
     pub(crate) fn len(&self) -> usize {
-        block_len(self.entries.len(), self.prefix_len, self.shortest_key, self.entry_bytes)
-    }
-
-    /// Bytes that the block would take if `entry` were added: never less.
-    #[inline]
-    pub(crate) fn len_with(&self, entry: &EntryRef<'_>) -> usize {
-        block_len(
-            self.entries.len() + 1,
-            self.prefix_with(entry.key),
-            self.shortest_with(entry.key),
-            self.entry_bytes + entry_len(entry),
-        )
-    }
-
-    #[inline]
-    fn shortest_with(&self, key: &[u8]) -> usize {
-        if self.entries.is_empty() { key.len() } else { self.shortest_key.min(key.len()) }
-    }
-
-    #[inline]
-    fn prefix_with(&self, key: &[u8]) -> usize {
-        match self.entries.first() {
-            None => key.len(),
-            Some(first) => {
-                common_prefix_len(&self.keys[..first.key_len as usize], key).min(self.prefix_len)
-            }
+        if self.entries.is_empty() {
+            return HEADER_LEN;
         }
+        let padding = HEAD_LEN.saturating_sub(self.shortest_key - self.prefix_len);
+        let each = 2 + padding + seqno_width(self.seqnos);
+        let count = self.entries.len();
+        HEADER_LEN + self.prefix_len + self.entry_bytes + count * each - count * self.prefix_len
     }
 
-    /// Adds the entry that follows all others in internal order.
+    /// What adding `entry`, which follows all others in internal order, makes
+    /// of the block.
     #[inline]
-    pub(crate) fn add(&mut self, entry: &EntryRef<'_>) {
+    pub(crate) fn grown(&self, entry: &EntryRef<'_>) -> Grown {
+        let (key, seqno) = (entry.key, entry.seqno.0);
+        let (prefix_len, shortest_key, seqnos) = match self.entries.first() {
+            None => (key.len(), key.len(), (seqno, seqno)),
+            Some(first) => (
+                common_prefix_len(&self.keys[..self.prefix_len.min(first.key_len as usize)], key),
+                self.shortest_key.min(key.len()),
+                (self.seqnos.0.min(seqno), self.seqnos.1.max(seqno)),
+            ),
+        };
+        let entry_bytes = self.entry_bytes + entry_len(entry);
+        let count = self.entries.len() + 1;
+        // Heads of suffixes shorter than a head are padded.
+        let padding = HEAD_LEN.saturating_sub(shortest_key - prefix_len);
+        let each = 2 + padding + seqno_width(seqnos);
+        let len = HEADER_LEN + prefix_len + entry_bytes + count * each - count * prefix_len;
+        Grown { prefix_len, shortest_key, entry_bytes, seqnos, len }
+    }
+
+    /// Adds the entry of which [`DataBlockBuilder::grown`] has said `grown`.
+    #[inline]
+    pub(crate) fn add(&mut self, entry: &EntryRef<'_>, grown: Grown) {
         assert!(self.entries.len() < MAX_COUNT, "a block is cut by size long before");
-        self.prefix_len = self.prefix_with(entry.key);
-        self.shortest_key = self.shortest_with(entry.key);
-        self.entry_bytes += entry_len(entry);
+        self.prefix_len = grown.prefix_len;
+        self.shortest_key = grown.shortest_key;
+        self.entry_bytes = grown.entry_bytes;
+        self.seqnos = grown.seqnos;
         self.keys.extend_from_slice(entry.key);
         self.values.extend_from_slice(entry.value);
         self.entries.push(Pending {
@@ -141,7 +161,7 @@ impl DataBlockBuilder {
         let count = self.entries.len();
         let prefix = &self.keys[..self.prefix_len];
         // Heads may be padded, so this is a bound and not the exact length.
-        let bound = HEADER_LEN + prefix.len() + count * 8 + self.entry_bytes;
+        let bound = HEADER_LEN + prefix.len() + count * (8 + 7) + self.entry_bytes;
         let wide = bound > usize::from(u16::MAX);
         let offset_len = if wide { 4 } else { 2 };
 
@@ -149,6 +169,8 @@ impl DataBlockBuilder {
         out.reserve(bound);
         out.extend_from_slice(&(count as u32 | if wide { WIDE } else { 0 }).to_le_bytes());
         out.extend_from_slice(&(prefix.len() as u32).to_le_bytes());
+        let seqnos = SeqNos::new(self.seqnos);
+        out.extend_from_slice(&seqnos.encode());
         let mut key_start = 0;
         for e in &self.entries {
             let key_end = key_start + e.key_len as usize;
@@ -171,6 +193,7 @@ impl DataBlockBuilder {
             push_entry(
                 out,
                 &key[prefix.len()..],
+                seqnos,
                 &EntryRef {
                     key,
                     seqno: e.seqno,
@@ -199,19 +222,20 @@ pub(crate) fn alone(entry: &EntryRef<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(prefix_at + entry_len(entry) + 16);
     out.extend_from_slice(&(1 | WIDE).to_le_bytes());
     out.extend_from_slice(&(entry.key.len() as u32).to_le_bytes());
+    let seqnos = SeqNos::new((entry.seqno.0, entry.seqno.0));
+    out.extend_from_slice(&seqnos.encode());
     out.extend_from_slice(&[0; HEAD_LEN]);
     out.extend_from_slice(&((prefix_at + entry.key.len()) as u32).to_le_bytes());
     out.extend_from_slice(entry.key);
-    push_entry(&mut out, b"", entry);
+    push_entry(&mut out, b"", seqnos, entry);
     out
 }
 
 #[inline]
-fn push_entry(out: &mut Vec<u8>, suffix: &[u8], e: &EntryRef<'_>) {
+fn push_entry(out: &mut Vec<u8>, suffix: &[u8], seqnos: SeqNos, e: &EntryRef<'_>) {
     out.push(e.kind as u8 | if e.expires_at_ms != 0 { HAS_EXPIRY } else { 0 });
-    write_varint(out, e.seqno.0);
     write_varint(out, suffix.len() as u64);
-    write_varint(out, e.value.len() as u64);
+    out.extend_from_slice(&(e.seqno.0 - seqnos.smallest).to_le_bytes()[..seqnos.width]);
     if e.expires_at_ms != 0 {
         out.extend_from_slice(&e.expires_at_ms.to_le_bytes());
     }
@@ -219,23 +243,47 @@ fn push_entry(out: &mut Vec<u8>, suffix: &[u8], e: &EntryRef<'_>) {
     out.extend_from_slice(e.value);
 }
 
-/// Bytes of a block: heads of suffixes shorter than a head are padded.
-#[inline]
-fn block_len(count: usize, prefix_len: usize, shortest_key: usize, entry_bytes: usize) -> usize {
-    let padding = HEAD_LEN.saturating_sub(shortest_key - prefix_len);
-    HEADER_LEN + prefix_len + entry_bytes + count * (2 + padding) - count * prefix_len
-}
-
-/// Bytes of an entry with its whole key.
+/// Bytes of an entry with its whole key, but for its seqno.
 #[inline]
 fn entry_len(e: &EntryRef<'_>) -> usize {
     let expiry_len = if e.expires_at_ms != 0 { 8 } else { 0 };
-    1 + varint_len(e.seqno.0)
-        + varint_len(e.key.len() as u64)
-        + varint_len(e.value.len() as u64)
-        + expiry_len
-        + e.key.len()
-        + e.value.len()
+    1 + varint_len(e.key.len() as u64) + expiry_len + e.key.len() + e.value.len()
+}
+
+/// Bytes in which the seqnos between these two are told apart.
+#[inline]
+fn seqno_width((smallest, greatest): (u64, u64)) -> usize {
+    (64 - (greatest - smallest).leading_zeros() as usize).div_ceil(8)
+}
+
+/// How a block's seqnos are written.
+#[derive(Clone, Copy)]
+struct SeqNos {
+    width: usize,
+    smallest: u64,
+}
+
+impl SeqNos {
+    fn new(seqnos: (u64, u64)) -> SeqNos {
+        SeqNos { width: seqno_width(seqnos), smallest: seqnos.0 }
+    }
+
+    fn encode(self) -> [u8; 8] {
+        (self.smallest << 8 | self.width as u64).to_le_bytes()
+    }
+
+    /// Read by [`DataBlock::parse`] as well, which bounds the width.
+    #[inline]
+    fn decode(word: [u8; 8]) -> SeqNos {
+        let word = u64::from_le_bytes(word);
+        SeqNos { width: (word & 7) as usize, smallest: word >> 8 }
+    }
+
+    /// The seqno that `word` begins with.
+    #[inline]
+    fn read(self, word: u64) -> SeqNo {
+        SeqNo(self.smallest.wrapping_add(word & !(u64::MAX << (8 * self.width))))
+    }
 }
 
 /// A decompressed data block: its bytes, and its first two fields, which have
@@ -282,6 +330,10 @@ impl<'a> DataBlock<'a> {
         let mut fields = Fields(bytes);
         let counts = fields.u32()?;
         let prefix_len = fields.u32()?;
+        let [seqno_width] = fields.array()?;
+        if seqno_width > 7 {
+            return Err("a data block's seqnos are too long".into());
+        }
         let count = counts & !WIDE;
         if count as usize > MAX_COUNT || count == 0 {
             return Err("a data block's number of entries is out of bounds".into());
@@ -323,40 +375,81 @@ impl<'a> DataBlock<'a> {
         bytes.as_chunks::<HEAD_LEN>().0
     }
 
+    /// Where entry `i < count` begins and ends.
+    #[inline]
+    fn span(&self, i: usize) -> (usize, usize) {
+        let offsets = &self.bytes[HEADER_LEN + self.count() * HEAD_LEN..self.prefix_at()];
+        if self.is_wide() {
+            let (offsets, _) = offsets.as_chunks();
+            let end =
+                offsets.get(i + 1).map_or(self.bytes.len(), |&o| u32::from_le_bytes(o) as usize);
+            (u32::from_le_bytes(offsets[i]) as usize, end)
+        } else {
+            let (offsets, _) = offsets.as_chunks();
+            let end =
+                offsets.get(i + 1).map_or(self.bytes.len(), |&o| u16::from_le_bytes(o).into());
+            (u16::from_le_bytes(offsets[i]).into(), end)
+        }
+    }
+
     /// Reads entry `i < count`.
     #[inline]
     pub(crate) fn slot(&self, i: usize) -> Result<Slot<'a>, Damage> {
-        let offsets = &self.bytes[HEADER_LEN + self.count() * HEAD_LEN..self.prefix_at()];
-        let at = if self.is_wide() {
-            u32::from_le_bytes(offsets.as_chunks().0[i]) as usize
-        } else {
-            usize::from(u16::from_le_bytes(offsets.as_chunks().0[i]))
-        };
+        let (at, end) = self.span(i);
+        let seqnos =
+            SeqNos::decode(self.bytes[SEQNO_AT..].first_chunk().copied().unwrap_or([0; 8]));
+        // Nearly always the tag, the suffix's length and the seqno lie in the
+        // ten bytes from here on; the tag then is the kind alone.
+        if let Some(&[tag, suffix_len, ref word @ ..]) =
+            self.bytes.get(at..).and_then(|b| b.first_chunk::<10>())
+            && suffix_len < 0x80
+            && let Some(kind) = ValueKind::from_u8(tag)
+        {
+            let suffix_len = usize::from(suffix_len);
+            let rest_at = at + 2 + seqnos.width;
+            let value_at = rest_at + suffix_len.saturating_sub(HEAD_LEN);
+            if value_at <= end && end <= self.bytes.len() {
+                return Ok(Slot {
+                    seqno: seqnos.read(u64::from_le_bytes(*word)),
+                    kind,
+                    expires_at_ms: 0,
+                    suffix_len,
+                    rest: &self.bytes[rest_at..value_at],
+                    value_at: value_at as u32,
+                    value: &self.bytes[value_at..end],
+                });
+            }
+        }
+        self.read_slot(at, end, seqnos)
+    }
+
+    /// The same for any entry, and for what is none.
+    #[cold]
+    #[inline(never)]
+    fn read_slot(&self, at: usize, end: usize, seqnos: SeqNos) -> Result<Slot<'a>, Damage> {
         let mut fields =
-            Fields(self.bytes.get(at..).ok_or("an entry's offset lies behind its block")?);
+            Fields(self.bytes.get(at..end).ok_or("an entry's offset lies outside its place")?);
         let [tag] = fields.array::<1>()?;
         let kind = ValueKind::from_u8(tag & 0x0f).ok_or("an entry's kind is unknown")?;
-        let seqno = SeqNo(fields.varint()?);
+        if tag & !(0x0f | HAS_EXPIRY) != 0 {
+            return Err("an entry's tag has an unknown bit".into());
+        }
         let suffix_len = fields.varint_u32()? as usize;
-        let value_len = fields.varint_u32()? as usize;
+        let mut word = [0; 8];
+        word[..seqnos.width].copy_from_slice(fields.bytes(seqnos.width)?);
+        let seqno = seqnos.read(u64::from_le_bytes(word));
         let expires_at_ms = if tag & HAS_EXPIRY != 0 { fields.u64()? } else { 0 };
         let rest = fields.bytes(suffix_len.saturating_sub(HEAD_LEN))?;
-        let value_at = (self.bytes.len() - fields.0.len()) as u32;
-        let value = fields.bytes(value_len)?;
-        Ok(Slot { seqno, kind, expires_at_ms, suffix_len, rest, value_at, value })
+        let value_at = (end - fields.0.len()) as u32;
+        Ok(Slot { seqno, kind, expires_at_ms, suffix_len, rest, value_at, value: fields.0 })
     }
 
     /// Writes the key of entry `i` behind the prefix that `key` begins with.
     #[inline]
-    pub(crate) fn write_key(&self, i: usize, slot: &Slot<'_>, key: &mut Vec<u8>) {
-        key.truncate(self.prefix_len as usize);
+    pub(crate) fn write_key(&self, i: usize, slot: &Slot<'_>, key: &mut KeyBuffer) {
         let head = u32::from_le_bytes(self.heads()[i]).to_be_bytes();
-        if slot.suffix_len >= HEAD_LEN {
-            key.extend_from_slice(&head);
-            key.extend_from_slice(slot.rest);
-        } else {
-            key.extend_from_slice(&head[..slot.suffix_len]);
-        }
+        let rest_at = slot.value_at as usize - slot.rest.len();
+        key.set_suffix(self.prefix_len as usize, slot.suffix_len, head, self.bytes, rest_at);
     }
 
     /// Index of the first entry at or after `(key, seqno)`; `count` when all
@@ -459,8 +552,10 @@ mod tests {
         let mut builder = DataBlockBuilder::default();
         let mut guess = 0;
         for e in entries {
-            guess = builder.len_with(e);
-            builder.add(e);
+            let grown = builder.grown(e);
+            builder.add(e, grown);
+            guess = grown.len;
+            assert_eq!(guess, builder.len());
         }
         let mut out = vec![1, 2, 3];
         builder.finish(&mut out);
@@ -474,11 +569,12 @@ mod tests {
         let bytes = build(entries);
         let block = DataBlock::parse(&bytes).unwrap();
         assert_eq!(block.count(), entries.len());
-        let mut key = block.prefix().to_vec();
+        let mut key = KeyBuffer::default();
+        key.set_prefix(block.prefix());
         for (i, e) in entries.iter().enumerate() {
             let slot = block.slot(i).unwrap();
             block.write_key(i, &slot, &mut key);
-            assert_eq!(key, e.key);
+            assert_eq!(*key, *e.key);
             assert_eq!((slot.seqno, slot.kind), (e.seqno, e.kind));
             assert_eq!((slot.expires_at_ms, slot.value), (e.expires_at_ms, e.value));
             for (key, seqno) in [
@@ -553,7 +649,8 @@ mod tests {
                 let mut bytes = good.clone();
                 bytes[i] ^= flip;
                 let Ok(block) = DataBlock::parse(&bytes) else { continue };
-                let mut key = block.prefix().to_vec();
+                let mut key = KeyBuffer::default();
+                key.set_prefix(block.prefix());
                 for i in 0..block.count() {
                     if let Ok(slot) = block.slot(i) {
                         block.write_key(i, &slot, &mut key);

@@ -9,6 +9,7 @@ mod damage;
 mod counters;
 mod compression;
 mod sealed;
+mod key_buffer;
 mod data_block;
 mod fences;
 mod index;

@@ -4,9 +4,10 @@ use crate::block::{Block, Decoded, Kind};
 use crate::damage::Damage;
 use crate::data_block::DataBlock;
 use crate::get::{CacheUse, GetContext};
+use crate::key_buffer::KeyBuffer;
 use crate::read_ahead::ReadAhead;
 use crate::table::Table;
-use crate::{Cursor, Error};
+use crate::{Cursor, Error, Value};
 use std::sync::Arc;
 use tanada_format::{EntryRef, SeqNo, ValueKind};
 
@@ -43,8 +44,8 @@ impl Default for CursorOptions {
 /// A step copies the part of the key that differs from its block's prefix, and
 /// nothing else: values are borrowed from the block.
 ///
-/// 1. When `valid`, `block` is data block `(part, number)`, and `key`, `entry`
-///    are its entry `slot`.
+/// 1. When `valid`, `block` is data block `(part, number)`, `count` its number
+///    of entries, and `key`, `entry` are its entry `slot`.
 /// 2. When `block` is there, `key` begins with its prefix.
 pub struct TableCursor {
     table: Arc<Table>,
@@ -56,10 +57,22 @@ pub struct TableCursor {
     /// The data block's number within its partition.
     number: usize,
     block: Option<Block>,
+    count: usize,
     slot: usize,
     valid: bool,
-    key: Vec<u8>,
+    show: Show,
+    key: KeyBuffer,
     entry: Rest,
+    /// The key last shown, while older versions of it are passed over.
+    passed: Vec<u8>,
+}
+
+/// Which versions a walk forward shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Show {
+    All,
+    /// Of each key the newest version not newer than this.
+    At(SeqNo),
 }
 
 /// An entry without its key.
@@ -83,9 +96,12 @@ impl TableCursor {
             part: 0,
             number: 0,
             block: None,
+            count: 0,
             slot: 0,
             valid: false,
-            key: Vec::new(),
+            show: Show::All,
+            key: KeyBuffer::default(),
+            passed: Vec::new(),
             entry: Rest {
                 seqno: SeqNo::ZERO,
                 kind: ValueKind::Delete,
@@ -94,6 +110,18 @@ impl TableCursor {
                 value_len: 0,
             },
         }
+    }
+
+    /// Shows, walking forward, of each key only the newest version not newer
+    /// than `seqno`. Free where the table holds one version of each key, and
+    /// none that is newer. Walking backward still shows all versions, so a
+    /// walk that turns round must seek.
+    pub fn visible_at(mut self, seqno: SeqNo) -> TableCursor {
+        let told = self.table.properties();
+        let all_show = told.keys == told.entries && told.max_seqno <= seqno;
+        self.show = if all_show { Show::All } else { Show::At(seqno) };
+        self.valid = false;
+        self
     }
 
     /// The table walked.
@@ -140,8 +168,8 @@ impl TableCursor {
                 }
             }
         };
-        self.key.clear();
-        self.key.extend_from_slice(block.data().prefix());
+        self.key.set_prefix(block.data().prefix());
+        self.count = block.data().count();
         self.block = Some(block);
         self.number = number;
         Ok(())
@@ -163,7 +191,7 @@ impl TableCursor {
     }
 
     #[inline]
-    fn decode(block: &DataBlock<'_>, slot: usize, key: &mut Vec<u8>) -> Result<Rest, Damage> {
+    fn decode(block: &DataBlock<'_>, slot: usize, key: &mut KeyBuffer) -> Result<Rest, Damage> {
         let found = block.slot(slot)?;
         block.write_key(slot, &found, key);
         Ok(Rest {
@@ -198,11 +226,36 @@ impl TableCursor {
         } else {
             return Ok(());
         }
-        self.enter_slot(self.block_count() - 1)
+        self.enter_slot(self.count - 1)
     }
 
-    fn block_count(&self) -> usize {
-        self.block.as_ref().map_or(0, |b| b.data().count())
+    /// Moves to the next entry, whatever it is. Stands on one.
+    #[inline]
+    fn step(&mut self) -> Result<(), Error> {
+        self.valid = false;
+        if self.slot + 1 < self.count { self.enter_slot(self.slot + 1) } else { self.next_block() }
+    }
+
+    /// From an entry that shows to the next one that does.
+    #[inline(never)]
+    fn next_shown(&mut self, seqno: SeqNo) -> Result<(), Error> {
+        self.passed.clear();
+        self.passed.extend_from_slice(&self.key);
+        self.step()?;
+        while self.valid && (self.entry.seqno > seqno || *self.key == *self.passed) {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// From where a seek led to the first entry that shows.
+    fn settle(&mut self) -> Result<(), Error> {
+        if let Show::At(seqno) = self.show {
+            while self.valid && self.entry.seqno > seqno {
+                self.step()?;
+            }
+        }
+        Ok(())
     }
 
     /// Enters the block where `(key, seqno)` belongs; the index of the first
@@ -247,20 +300,29 @@ impl Cursor for TableCursor {
         }
     }
 
+    fn value(&self) -> Value {
+        let e = &self.entry;
+        if !self.valid || Value::fits_inline(e.value_len as usize) {
+            return Value::from(self.entry().value);
+        }
+        let block = self.block.as_ref().expect("a valid cursor holds its block");
+        Value::in_block(block.clone(), e.value_at, e.value_len)
+    }
+
     fn seek_first(&mut self) -> Result<(), Error> {
         if self.start_seek() {
             self.enter_partition(0)?;
             self.enter_block(0)?;
             self.enter_slot(0)?;
         }
-        Ok(())
+        self.settle()
     }
 
     fn seek_last(&mut self) -> Result<(), Error> {
         if self.start_seek() {
             self.enter_partition(self.partitions() - 1)?;
             self.enter_block(self.blocks_in_partition() - 1)?;
-            self.enter_slot(self.block_count() - 1)?;
+            self.enter_slot(self.count - 1)?;
         }
         Ok(())
     }
@@ -270,7 +332,12 @@ impl Cursor for TableCursor {
             return Ok(());
         }
         let slot = self.find(key, seqno)?;
-        if slot < self.block_count() { self.enter_slot(slot) } else { self.next_block() }
+        if slot < self.count {
+            self.enter_slot(slot)?;
+        } else {
+            self.next_block()?;
+        }
+        self.settle()
     }
 
     fn seek_before(&mut self, key: &[u8]) -> Result<(), Error> {
@@ -284,11 +351,9 @@ impl Cursor for TableCursor {
     #[inline]
     fn next(&mut self) -> Result<(), Error> {
         assert!(self.valid, "next() of a cursor that stands on no entry");
-        self.valid = false;
-        if self.slot + 1 < self.block_count() {
-            self.enter_slot(self.slot + 1)
-        } else {
-            self.next_block()
+        match self.show {
+            Show::All => self.step(),
+            Show::At(seqno) => self.next_shown(seqno),
         }
     }
 

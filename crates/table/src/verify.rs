@@ -5,6 +5,7 @@ use crate::block::{Block, Decoded, Kind};
 use crate::damage::Damage;
 use crate::filter::Filter;
 use crate::index::Partition;
+use crate::key_buffer::KeyBuffer;
 use crate::properties::TableProperties;
 use crate::read_ahead::ReadAhead;
 use crate::table::{Opened, Table};
@@ -158,7 +159,8 @@ impl Walk {
         {
             return Err("the block before reaches over the fence of this one".into());
         }
-        let mut key = data.prefix().to_vec();
+        let mut key = KeyBuffer::default();
+        key.set_prefix(data.prefix());
         for i in 0..data.count() {
             let slot = data.slot(i)?;
             data.write_key(i, &slot, &mut key);

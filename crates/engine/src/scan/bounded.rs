@@ -4,6 +4,7 @@ use super::visible::VisibleCursor;
 use crate::error::Result;
 use crate::range::KeyRange;
 use std::ops::Bound;
+use tanada_table::Value;
 
 /// The two ends of a scan, owned.
 #[derive(Clone, Debug)]
@@ -72,27 +73,37 @@ impl Bounds {
 pub struct Cursor {
     inner: VisibleCursor,
     bounds: Bounds,
+    /// Whether `inner` stands on a key between the bounds.
+    inside: bool,
 }
 
 impl Cursor {
     pub(crate) fn new(inner: VisibleCursor, bounds: Bounds) -> Cursor {
-        Cursor { inner, bounds }
+        Cursor { inner, bounds, inside: false }
     }
 
     /// The key and value it stands on; `None` beside the keys. Free.
     #[inline]
     pub fn entry(&self) -> Option<(&[u8], &[u8])> {
-        let entry = self.inner.entry()?;
-        self.inside(entry.0).then_some(entry)
+        if self.inside { self.inner.entry() } else { None }
     }
 
     #[inline]
-    fn inside(&self, key: &[u8]) -> bool {
-        self.bounds.below_end(key) && self.bounds.above_start(key)
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        self.entry().map(|(key, _)| key)
     }
 
-    pub(crate) fn key(&self) -> Option<&[u8]> {
-        self.inner.key().filter(|key| self.inside(key))
+    /// The value it stands on, to keep.
+    pub(crate) fn value(&self) -> Option<Value> {
+        if self.inside { self.inner.value() } else { None }
+    }
+
+    /// Looks at both bounds, after a move of any kind.
+    fn moved(&mut self, outcome: std::result::Result<(), tanada_table::Error>) -> Result<()> {
+        let bounds = &self.bounds;
+        self.inside =
+            self.inner.key().is_some_and(|key| bounds.below_end(key) && bounds.above_start(key));
+        Ok(outcome?)
     }
 
     /// Moves to the first key.
@@ -100,17 +111,17 @@ impl Cursor {
     /// # Errors
     /// I/O or damage below; so for every move.
     pub fn seek_first(&mut self) -> Result<()> {
-        match &self.bounds.start {
-            Bound::Unbounded => self.inner.seek_first()?,
-            Bound::Included(start) => self.inner.seek(start)?,
-            Bound::Excluded(start) => {
-                self.inner.seek(start)?;
-                if self.inner.key() == Some(start.as_slice()) {
-                    self.inner.next()?;
+        let outcome = match &self.bounds.start {
+            Bound::Unbounded => self.inner.seek_first(),
+            Bound::Included(start) => self.inner.seek(start),
+            Bound::Excluded(start) => self.inner.seek(start).and_then(|()| {
+                match self.inner.key() == Some(start.as_slice()) {
+                    true => self.inner.next(),
+                    false => Ok(()),
                 }
-            }
-        }
-        Ok(())
+            }),
+        };
+        self.moved(outcome)
     }
 
     /// Moves to the last key.
@@ -118,17 +129,12 @@ impl Cursor {
     /// # Errors
     /// As [`Cursor::seek_first`].
     pub fn seek_last(&mut self) -> Result<()> {
-        match &self.bounds.end {
-            Bound::Unbounded => self.inner.seek_last()?,
-            Bound::Excluded(end) => self.inner.seek_before(end)?,
-            Bound::Included(end) => {
-                self.inner.seek(end)?;
-                if self.inner.key() != Some(end.as_slice()) {
-                    self.inner.seek_before(end)?;
-                }
-            }
-        }
-        Ok(())
+        let outcome = match &self.bounds.end {
+            Bound::Unbounded => self.inner.seek_last(),
+            Bound::Excluded(end) => self.inner.seek_before(end),
+            Bound::Included(end) => seek_at_or_before(&mut self.inner, end),
+        };
+        self.moved(outcome)
     }
 
     /// Moves to the first key at or after `key`.
@@ -140,7 +146,8 @@ impl Cursor {
         if !self.bounds.above_start(key) {
             return self.seek_first();
         }
-        Ok(self.inner.seek(key)?)
+        let outcome = self.inner.seek(key);
+        self.moved(outcome)
     }
 
     /// Moves to the last key at or before `key`.
@@ -152,11 +159,8 @@ impl Cursor {
         if !self.bounds.below_end(key) {
             return self.seek_last();
         }
-        self.inner.seek(key)?;
-        if self.inner.key() != Some(key) {
-            self.inner.seek_before(key)?;
-        }
-        Ok(())
+        let outcome = seek_at_or_before(&mut self.inner, key);
+        self.moved(outcome)
     }
 
     /// Moves to the next key. Beside the keys it stays where it is.
@@ -166,7 +170,16 @@ impl Cursor {
     #[allow(clippy::should_implement_trait)] // the name every cursor has
     #[inline]
     pub fn next(&mut self) -> Result<()> {
-        Ok(self.inner.next()?)
+        let outcome = self.inner.next();
+        if !self.inside {
+            return self.moved(outcome);
+        }
+        // From inside, a step forward can only leave by the end.
+        self.inside = match &self.bounds.end {
+            Bound::Unbounded => self.inner.stands(),
+            _ => self.inner.key().is_some_and(|key| self.bounds.below_end(key)),
+        };
+        Ok(outcome?)
     }
 
     /// Moves to the previous key.
@@ -175,8 +188,22 @@ impl Cursor {
     /// As [`Cursor::seek_first`].
     #[inline]
     pub fn prev(&mut self) -> Result<()> {
-        Ok(self.inner.prev()?)
+        let outcome = self.inner.prev();
+        if !self.inside {
+            return self.moved(outcome);
+        }
+        self.inside = self.inner.key().is_some_and(|key| self.bounds.above_start(key));
+        Ok(outcome?)
     }
+}
+
+/// To the last key at or before `key`.
+fn seek_at_or_before(
+    inner: &mut VisibleCursor,
+    key: &[u8],
+) -> std::result::Result<(), tanada_table::Error> {
+    inner.seek(key)?;
+    if inner.key() == Some(key) { Ok(()) } else { inner.seek_before(key) }
 }
 
 impl std::fmt::Debug for Cursor {

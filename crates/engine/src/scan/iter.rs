@@ -10,8 +10,8 @@ use tanada_table::Value;
 
 /// Keys and values in order, from either end, of one moment.
 ///
-/// Each item copies its key and value; [`Cursor`] does not. After an error the
-/// iterator ends. Holds the MemTables and table files of its moment until dropped.
+/// Each item copies its key, and shares its value with the block it lies in, as
+/// a get does; [`Cursor`] copies nothing. After an error the iterator ends. Holds the MemTables and table files of its moment until dropped.
 pub struct Iter {
     view: Arc<View>,
     seqno: SeqNo,
@@ -76,8 +76,8 @@ impl Iter {
     ) -> Option<Result<(Value, Value)>> {
         match moved {
             Ok(true) => {
-                let (key, value) = end(self)?.entry()?;
-                Some(Ok((Value::from(key), Value::from(value))))
+                let cursor = end(self)?;
+                Some(Ok((Value::from(cursor.key()?), cursor.value()?)))
             }
             Ok(false) => {
                 self.done = true;

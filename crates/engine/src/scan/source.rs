@@ -5,9 +5,10 @@ use crate::memtable::MemTableCursor;
 use crate::run_cursor::RunCursor;
 use std::sync::Arc;
 use tanada_format::{EntryRef, SeqNo};
-use tanada_table::{Cursor, CursorOptions, Error};
+use tanada_table::{Cursor, CursorOptions, Error, Value};
 
-/// A cursor over one source. An enum, so that stepping is not a virtual call.
+/// A cursor over one source, which shows, walking forward, of each key only
+/// the newest version that its reader sees. An enum, so that stepping is not a virtual call.
 #[expect(clippy::large_enum_variant, reason = "a scan has few, and steps must chase no pointer")]
 pub(crate) enum Source {
     MemTable(MemTableCursor),
@@ -26,7 +27,8 @@ impl Source {
             .levels()
             .iter()
             .flat_map(|level| level.runs())
-            .map(|run| Source::Run(RunCursor::of_run(Arc::clone(run), CursorOptions::scan())));
+            .map(|run| RunCursor::of_run(Arc::clone(run), CursorOptions::scan()))
+            .map(|run| Source::Run(run.visible_at(seqno)));
         mems.chain(runs).collect()
     }
 }
@@ -48,6 +50,9 @@ impl Cursor for Source {
     #[inline]
     fn entry(&self) -> EntryRef<'_> {
         forward!(self, c => c.entry())
+    }
+    fn value(&self) -> Value {
+        forward!(self, c => c.value())
     }
     fn seek_first(&mut self) -> Result<(), Error> {
         forward!(self, c => c.seek_first())

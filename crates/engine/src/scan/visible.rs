@@ -5,14 +5,15 @@ use crate::core::View;
 use crate::merge::MergeCursor;
 use std::sync::Arc;
 use tanada_format::{EntryRef, SeqNo, ValueKind};
-use tanada_table::{Cursor as _, Error};
+use tanada_table::{Cursor as _, Error, Value};
 
 /// A cursor over live keys at `seqno`.
 ///
-/// Walking forward it stands on the merge's entry and copies the key only to
-/// know which versions to pass over. Walking backward it meets a key's oldest
-/// version first, so it keeps a copy of the newest that it has seen, and the
-/// merge stands before the key.
+/// Walking forward it stands on the merge's entry. Each source shows a key
+/// once, so only a key that comes from another source than the one before can
+/// be that one again: older, to be passed over. Walking backward it meets a
+/// key's oldest version first, so it keeps a copy of the newest that it has
+/// seen, and the merge stands before the key.
 pub(crate) struct VisibleCursor {
     merged: MergeCursor<Source>,
     /// Keeps the MemTables and files that the sources walk.
@@ -20,7 +21,8 @@ pub(crate) struct VisibleCursor {
     seqno: SeqNo,
     now_ms: u64,
     at: At,
-    /// The current key (always while not `Nowhere`).
+    /// The key whose other versions are passed over; walking backward, the
+    /// current one.
     key: Vec<u8>,
     /// The current value, walking backward.
     value: Vec<u8>,
@@ -62,10 +64,25 @@ impl VisibleCursor {
         }
     }
 
+    /// Whether it stands on a key.
+    #[inline]
+    pub(crate) fn stands(&self) -> bool {
+        self.at != At::Nowhere
+    }
+
     /// The current key.
     #[inline]
     pub(crate) fn key(&self) -> Option<&[u8]> {
-        (self.at != At::Nowhere).then_some(&self.key)
+        self.entry().map(|(key, _)| key)
+    }
+
+    /// The current value, to keep.
+    pub(crate) fn value(&self) -> Option<Value> {
+        match self.at {
+            At::Nowhere => None,
+            At::Forward => Some(self.merged.value()),
+            At::Backward => Some(Value::from(&self.value[..])),
+        }
     }
 
     pub(crate) fn seek_first(&mut self) -> Result<(), Error> {
@@ -97,16 +114,44 @@ impl VisibleCursor {
     /// To the next key; nowhere behind the last.
     #[inline]
     pub(crate) fn next(&mut self) -> Result<(), Error> {
+        if self.at != At::Forward {
+            return self.next_from_elsewhere();
+        }
+        self.at = At::Nowhere;
+        let before = self.merged.winner();
+        let several = self.merged.sources() > 1;
+        if several {
+            self.keep_key();
+        }
+        self.merged.next()?;
+        if !self.merged.valid() {
+            return Ok(());
+        }
+        let entry = self.merged.entry();
+        debug_assert!(entry.seqno <= self.seqno, "a source shows what is not visible");
+        let again = several && self.merged.winner() != before && *entry.key == *self.key;
+        if entry.kind == ValueKind::Put && entry.expires_at_ms == 0 && !again {
+            self.at = At::Forward;
+            return Ok(());
+        }
+        self.settle_forward(if several { Pass::Key } else { Pass::None })
+    }
+
+    /// Keeps the merge's key, to know it again.
+    #[inline]
+    fn keep_key(&mut self) {
+        self.key.clear();
+        self.key.extend_from_slice(self.merged.entry().key);
+    }
+
+    #[cold]
+    fn next_from_elsewhere(&mut self) -> Result<(), Error> {
         match std::mem::replace(&mut self.at, At::Nowhere) {
-            At::Nowhere => Ok(()),
-            At::Forward => {
-                self.merged.next()?;
-                self.settle_forward(Pass::Key)
-            }
             At::Backward => {
                 self.merged.seek(&self.key, SeqNo::ZERO)?;
                 self.settle_forward(Pass::Key)
             }
+            _ => Ok(()),
         }
     }
 
@@ -116,6 +161,7 @@ impl VisibleCursor {
         match std::mem::replace(&mut self.at, At::Nowhere) {
             At::Nowhere => Ok(()),
             At::Forward => {
+                self.keep_key();
                 self.merged.seek_before(&self.key)?;
                 self.settle_backward()
             }
@@ -132,18 +178,15 @@ impl VisibleCursor {
     }
 
     /// From where the merge stands on to the first live key.
-    #[inline]
     fn settle_forward(&mut self, mut pass: Pass) -> Result<(), Error> {
         while self.merged.valid() {
             let entry = self.merged.entry();
             if entry.seqno <= self.seqno && !(pass == Pass::Key && entry.key == self.key) {
-                let live = self.is_live(&entry)?;
-                self.key.clear();
-                self.key.extend_from_slice(entry.key);
-                if live {
+                if self.is_live(&entry)? {
                     self.at = At::Forward;
                     return Ok(());
                 }
+                self.keep_key();
                 pass = Pass::Key;
             }
             self.merged.next()?;

@@ -25,12 +25,15 @@ fn merge_all(disk: &Disk) -> Plan {
 }
 
 /// Entries with values that do not compress, `runs` of them over the same keys.
+/// Each run's values have a length of their own, so that its tables are cut at
+/// other keys and no part of the runs can be merged without the rest.
 fn overlapping(disk: &mut Disk, runs: u64, keys: u64) -> Vec<OwnedEntry> {
     let mut all = Vec::new();
     for run in 0..runs {
         let entries = (0..keys).map(|key| {
             let seqno = run * keys + key + 1;
-            let value = tanada_format::hash_key(&seqno.to_le_bytes()).to_le_bytes().repeat(8);
+            let value = tanada_format::hash_key(&seqno.to_le_bytes()).to_le_bytes();
+            let value = value.repeat(8 + run as usize);
             OwnedEntry::put(format!("key{key:05}"), seqno, value)
         });
         let entries: Vec<_> = entries.collect();
