@@ -63,6 +63,7 @@ pub trait Reader {
     fn get(&mut self, key: &Key, see: &mut dyn FnMut(&[u8])) -> Outcome<bool>;
     /// Shows up to `limit` entries from `from` on, in order; says how many.
     fn scan(&mut self, from: &Key, limit: u64, see: &mut dyn FnMut(&[u8], &[u8])) -> Outcome<u64>;
-    /// From now on it sees everything written before this call.
+    /// Lets go of its moment: the next read sees everything written before it.
+    /// Called after each read where there are writes as well.
     fn refresh(&mut self) -> Outcome<()>;
 }

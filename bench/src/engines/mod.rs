@@ -6,21 +6,41 @@
 
 #[cfg(feature = "fjall")]
 mod fjall;
+#[cfg(feature = "lmdb")]
+mod lmdb;
+#[cfg(feature = "redb")]
+mod redb;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
+#[cfg(feature = "slatedb")]
+mod slatedb;
+#[cfg(feature = "sled")]
+mod sled;
+#[cfg(feature = "surrealkv")]
+mod surrealkv;
 mod tanada;
 
 use crate::engine::{Engine, Opening, Outcome};
 
 type Open = fn(&Opening) -> Outcome<Box<dyn Engine>>;
 
-/// Name, version, and how to open it.
+/// Name, and how to open it.
 const ENGINES: &[(&str, Open)] = &[
     ("tanada", tanada::open),
     #[cfg(feature = "rocksdb")]
     ("rocksdb", rocksdb::open),
     #[cfg(feature = "fjall")]
     ("fjall", fjall::open),
+    #[cfg(feature = "lmdb")]
+    ("lmdb", lmdb::open),
+    #[cfg(feature = "redb")]
+    ("redb", redb::open),
+    #[cfg(feature = "sled")]
+    ("sled", sled::open),
+    #[cfg(feature = "surrealkv")]
+    ("surrealkv", surrealkv::open),
+    #[cfg(feature = "slatedb")]
+    ("slatedb", slatedb::open),
 ];
 
 /// Names of all that were compiled in.

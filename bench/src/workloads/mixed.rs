@@ -23,8 +23,8 @@ pub fn read_while_writing(turn: &mut Turn<'_>) -> Outcome<Row> {
         });
         let reads = engine.reader().and_then(|mut reader| {
             run(goal, Timing::Every, |i| {
-                reader.refresh()?;
-                check_get(&mut *reader, uniform(i, 11, data.pairs), data.value_bytes)
+                check_get(&mut *reader, uniform(i, 11, data.pairs), data.value_bytes)?;
+                reader.refresh()
             })
         });
         (reads, writer.join().expect("a panic ends the run"))

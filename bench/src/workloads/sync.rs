@@ -22,7 +22,7 @@ fn writers(turn: &mut Turn<'_>, threads: u64) -> Outcome<Row> {
     let writes = (turn.scale.pairs / 400 / threads).max(100) * if threads > 1 { 4 } else { 1 };
     let goal = Goal::Operations(writes, turn.scale.limit.min(Duration::from_secs(15)));
     let (engine, length) = (turn.store.engine(), turn.data.value_bytes);
-    let all = std::thread::scope(|scope| -> Outcome<Timed> {
+    let (all, fewest) = std::thread::scope(|scope| -> Outcome<(Timed, u64)> {
         let started: Vec<_> = (0..threads)
             .map(|thread| {
                 scope.spawn(move || {
@@ -36,17 +36,19 @@ fn writers(turn: &mut Turn<'_>, threads: u64) -> Outcome<Row> {
             })
             .collect();
         let mut all: Option<Timed> = None;
+        let mut fewest = u64::MAX;
         for thread in started {
             let one = thread.join().expect("a panic ends the run")?;
+            fewest = fewest.min(one.operations);
             all = Some(match all {
                 Some(all) => all.beside(one),
                 None => one,
             });
         }
-        Ok(all.expect("there is a thread"))
+        Ok((all.expect("there is a thread"), fewest))
     })?;
     let mut reader = engine.reader()?;
-    for n in 0..threads * 100 {
+    for n in 0..threads * fewest {
         crate::store::check_get(&mut *reader, n, length)?;
     }
     drop(reader);

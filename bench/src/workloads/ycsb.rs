@@ -91,13 +91,13 @@ fn mixed(turn: &mut Turn<'_>, mix_of: Mix) -> Outcome<Row> {
             fill_value(n, i, &mut value);
             return engine.put(&key(n), &value);
         }
-        reader.refresh()?;
         if percent < mix_of.insert + mix_of.scan {
             let count = check_scan(&mut *reader, &key(n), length, data.value_bytes)?;
             assert!(count >= 1, "the key that was sought is there");
-            return Ok(());
+            return reader.refresh();
         }
         check_get(&mut *reader, n, data.value_bytes)?;
+        reader.refresh()?;
         if percent < mix_of.read_modify_write {
             fill_value(n, i, &mut value);
             engine.put(&key(n), &value)?;
