@@ -1,9 +1,10 @@
 //! Who does flushes, compactions and deletions, and when.
 //!
-//! Each thread asks [`Core::next_job`] for the most urgent piece of work:
-//! a flush before deletions before a compaction, and one thread is always left
-//! free for flushes. One thread more only prepares logs: the next one must be
-//! ready before the writer needs it, however long a flush takes. Without threads (a simulation) the same jobs are done by
+//! Each thread asks [`Core::next_job`] for the most urgent piece of work that is
+//! its own. One thread flushes: writers soon wait for it, so it runs before those
+//! that compact. The compacting ones take what it leaves, and lend a hand when a
+//! second keyspace wants its flush. One more only prepares logs: the next one must
+//! be ready before the writer needs it, however long a flush takes. Without threads (a simulation) the same jobs are done by
 //! whoever would otherwise wait, in the same order, so that a run depends on
 //! its seed alone.
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tanada_format::{KeyspaceId, SeqNo, TableId};
+use tanada_vfs::Priority;
 
 /// After a failed job the background tries again this much later.
 const RETRY_NS: u64 = 1_000_000_000;
@@ -32,9 +34,11 @@ const IDLE_NS: u64 = 3_000_000_000;
 /// Which jobs a thread takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Worker {
-    Any,
-    /// The next log.
-    Logs,
+    /// All of them: there are no threads.
+    Caller,
+    Flusher,
+    Compactor,
+    LogKeeper,
 }
 
 /// A piece of work, marked as in flight.
@@ -70,11 +74,16 @@ impl Core {
 
     /// Starts the threads; without any the work is done inline.
     pub(crate) fn start_background(self: &Arc<Core>) -> Result<()> {
-        let any = (0..self.config.threads).map(|i| (format!("tanada-{i}"), Worker::Any));
-        for (name, worker) in any.chain([("tanada-log".to_owned(), Worker::Logs)]) {
+        let fixed = [
+            ("tanada-flush".to_owned(), Worker::Flusher, Priority::Soon),
+            ("tanada-log".to_owned(), Worker::LogKeeper, Priority::Soon),
+        ];
+        let compactors = (0..self.compactors())
+            .map(|i| (format!("tanada-{i}"), Worker::Compactor, Priority::Later));
+        for (name, worker, priority) in fixed.into_iter().chain(compactors) {
             let core = Arc::clone(self);
             let body = Box::new(move || core.work(worker));
-            match self.env.threads.spawn(&name, body)? {
+            match self.env.threads.spawn(&name, priority, body)? {
                 Some(handle) => {
                     self.background.inline.store(false, Ordering::Relaxed);
                     self.background.threads.lock().push(handle);
@@ -83,6 +92,11 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Compactions at once: a core is left for flushes, where there is more than one.
+    fn compactors(&self) -> usize {
+        self.config.threads.max(2) - 1
     }
 
     /// Ends the threads; a running job is aborted or finishes first.
@@ -114,7 +128,7 @@ impl Core {
                     match self.next_job(&mut state, worker) {
                         Some(job) => break job,
                         None if state.retry_at_ns != 0
-                            || (worker == Worker::Any && self.may_idle(&state)) =>
+                            || (worker == Worker::Compactor && self.may_idle(&state)) =>
                         {
                             self.background.work.wait_for(&mut state, TICK);
                         }
@@ -138,7 +152,7 @@ impl Core {
     pub(crate) fn step(&self) -> bool {
         let job = {
             let mut state = self.background.state.lock();
-            if state.stop { None } else { self.next_job(&mut state, Worker::Any) }
+            if state.stop { None } else { self.next_job(&mut state, Worker::Caller) }
         };
         job.map(|job| self.run(job)).is_some()
     }
@@ -155,29 +169,34 @@ impl Core {
             state.retry_at_ns = 0;
         }
         let keyspaces = self.keyspaces.load();
-        if worker == Worker::Any {
+        let flushes = match worker {
+            Worker::Caller | Worker::Flusher => true,
+            // The flusher is faster, unless it is busy.
+            Worker::Compactor => !state.flushing.is_empty(),
+            Worker::LogKeeper => false,
+        };
+        if flushes {
             for keyspace in keyspaces.iter() {
                 if !keyspace.view.load().sealed.is_empty() && state.flushing.insert(keyspace.id) {
                     return Some(Job::Flush(Arc::clone(keyspace)));
                 }
             }
         }
-        if !state.preparing && self.wal.wants_next() && !self.background.is_inline() {
-            state.preparing = true;
-            return Some(Job::PrepareLog);
-        }
-        if worker == Worker::Logs {
-            return None;
+        if worker == Worker::LogKeeper {
+            let wanted = !state.preparing && self.wal.wants_next();
+            state.preparing |= wanted;
+            return wanted.then_some(Job::PrepareLog);
         }
         let garbage = !state.log_files.is_empty() || !self.tables.deletions.is_empty();
         if garbage && !state.deleting {
             state.deleting = true;
             return Some(Job::Delete(std::mem::take(&mut state.log_files)));
         }
+        if worker == Worker::Flusher {
+            return None;
+        }
         let idle = self.is_idle(state);
-        // One thread stays free for flushes, where there is more than one.
-        let free = self.config.threads.max(2) - 1;
-        if state.compactions < free {
+        if state.compactions < self.compactors() {
             for keyspace in keyspaces.iter().filter(|k| !state.damaged.contains(&k.id)) {
                 let version = Arc::clone(&keyspace.view.load().version);
                 let in_flight = state.compacting.entry(keyspace.id).or_default();
@@ -380,7 +399,7 @@ impl Core {
         };
         let keyspaces = self.keyspaces.load();
         let worst = keyspaces.iter().map(|k| pressure(&k.view.load().version)).fold(0.0, f64::max);
-        self.pacing.set_pressure(worst);
+        self.pacing.set_tree_pressure(worst);
     }
 
     fn heal_if_there_is_room(&self) {

@@ -193,7 +193,8 @@ impl Core {
             parts.extend(followers.iter().map(|f| f.request.body.as_slice()));
             writer.wal.append(&parts)
         };
-        appended.map_err(|e| self.append_failed(writer, e))?;
+        let end = appended.map_err(|e| self.append_failed(writer, e))?;
+        self.pacing.charge(end.0 - start.0);
         if requests().any(|r| r.durability == Durability::Synced) {
             let started = self.env.clock.monotonic_ns();
             writer.wal.sync().map_err(|e| self.health.poison(&e))?;
@@ -282,8 +283,8 @@ impl Core {
     #[inline]
     fn make_room(&self, writer: &mut Writer, bytes: usize) -> Result<()> {
         self.health.check_committable()?;
-        self.pacing.pace(bytes as u64, &*self.env.clock, &self.counters);
         let used = self.budget.memtable_bytes.load(Ordering::Relaxed) + bytes as u64;
+        self.pacing.pace(used, self.budget.memtables_max, &*self.env.clock, &self.counters);
         let active = writer.active_bytes + bytes as u64;
         if active <= self.budget.memtable_seal
             && used <= self.budget.memtables_max

@@ -66,7 +66,8 @@ impl Core {
         let bytes: u64 = sealed.iter().map(|m| m.table.size_bytes() as u64).sum();
         self.budget.memtable_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.rebalance();
-        self.pacing.drained(bytes, ns);
+        let from = sealed.iter().filter_map(|m| m.first_position()).min().unwrap_or(flushed_to);
+        self.pacing.drained(flushed_to.0 - from.0, ns);
         self.jobs.flush.add(&output, ns);
         Ok(())
     }

@@ -21,5 +21,5 @@ pub use file_system::{DirEntry, DirLock, FileSystem, LogFile, LogSyncer, ReadFil
 pub use memory::MemoryMachine;
 pub use random::Random;
 pub use real::{HugePages, input_size, open_input};
-pub use threads::{JoinHandle, Threads};
+pub use threads::{JoinHandle, Priority, Threads};
 pub use time::Clock;

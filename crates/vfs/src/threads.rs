@@ -3,13 +3,27 @@
 use std::fmt::Debug;
 use std::io;
 
+/// How soon a background thread runs where there are more threads than cores.
+/// Both come after the program's own threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Before other background threads: somebody will soon wait for it.
+    Soon,
+    /// On what the others leave.
+    Later,
+}
+
 /// Starts threads.
 pub trait Threads: Send + Sync + Debug + 'static {
-    /// Starts a named thread for work in the background: where cores are short it
-    /// runs after the program's own threads. `Ok(None)` means that this environment has no
+    /// Starts a named thread for work in the background. `Ok(None)` means that this environment has no
     /// threads: the caller must do the work itself, step by step, where it
     /// would otherwise wait for it. Simulations do so to be deterministic.
-    fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Option<JoinHandle>>;
+    fn spawn(
+        &self,
+        name: &str,
+        priority: Priority,
+        body: Box<dyn FnOnce() + Send>,
+    ) -> io::Result<Option<JoinHandle>>;
 
     /// Runs all tasks, at once where there are threads, and returns when all
     /// have ended. A task that panics lets this panic.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tanada_vfs::{Env, LockHeld, input_size, open_input};
+use tanada_vfs::{Env, LockHeld, Priority, input_size, open_input};
 
 /// Set for the child of `a_killed_process_leaves_...`: the directory to work in.
 const CHILD_DIR: &str = "TANADA_VFS_TEST_CHILD_DIR";
@@ -105,9 +105,10 @@ fn threads_clock_and_bits_are_the_machine_s() {
         let ran = ran.clone();
         move || ran.store(std::thread::current().name() == Some("worker"), Ordering::Release)
     };
-    env.threads.spawn("worker", Box::new(body)).unwrap().unwrap().join().unwrap();
+    env.threads.spawn("worker", Priority::Soon, Box::new(body)).unwrap().unwrap().join().unwrap();
     assert!(ran.load(Ordering::Acquire));
-    let panicking = env.threads.spawn("doomed", Box::new(|| panic!("as planned"))).unwrap();
+    let panicking =
+        env.threads.spawn("doomed", Priority::Later, Box::new(|| panic!("as planned"))).unwrap();
     assert!(panicking.unwrap().join().is_err());
     let before = env.clock.monotonic_ns();
     env.clock.sleep(Duration::from_millis(2));

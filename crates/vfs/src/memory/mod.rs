@@ -17,7 +17,7 @@ mod world;
 mod files;
 mod file_system;
 
-use crate::threads::{JoinHandle, Threads};
+use crate::threads::{JoinHandle, Priority, Threads};
 use crate::{Env, PathError};
 use file_system::MemoryFileSystem;
 use std::io;
@@ -128,7 +128,12 @@ impl Env {
 pub struct NoThreads;
 
 impl Threads for NoThreads {
-    fn spawn(&self, _: &str, _: Box<dyn FnOnce() + Send>) -> io::Result<Option<JoinHandle>> {
+    fn spawn(
+        &self,
+        _: &str,
+        _: Priority,
+        _: Box<dyn FnOnce() + Send>,
+    ) -> io::Result<Option<JoinHandle>> {
         Ok(None)
     }
 }

@@ -1,6 +1,6 @@
 //! The system's clock, random bits and threads.
 
-use crate::{Clock, JoinHandle, Random, Threads};
+use crate::{Clock, JoinHandle, Priority, Random, Threads};
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -68,28 +68,36 @@ fn fill(buf: &mut [u8]) -> io::Result<()> {
 }
 
 /// Lets this thread run after those of normal priority where there are more
-/// threads than cores. It still gets a tenth of a core that others want whole,
-/// so that nothing it holds is held forever.
+/// threads than cores. It still gets its share (a quarter of what others get, or
+/// a thirtieth), so that nothing it holds is held forever.
 #[cfg(target_os = "linux")]
-fn yield_to_others() {
-    const NICE: i32 = 10;
+fn yield_to_others(priority: Priority) {
+    let nice = match priority {
+        Priority::Soon => 6,
+        Priority::Later => 15,
+    };
     // Linux takes the priority of a thread by its own id. A system that refuses
     // leaves the thread as urgent as any other: slower for those who wait for it,
     // and no less right.
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), nice);
 }
 
 #[cfg(not(target_os = "linux"))]
-fn yield_to_others() {}
+fn yield_to_others(_: Priority) {}
 
 /// The system's threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealThreads;
 
 impl Threads for RealThreads {
-    fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Option<JoinHandle>> {
+    fn spawn(
+        &self,
+        name: &str,
+        priority: Priority,
+        body: Box<dyn FnOnce() + Send>,
+    ) -> io::Result<Option<JoinHandle>> {
         let yielding = move || {
-            yield_to_others();
+            yield_to_others(priority);
             body();
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(yielding)?;
