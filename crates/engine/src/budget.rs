@@ -39,13 +39,25 @@ impl Budget {
 
     /// What is left for the caches now. MemTables count with at least the one
     /// that is being filled, so that the caches need not shrink at every write.
-    pub(crate) fn caches(&self) -> CacheShares {
+    pub(crate) fn caches(&self, row_cache: RowCacheUse) -> CacheShares {
         let memtables = self.memtable_bytes.load(Ordering::Relaxed) + self.memtable_seal;
         let taken = memtables + self.jobs;
         let left = self.total.saturating_sub(taken);
-        let row_cache = left / 8;
+        let row_cache = match row_cache {
+            RowCacheUse::Asked => left / 8,
+            RowCacheUse::Aside => 0,
+        };
         CacheShares { row_cache, block_cache: left - row_cache }
     }
+}
+
+/// Whether the row cache has a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowCacheUse {
+    /// Gets ask it, or it still has rows.
+    Asked,
+    /// It has stepped aside: the block cache has its share.
+    Aside,
 }
 
 /// Capacities of the caches, in bytes.
@@ -65,10 +77,12 @@ mod tests {
             let budget = Budget::new(total, 8);
             for memtables in [0, budget.memtable_seal, budget.memtables_max] {
                 budget.memtable_bytes.store(memtables, Ordering::Relaxed);
-                let caches = budget.caches();
-                let fixed = memtables + budget.jobs;
-                let sum = fixed + caches.row_cache + caches.block_cache;
-                assert!(sum <= total, "{sum} of {total}");
+                for row_cache in [RowCacheUse::Asked, RowCacheUse::Aside] {
+                    let caches = budget.caches(row_cache);
+                    let fixed = memtables + budget.jobs;
+                    let sum = fixed + caches.row_cache + caches.block_cache;
+                    assert!(sum <= total, "{sum} of {total}");
+                }
             }
         }
     }

@@ -5,7 +5,7 @@
 //! commit leader's writer (it writes and syncs the log) and `manifest` (it
 //! appends and syncs edits; only background jobs and keyspace creation take it).
 
-use crate::budget::Budget;
+use crate::budget::{Budget, RowCacheUse};
 use crate::commit_queue::Commit;
 use crate::compaction;
 use crate::counters::Counters;
@@ -15,7 +15,7 @@ use crate::manifest::{Manifest, TableIds};
 use crate::memtable::{ChunkPool, MemTable};
 use crate::options::{Compression, Durability};
 use crate::pacing::Pacing;
-use crate::row_cache::RowCache;
+use crate::row_cache::{RowCache, Worth};
 use crate::snapshots::Snapshots;
 use crate::version::{TableFiles, Version};
 use crate::wal::WalHandle;
@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tanada_format::{DatabaseId, KeyspaceId, LogPosition, SeqNo};
-use tanada_table::BlockCache;
+use tanada_table::{BlockCache, Published};
 use tanada_vfs::{DirLock, Env};
 
 /// An open database.
@@ -43,6 +43,7 @@ pub(crate) struct Core {
     // Tiers and accounts, each with locks of its own inside.
     pub(crate) block_cache: Arc<BlockCache>,
     pub(crate) row_cache: RowCache,
+    pub(crate) row_cache_worth: Worth,
     pub(crate) tables: Arc<TableFiles>,
     pub(crate) table_ids: Arc<TableIds>,
     pub(crate) wal: WalHandle,
@@ -107,7 +108,7 @@ pub(crate) struct KeyspaceState {
     pub(crate) name: String,
     pub(crate) compression: Compression,
     /// Where reads start. Replaced under [`Core::views`].
-    pub(crate) view: ArcSwap<View>,
+    pub(crate) view: Published<View>,
 }
 
 /// Everything a read of one keyspace looks at, frozen but for the active MemTable.
@@ -194,7 +195,11 @@ impl Core {
 
     /// Gives the caches what the budget leaves them now.
     pub(crate) fn rebalance(&self) {
-        let shares = self.budget.caches();
+        let shares =
+            self.budget.caches(match self.row_cache_worth.pays() || !self.row_cache.is_empty() {
+                true => RowCacheUse::Asked,
+                false => RowCacheUse::Aside,
+            });
         self.row_cache.set_capacity(shares.row_cache);
         self.block_cache.set_capacity(shares.block_cache);
     }

@@ -1,38 +1,8 @@
-//! Counters that every thread may bump without disturbing the others.
-//!
-//! A counter is a handful of cache lines, and each thread adds to its own, so
-//! that counting a read moves no shared line. Reading sums them.
+//! What an open database counts, without contention: each thread in a cache line of
+//! its own ([`tanada_table::Counters`]).
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
-/// Lines a counter is spread over; more threads than that share.
-const STRIPES: usize = 16;
-
-static NEXT_STRIPE: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-#[inline]
-fn stripe() -> usize {
-    STRIPE.with(|s| {
-        let mut i = s.get();
-        if i == usize::MAX {
-            // Relaxed: any distribution over the stripes is right.
-            i = NEXT_STRIPE.fetch_add(1, Ordering::Relaxed) % STRIPES;
-            s.set(i);
-        }
-        i
-    })
-}
-
-#[derive(Debug)]
-#[repr(align(128))]
-struct Stripe {
-    counts: [AtomicU64; Count::ALL],
-}
+use std::sync::atomic::{AtomicU64, Ordering};
+use tanada_table::Pin;
 
 /// What is counted. The order is of no meaning.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +14,8 @@ pub(crate) enum Count {
     Gets,
     GetsFound,
     MemTableHits,
+    /// Gets that had to read from disk.
+    DiskGets,
     TableProbes,
     Scans,
     UserBytesWritten,
@@ -63,28 +35,31 @@ impl Count {
 /// All counters of one database.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    stripes: Box<[Stripe; STRIPES]>,
+    counts: tanada_table::Counters<{ Count::ALL }>,
     longest_wait_ns: AtomicU64,
 }
 
 impl Counters {
     pub(crate) fn new() -> Counters {
-        let stripe = || Stripe { counts: [const { AtomicU64::new(0) }; Count::ALL] };
-        Counters {
-            stripes: Box::new(std::array::from_fn(|_| stripe())),
-            longest_wait_ns: AtomicU64::new(0),
-        }
+        Counters { counts: tanada_table::Counters::new(), longest_wait_ns: AtomicU64::new(0) }
     }
 
-    /// Adds `n`. Relaxed everywhere: counts order nothing.
+    /// Adds `n`.
     #[inline]
     pub(crate) fn add(&self, count: Count, n: u64) {
-        self.stripes[stripe()].counts[count as usize].fetch_add(n, Ordering::Relaxed);
+        self.counts.add(count as usize, n);
+    }
+
+    /// As [`Counters::add`] for a thread that is pinned: cheaper. Answers the sum of
+    /// this thread, or of several.
+    #[inline]
+    pub(crate) fn add_pinned(&self, pin: &Pin, count: Count, n: u64) -> u64 {
+        self.counts.add_pinned(pin, count as usize, n)
     }
 
     /// The sum over all threads.
     pub(crate) fn get(&self, count: Count) -> u64 {
-        self.stripes.iter().map(|s| s.counts[count as usize].load(Ordering::Relaxed)).sum()
+        self.counts.sum(count as usize)
     }
 
     /// Remembers a writer's wait if none was longer.

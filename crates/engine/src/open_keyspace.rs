@@ -6,8 +6,8 @@ use crate::keyspace_options;
 use crate::manifest::{CreatedKeyspace, Edit};
 use crate::options::KeyspaceOptions;
 use crate::version::Version;
-use arc_swap::ArcSwap;
 use std::sync::Arc;
+use tanada_table::Published;
 
 /// Longest name of a keyspace, in bytes.
 const MAX_NAME_LEN: usize = 255;
@@ -50,11 +50,11 @@ impl Core {
             id,
             name: name.to_owned(),
             compression: options.compression,
-            view: ArcSwap::from_pointee(View {
+            view: Published::new(Arc::new(View {
                 active: Mem::new(&self.chunks),
                 sealed: Vec::new(),
                 version: Version::empty(),
-            }),
+            })),
         });
         let mut keyspaces = Vec::clone(&self.keyspaces.load());
         assert_eq!(keyspaces.len(), id.0 as usize, "keyspaces are never removed");

@@ -10,12 +10,15 @@ use crate::core::{Core, KeyspaceState, View};
 use crate::counters::Count;
 use crate::error::{Error, Result};
 use crate::explain::{Explain, Outcome, Step, Tier};
-use crate::row_cache::Row;
+use crate::row_cache::{Row, Tally, Verdict};
 use crate::scan::{VisibleCursor, unsupported};
 use std::cell::Cell;
 use std::sync::Arc;
-use tanada_format::{EntryRef, SeqNo, ValueKind, hash_key};
-use tanada_table::{GetContext, GetTrace, ReadMode, Value};
+use tanada_format::{EntryRef, KeyspaceId, SeqNo, ValueKind, hash_key};
+use tanada_table::{GetContext, GetTrace, InMemory, Pin, Value};
+
+/// After so many gets of a thread it is found out whether the row cache pays.
+const GETS_A_LOOK: u64 = 1 << 13;
 
 /// Where a read may look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +29,32 @@ pub(crate) enum Sources {
     Memory,
 }
 
-/// A pinned view and the newest write that a read of it sees.
+/// A view and the newest write that a read of it sees, for several reads.
 pub(crate) struct Moment {
-    view: arc_swap::Guard<Arc<View>>,
+    view: Arc<View>,
     seqno: SeqNo,
-    /// The row cache's, from before the view was pinned; `None` for a reader
-    /// whose finds are not for the row cache.
+    /// The row cache's, from before the view was loaded.
+    generation: u64,
+}
+
+/// A read, but for the key.
+#[derive(Clone, Copy)]
+struct Reader<'r> {
+    keyspace: KeyspaceId,
+    /// What it sees.
+    seqno: SeqNo,
+    /// The row cache's generation, from before the view was pinned; `None` for a
+    /// reader whose finds are not for the row cache.
     generation: Option<u64>,
+    view: &'r View,
+}
+
+/// What a read says without the disk.
+enum Looked {
+    /// Live, deleted or never there.
+    Answer(Option<Found>),
+    /// The run of this number, and the ones behind it, are to be asked with reading.
+    Unknown { run: usize, hash: u64 },
 }
 
 /// A live value.
@@ -45,31 +67,26 @@ pub(crate) struct Found {
 }
 
 impl Core {
-    /// What a read of `keyspace` now stands on. Takes no lock, moves no counter.
-    #[inline]
-    pub(crate) fn moment(&self, keyspace: &KeyspaceState) -> Moment {
-        // The order of these three matters: see `RowCache` and `Core::visible`.
-        let generation = self.row_cache.generation();
-        let view = keyspace.view.load();
-        Moment { seqno: self.visible(), view, generation: Some(generation) }
-    }
-
-    /// As [`Core::moment`], for several reads that must agree: its view holds
+    /// What several reads of `keyspace` that must agree stand on: its view holds
     /// every write that its seqno sees. Otherwise one key could be answered by
-    /// the row cache with a write that came after the view was pinned, and
+    /// the row cache with a write that came after the view was loaded, and
     /// another of the same batch by the view's tables, without it.
     pub(crate) fn exact_moment(&self, keyspace: &KeyspaceState) -> Moment {
         loop {
-            let moment = self.moment(keyspace);
+            // The order of these three matters: see `RowCache` and `Core::visible`.
+            let generation = self.row_cache.generation();
+            let view = keyspace.view.load();
+            let seqno = self.visible();
             // Unchanged behind the seqno: it was the newest view when the seqno was read.
-            if Arc::ptr_eq(&moment.view, &keyspace.view.load()) {
-                return moment;
+            if Arc::ptr_eq(&view, &keyspace.view.load()) {
+                return Moment { view, seqno, generation };
             }
         }
     }
 
     /// The newest live version of `key` that a reader `at` a snapshot (now, for
-    /// `None`) sees. Takes no lock on MemTables or on blocks in memory.
+    /// `None`) sees. Takes no lock on MemTables or on blocks in memory, and moves
+    /// no counter that threads share but that of the block that the value lies in.
     #[inline]
     pub(crate) fn get(
         &self,
@@ -78,17 +95,60 @@ impl Core {
         at: Option<SeqNo>,
         sources: Sources,
     ) -> Result<Option<Found>> {
-        let mut moment = self.moment(keyspace);
-        if let Some(seqno) = at {
+        // The order of these three matters: see `RowCache` and `Core::visible`.
+        let generation = self.row_cache.generation();
+        let pin = tanada_table::pin();
+        let view = keyspace.view.read(&pin);
+        let visible = self.visible();
+        let reader = Reader {
+            keyspace: keyspace.id,
+            seqno: at.unwrap_or(visible),
             // The row cache keeps newest versions only: a snapshot may use them
             // where it sees them, and has none to give.
-            (moment.seqno, moment.generation) = (seqno, None);
+            generation: if at.is_none() { Some(generation) } else { None },
+            view: &view,
+        };
+        let gets = self.counters.add_pinned(&pin, Count::Gets, 1);
+        let looked = self.look(&reader, key, &pin)?;
+        let found = match looked {
+            Looked::Answer(found) => {
+                drop(pin);
+                Ok(found)
+            }
+            Looked::Unknown { run, hash } => {
+                // The pin ends before anything is read.
+                let view = view.keep();
+                let reader = Reader { view: &view, ..reader };
+                drop(pin);
+                self.read_on(&reader, key, (run, hash), sources)
+            }
+        };
+        if gets.is_multiple_of(GETS_A_LOOK) {
+            self.judge_row_cache();
         }
-        self.get_at(keyspace, key, &moment, sources)
+        found
     }
 
-    /// As [`Core::get`], at a moment that may serve several reads.
-    #[inline]
+    /// Finds out whether the row cache pays, and divides the memory accordingly.
+    #[cold]
+    fn judge_row_cache(&self) {
+        let count = |count| self.counters.get(count);
+        let tally = Tally {
+            gets: count(Count::Gets),
+            memtable_hits: count(Count::MemTableHits),
+            disk_reads: count(Count::DiskGets),
+            row_hits: self.row_cache.hits(),
+        };
+        let (used, capacity) = (self.block_cache.used_bytes(), self.block_cache.capacity_bytes());
+        let blocks_fit = used < capacity - capacity / 16;
+        let verdict = self.row_cache_worth.look(tally, blocks_fit);
+        let emptied = !self.row_cache_worth.pays() && self.row_cache.empty_one_shard();
+        if verdict != Verdict::Same || emptied {
+            self.rebalance();
+        }
+    }
+
+    /// As [`Core::get`], at a moment that serves several reads.
     pub(crate) fn get_at(
         &self,
         keyspace: &KeyspaceState,
@@ -97,59 +157,99 @@ impl Core {
         sources: Sources,
     ) -> Result<Option<Found>> {
         let Moment { view, seqno, generation } = moment;
-        let found = match memtable_entry(view, key, *seqno) {
-            Some(entry) => {
-                self.counters.add(Count::MemTableHits, 1);
-                self.judge_entry(&entry)?
-            }
-            None => {
-                let hash = hash_key(key);
-                match self.row_cache.get(keyspace.id, key, hash, *seqno) {
-                    Some(row) => self.judge_row(row),
-                    None => {
-                        let row = self.get_from_tables(view, key, hash, *seqno, sources)?;
-                        if let (Some(row), Some(generation)) = (&row, generation) {
-                            self.row_cache.insert(keyspace.id, key, hash, row, *generation);
-                        }
-                        row.and_then(|row| self.judge_row(row))
-                    }
-                }
-            }
-        };
-        self.counters.add(Count::Gets, 1);
-        if found.is_some() {
-            self.counters.add(Count::GetsFound, 1);
+        let (seqno, generation) = (*seqno, Some(*generation));
+        let reader = Reader { keyspace: keyspace.id, seqno, generation, view };
+        let pin = tanada_table::pin();
+        self.counters.add_pinned(&pin, Count::Gets, 1);
+        let looked = self.look(&reader, key, &pin)?;
+        drop(pin);
+        match looked {
+            Looked::Answer(found) => Ok(found),
+            Looked::Unknown { run, hash } => self.read_on(&reader, key, (run, hash), sources),
         }
-        Ok(found)
     }
 
-    /// The newest version in tables; `None` also for a tombstone.
-    fn get_from_tables(
-        &self,
-        view: &View,
-        key: &[u8],
-        hash: u64,
-        seqno: SeqNo,
-        sources: Sources,
-    ) -> Result<Option<Row>> {
-        let mode = match sources {
-            Sources::All => ReadMode::MayRead,
-            Sources::Memory => ReadMode::MemoryOnly,
-        };
-        let context = GetContext { mode, ..GetContext::default() };
-        for level in view.version.levels() {
-            for run in level.runs() {
-                let Some(handle) = run.find(key) else { continue };
-                self.counters.add(Count::TableProbes, 1);
-                // Opening reads the footer: a memory-only read must not.
-                let table = match sources {
-                    Sources::All => handle.table()?,
-                    Sources::Memory => handle.opened_table().ok_or(Error::WouldBlock)?,
-                };
-                if let Some(found) = table.get(key, hash, seqno, &context)? {
-                    return Ok(row_of(found)?);
+    /// What memory says.
+    #[inline]
+    fn look(&self, reader: &Reader<'_>, key: &[u8], pin: &Pin) -> Result<Looked> {
+        let Reader { keyspace, seqno, view, .. } = *reader;
+        if let Some(entry) = memtable_entry(view, key, seqno) {
+            self.counters.add_pinned(pin, Count::MemTableHits, 1);
+            return Ok(self.answer(self.judge_entry(&entry)?, pin));
+        }
+        let hash = hash_key(key);
+        let row_cache_pays = self.row_cache_worth.pays();
+        if row_cache_pays && let Some(row) = self.row_cache.get(keyspace, key, hash, seqno) {
+            return Ok(self.answer(self.judge_row(row), pin));
+        }
+        let mut probes = 0;
+        for (number, run) in view.version.runs().iter().enumerate() {
+            let Some(handle) = run.find(key) else { continue };
+            // Opening reads the footer.
+            let Some(table) = handle.opened_table() else {
+                return Ok(self.unknown((number, hash), probes, pin));
+            };
+            match table.get_in_memory(key, hash, seqno, pin)? {
+                InMemory::Absent => probes += 1,
+                InMemory::Found(found) => {
+                    self.counters.add_pinned(pin, Count::TableProbes, probes + 1);
+                    let Some(row) = row_of(found)? else { return Ok(self.answer(None, pin)) };
+                    if row_cache_pays && let Some(generation) = reader.generation {
+                        self.row_cache.insert(keyspace, key, hash, &row, generation);
+                    }
+                    return Ok(self.answer(self.judge_row(row), pin));
                 }
+                InMemory::Unknown => return Ok(self.unknown((number, hash), probes, pin)),
             }
+        }
+        self.counters.add_pinned(pin, Count::TableProbes, probes);
+        Ok(Looked::Answer(None))
+    }
+
+    #[inline]
+    fn answer(&self, found: Option<Found>, pin: &Pin) -> Looked {
+        if found.is_some() {
+            self.counters.add_pinned(pin, Count::GetsFound, 1);
+        }
+        Looked::Answer(found)
+    }
+
+    #[cold]
+    fn unknown(&self, (run, hash): (usize, u64), probes: u64, pin: &Pin) -> Looked {
+        self.counters.add_pinned(pin, Count::TableProbes, probes);
+        Looked::Unknown { run, hash }
+    }
+
+    /// Goes on where memory did not know, with the disk if `sources` allow it.
+    #[cold]
+    #[inline(never)]
+    fn read_on(
+        &self,
+        reader: &Reader<'_>,
+        key: &[u8],
+        (from, hash): (usize, u64),
+        sources: Sources,
+    ) -> Result<Option<Found>> {
+        if sources == Sources::Memory {
+            return Err(Error::WouldBlock);
+        }
+        let context = GetContext::default();
+        self.counters.add(Count::DiskGets, 1);
+        for run in &reader.view.version.runs()[from..] {
+            let Some(handle) = run.find(key) else { continue };
+            self.counters.add(Count::TableProbes, 1);
+            let Some(found) = handle.table()?.get(key, hash, reader.seqno, &context)? else {
+                continue;
+            };
+            let Some(row) = row_of(found)? else { return Ok(None) };
+            if self.row_cache_worth.pays()
+                && let Some(generation) = reader.generation
+            {
+                self.row_cache.insert(reader.keyspace, key, hash, &row, generation);
+            }
+            let found = self.judge_row(row);
+            self.counters.add(Count::GetsFound, u64::from(found.is_some()));
+            return Ok(found);
         }
         Ok(None)
     }

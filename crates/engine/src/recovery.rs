@@ -10,7 +10,7 @@
 //!
 //! Nothing on disk is changed before the log has been found whole.
 
-use crate::budget::Budget;
+use crate::budget::{Budget, RowCacheUse};
 use crate::commit_queue::Commit;
 use crate::core::{Config, Core, KeyspaceState, Mem, View};
 use crate::counters::Counters;
@@ -22,7 +22,7 @@ use crate::manifest::{self, CreatedKeyspace, Current, Edit, Found, Manifest};
 use crate::memtable::{ChunkPool, WriterToken};
 use crate::options::KeyspaceOptions;
 use crate::pacing::Pacing;
-use crate::row_cache::RowCache;
+use crate::row_cache::{RowCache, Worth};
 use crate::snapshots::Snapshots;
 use crate::version::TableFiles;
 use crate::wal::group::Group;
@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tanada_format::{Corruption, DatabaseId, EntryRef, KeyspaceId, LogId, LogPosition, SeqNo};
-use tanada_table::BlockCache;
+use tanada_table::{BlockCache, Published};
 use tanada_vfs::{DirLock, Env, LockHeld};
 
 /// The default keyspace's name in the manifest.
@@ -55,7 +55,7 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
     env.fs.create_dir_all(&path)?;
     let lock = lock(&env, &path)?;
     let budget = Budget::new(config.memory, config.threads as u64);
-    let block_cache = BlockCache::new(budget.caches().block_cache);
+    let block_cache = BlockCache::new(budget.caches(RowCacheUse::Asked).block_cache);
     let files = |id| TableFiles::new(Arc::clone(&env.fs), &path, id, Arc::clone(&block_cache));
     let (tables, mut manifest) = match manifest::inspect(&*env.fs, &path)? {
         Found::Nothing => create_database(&env, &config, files)?,
@@ -83,7 +83,8 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
         opened_ns: env.clock.monotonic_ns(),
         opened_position: wal.position(),
         database_id: tables.database,
-        row_cache: RowCache::new(budget.caches().row_cache),
+        row_cache: RowCache::new(budget.caches(RowCacheUse::Asked).row_cache),
+        row_cache_worth: Worth::new(),
         block_cache,
         tables,
         table_ids: manifest.ids(),
@@ -211,7 +212,7 @@ impl Replay {
                 id,
                 name: keyspace.name.clone(),
                 compression: options.compression,
-                view: ArcSwap::from_pointee(view),
+                view: Published::new(Arc::new(view)),
             }));
             from.push(keyspace.flushed_to);
         }

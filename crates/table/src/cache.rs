@@ -7,6 +7,7 @@
 
 use crate::block::{Block, Decoded, Kind};
 use crate::counters::Counters;
+use crate::epoch::{Limbo, Pin, pin};
 use crate::sieve::{NODE_BYTES, Sieve};
 use crate::slots::Slots;
 use parking_lot::Mutex;
@@ -27,7 +28,7 @@ const EVICTED: usize = 7;
 ///    between an insertion and the evictions that follow it.
 pub struct BlockCache {
     /// Guards the list, and every write to a slot.
-    order: Mutex<Sieve>,
+    order: Mutex<Order>,
     /// Written under the lock; read without it, for statistics and decisions
     /// that may be a moment late (relaxed).
     used_bytes: AtomicU64,
@@ -35,6 +36,15 @@ pub struct BlockCache {
     capacity_bytes: AtomicU64,
     counters: Counters<8>,
 }
+
+struct Order {
+    list: Sieve,
+    /// Blocks out of their slots that a reader may still be looking at.
+    limbo: Limbo<Block>,
+}
+
+/// Blocks that may wait in limbo for readers; more, and who evicts waits for them.
+const LIMBO_BLOCKS: usize = 64;
 
 /// A moment of a [`BlockCache`]. Counters run from its creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +83,7 @@ impl BlockCache {
     /// A cache of `capacity_bytes`. 0 is allowed: then nothing stays.
     pub fn new(capacity_bytes: u64) -> Arc<BlockCache> {
         Arc::new(BlockCache {
-            order: Mutex::new(Sieve::new()),
+            order: Mutex::new(Order { list: Sieve::new(), limbo: Limbo::new() }),
             used_bytes: AtomicU64::new(0),
             resident_bytes: AtomicU64::new(0),
             capacity_bytes: AtomicU64::new(capacity_bytes),
@@ -109,7 +119,7 @@ impl BlockCache {
             filter_misses: sum(MISSES + Kind::Filter as usize),
             insertions: sum(INSERTED),
             evictions: sum(EVICTED),
-            blocks: self.order.lock().len() as u64,
+            blocks: self.order.lock().list.len() as u64,
             used_bytes: self.used_bytes(),
             resident_bytes: self.resident_bytes.load(Ordering::Relaxed),
             capacity_bytes: self.capacity_bytes(),
@@ -117,8 +127,8 @@ impl BlockCache {
     }
 
     #[inline]
-    pub(crate) fn count_hit(&self, kind: Kind) {
-        self.counters.bump(HITS + kind as usize);
+    pub(crate) fn count_hit(&self, kind: Kind, pin: &Pin) {
+        self.counters.add_pinned(pin, HITS + kind as usize, 1);
     }
 
     #[inline]
@@ -136,12 +146,11 @@ impl BlockCache {
             return block;
         }
         let mut order = self.order.lock();
-        let slot = slots.slot(number);
-        if let Some(winner) = slot.load_full() {
-            return winner;
+        if let Some(winner) = slots.get(number, &pin()) {
+            return winner.clone();
         }
-        block.set_node(order.push(slots.clone(), number, cost));
-        slot.store(Some(block.clone()));
+        block.set_node(order.list.push(slots.clone(), number, cost));
+        slots.slot(number).fill(block.clone());
         self.used_bytes.fetch_add(cost, Ordering::Relaxed);
         drop(order);
         self.counters.bump(INSERTED);
@@ -157,19 +166,25 @@ impl BlockCache {
         // that others who miss get their turn.
         const AT_ONCE: usize = 16;
         loop {
-            let mut freed = Vec::new();
+            let mut evicted = 0;
             let mut order = self.order.lock();
-            while freed.len() < AT_ONCE && self.used_bytes() > self.capacity_bytes() {
-                let evicted = order.evict(|node| {
-                    node.slots.load(node.number).as_ref().is_some_and(|b| b.take_visited())
+            let Order { list, limbo } = &mut *order;
+            while evicted < AT_ONCE && self.used_bytes() > self.capacity_bytes() {
+                let next = list.evict(|node| {
+                    let pin = pin();
+                    let block = node.slots.get(node.number, &pin);
+                    block.is_some_and(|b| b.take_visited())
                 });
-                let Some(node) = evicted else { break };
+                let Some(node) = next else { break };
                 self.used_bytes.fetch_sub(node.cost_bytes, Ordering::Relaxed);
-                freed.push(node.slots.slot(node.number).swap(None));
+                node.slots.slot(node.number).unlink(limbo);
+                evicted += 1;
             }
+            let freed = limbo.collect(LIMBO_BLOCKS);
             drop(order);
-            self.counters.add(EVICTED, freed.len() as u64);
-            if freed.len() < AT_ONCE {
+            drop(freed);
+            self.counters.add(EVICTED, evicted as u64);
+            if evicted < AT_ONCE {
                 return;
             }
         }
@@ -188,15 +203,17 @@ impl BlockCache {
     pub(crate) fn release(&self, slots: &Slots, resident_bytes: u64) {
         const AT_ONCE: usize = 256;
         for chunk in slots.all().chunks(AT_ONCE) {
-            let mut freed = Vec::new();
             let mut order = self.order.lock();
+            let Order { list, limbo } = &mut *order;
             for slot in chunk {
-                if let Some(block) = slot.swap(None) {
-                    let node = order.remove(block.node());
+                if let Some(block) = slot.unlink(limbo) {
+                    let node = list.remove(block.node());
                     self.used_bytes.fetch_sub(node.cost_bytes, Ordering::Relaxed);
-                    freed.push(block);
                 }
             }
+            let freed = limbo.collect(LIMBO_BLOCKS);
+            drop(order);
+            drop(freed);
         }
         self.resident_bytes.fetch_sub(resident_bytes, Ordering::Relaxed);
         self.used_bytes.fetch_sub(resident_bytes, Ordering::Relaxed);

@@ -78,6 +78,17 @@ pub struct GetTrace {
     pub found: bool,
 }
 
+/// What a table says of a key without reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InMemory {
+    /// No version that the reader sees is here.
+    Absent,
+    /// This is the newest one that the reader sees.
+    Found(Found),
+    /// A block that is needed is not in memory.
+    Unknown,
+}
+
 /// What a table's filter has answered since the table was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FilterStats {

@@ -6,6 +6,7 @@
 
 mod error;
 mod damage;
+mod epoch;
 mod counters;
 mod compression;
 mod sealed;
@@ -32,10 +33,12 @@ mod verify;
 pub use builder::{TableBuilder, TableOptions, TableSummary};
 pub use cache::{BlockCache, BlockCacheStats};
 pub use compression::Compression;
+pub use counters::Counters;
 pub use cursor::Cursor;
+pub use epoch::{Pin, Pinned, Published, pin};
 pub use error::Error;
 pub use filter::theoretical_false_positive_rate;
-pub use get::{CacheUse, FilterStats, Found, GetContext, GetTrace, ReadMode};
+pub use get::{CacheUse, FilterStats, Found, GetContext, GetTrace, InMemory, ReadMode};
 pub use properties::TableProperties;
 pub use table::Table;
 pub use table_cursor::{CursorOptions, TableCursor};

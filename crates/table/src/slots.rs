@@ -1,19 +1,48 @@
 //! The slots of one open table's blocks: where the cache's blocks are found.
+//!
+//! A slot owns one count of its block. Readers borrow the block under a pin
+//! ([`crate::epoch`]); the cache unlinks it into a limbo, where it stays until no
+//! pin is left from before.
+
+#![allow(unsafe_code)]
 
 use crate::block::Block;
-use arc_swap::{ArcSwapAny, Guard};
+use crate::epoch::{Limbo, Pin};
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// A slot for each block of a table: data blocks, then index partitions, then
 /// filters. Read by anyone, written under the cache's lock.
 pub(crate) struct Slots(Box<[Slot]>);
 
-/// Holds one block, or none.
-pub(crate) type Slot = ArcSwapAny<Option<Block>>;
+/// Holds one block, or none. From [`Block::into_raw`]; owns one count.
+///
+/// SeqCst throughout: see [`crate::epoch`] for the argument.
+pub(crate) struct Slot(AtomicPtr<c_void>);
+
+/// A block borrowed from its slot.
+pub(crate) struct BlockRef<'p> {
+    block: ManuallyDrop<Block>,
+    borrowed: PhantomData<&'p Pin>,
+}
+
+impl Deref for BlockRef<'_> {
+    type Target = Block;
+    #[inline]
+    fn deref(&self) -> &Block {
+        &self.block
+    }
+}
 
 impl Slots {
     pub(crate) fn new(blocks: usize) -> Arc<Slots> {
-        Arc::new(Slots((0..blocks).map(|_| Slot::new(None)).collect()))
+        Arc::new(Slots((0..blocks).map(|_| Slot(AtomicPtr::new(ptr::null_mut()))).collect()))
     }
 
     /// Bytes of memory.
@@ -21,10 +50,32 @@ impl Slots {
         self.0.len() as u64 * size_of::<Slot>() as u64
     }
 
-    /// The block, if it is in memory. No lock, no shared counter.
+    /// The block, if it is in memory. No lock, no counter: one load.
     #[inline]
-    pub(crate) fn load(&self, number: u32) -> Guard<Option<Block>> {
-        self.0[number as usize].load()
+    pub(crate) fn get<'p>(&'p self, number: u32, _pin: &'p Pin) -> Option<BlockRef<'p>> {
+        let link = self.0[number as usize].0.load(SeqCst);
+        if link.is_null() {
+            return None;
+        }
+        // SAFETY: a link that is not null is from `Block::into_raw`. The slot's count
+        // of it is given up only through a limbo, which keeps it while the pin lives,
+        // or with the slots, which are borrowed. The block made here is never dropped,
+        // so it takes no count.
+        let block = ManuallyDrop::new(unsafe { Block::from_raw(link) });
+        Some(BlockRef { block, borrowed: PhantomData })
+    }
+
+    /// Asks the processor for the first lines of the block, if it is in memory: where
+    /// a lookup in it begins.
+    #[inline]
+    pub(crate) fn prefetch(&self, number: u32) {
+        let _link = self.0[number as usize].0.load(SeqCst);
+        #[cfg(target_arch = "x86_64")]
+        for line in 0..PREFETCHED_LINES {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: prefetching reads nothing, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(_link.cast::<i8>().wrapping_add(line * 64)) };
+        }
     }
 
     /// One slot, for the cache.
@@ -35,5 +86,38 @@ impl Slots {
     /// All slots, for the cache.
     pub(crate) fn all(&self) -> &[Slot] {
         &self.0
+    }
+}
+
+/// Header, heads and offsets of a block of small entries.
+#[cfg(target_arch = "x86_64")]
+const PREFETCHED_LINES: usize = 5;
+
+impl Slot {
+    /// Puts a block into an empty slot. Under the cache's lock.
+    pub(crate) fn fill(&self, block: Block) {
+        let link = Block::into_raw(block).cast_mut();
+        let before = self.0.swap(link, SeqCst);
+        assert!(before.is_null(), "a slot is emptied before it is filled");
+    }
+
+    /// Empties the slot; answers the block that was there and now is in limbo.
+    pub(crate) fn unlink<'l>(&self, limbo: &'l mut Limbo<Block>) -> Option<&'l Block> {
+        let link = self.0.swap(ptr::null_mut(), SeqCst);
+        if link.is_null() {
+            return None;
+        }
+        // SAFETY: from `Block::into_raw`; this takes the slot's count over.
+        Some(limbo.add(unsafe { Block::from_raw(link) }))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let link = *self.0.get_mut();
+        if !link.is_null() {
+            // SAFETY: as in `unlink`. Nobody reads: readers borrow the slots.
+            drop(unsafe { Block::from_raw(link) });
+        }
     }
 }

@@ -4,14 +4,14 @@ use crate::block::{self, Block, Decoded, Kind};
 use crate::cache::BlockCache;
 use crate::counters::Counters;
 use crate::damage::Damage;
+use crate::epoch::{Pin, pin};
 use crate::footer::{FOOTER_LEN, Footer};
-use crate::get::{CacheUse, FilterStats, Found, GetContext, ReadMode};
+use crate::get::{CacheUse, FilterStats, Found, GetContext, InMemory, ReadMode};
 use crate::index::{Handle, PartitionHandle, Top};
 use crate::properties::TableProperties;
 use crate::sealed;
-use crate::slots::Slots;
+use crate::slots::{BlockRef, Slots};
 use crate::{Error, Value};
-use arc_swap::Guard;
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Deref;
@@ -53,32 +53,43 @@ pub struct Table {
     filter_counters: Counters<4>,
 }
 
-/// A block in hand: still the cache's, or this reader's own.
-pub(crate) enum Held {
-    Cached(Guard<Option<Block>>),
-    Owned(Block),
+/// Blocks of one lookup that had to be read: the cache may not have kept them.
+#[derive(Default)]
+struct Own {
+    filter: Option<Block>,
+    index: Option<Block>,
+    data: Option<Block>,
 }
 
-impl Held {
-    /// The block, kept alive by a count of its own.
-    #[inline]
-    pub(crate) fn into_block(self) -> Block {
-        match self {
-            Held::Cached(guard) => Guard::into_inner(guard).expect("held means there"),
-            Held::Owned(block) => block,
-        }
-    }
+/// A block in hand, for as long as a pin lives.
+enum Held<'p> {
+    Cached(BlockRef<'p>),
+    Own(&'p Block),
 }
 
-impl Deref for Held {
+impl Deref for Held<'_> {
     type Target = Block;
     #[inline]
     fn deref(&self) -> &Block {
         match self {
-            Held::Cached(guard) => guard.as_ref().expect("held means there"),
-            Held::Owned(block) => block,
+            Held::Cached(block) => block,
+            Held::Own(block) => block,
         }
     }
+}
+
+/// How far a lookup came.
+enum Step {
+    Absent,
+    Found(Found),
+    Missing(Missing),
+}
+
+/// A block that a lookup needs and that is not in memory.
+struct Missing {
+    kind: Kind,
+    number: u32,
+    handle: Handle,
 }
 
 impl Table {
@@ -181,15 +192,11 @@ impl Table {
     /// The newest version of `key` that is not newer than `seqno`. `hash` is
     /// the key's [`tanada_format::hash_key`].
     ///
-    /// Cost when all is cached: one line of the filter; when that says "maybe",
-    /// a search of the index partition and of one data block. No lock, no
-    /// allocation, no counter that threads share, except the reference count of
-    /// the block that the value is handed out from.
+    /// Cost when all is cached: that of [`Table::get_in_memory`].
     ///
     /// # Errors
     /// Those of reading blocks; [`Error::WouldBlock`] when the context forbids
     /// reading and a block is not in memory.
-    #[inline]
     pub fn get(
         &self,
         key: &[u8],
@@ -197,24 +204,111 @@ impl Table {
         seqno: SeqNo,
         context: &GetContext<'_>,
     ) -> Result<Option<Found>, Error> {
+        let mut own = Own::default();
+        loop {
+            // The pin ends before a block is read.
+            let missing = match self.step(key, hash, seqno, context, &own, &pin())? {
+                Step::Absent => return Ok(None),
+                Step::Found(found) => return Ok(Some(found)),
+                Step::Missing(missing) => missing,
+            };
+            let Missing { kind, number, handle } = missing;
+            let block = Some(self.read_missing(kind, number, context, handle)?);
+            match kind {
+                Kind::Filter => own.filter = block,
+                Kind::Index => own.index = block,
+                Kind::Data => own.data = block,
+            }
+        }
+    }
+
+    /// As [`Table::get`] from memory alone, under a pin that may serve several tables.
+    ///
+    /// Cost when all is cached: one line of the filter; when that says "maybe",
+    /// a search of the index partition and of one data block. No lock, no
+    /// allocation, no counter that threads share, except the reference count of
+    /// the block that the value is handed out from.
+    ///
+    /// # Errors
+    /// Damage.
+    #[inline]
+    pub fn get_in_memory(
+        &self,
+        key: &[u8],
+        hash: u64,
+        seqno: SeqNo,
+        pin: &Pin,
+    ) -> Result<InMemory, Error> {
+        const NONE: Own = Own { filter: None, index: None, data: None };
+        Ok(match self.step(key, hash, seqno, &GetContext::default(), &NONE, pin)? {
+            Step::Absent => InMemory::Absent,
+            Step::Found(found) => InMemory::Found(found),
+            Step::Missing(_) => InMemory::Unknown,
+        })
+    }
+
+    /// Looks the key up in the blocks in memory and in `own`.
+    #[inline(always)] // one caller is hot, and knows most arguments
+    fn step(
+        &self,
+        key: &[u8],
+        hash: u64,
+        seqno: SeqNo,
+        context: &GetContext<'_>,
+        own: &Own,
+        pin: &Pin,
+    ) -> Result<Step, Error> {
         if self.top.partitions().is_empty() {
-            return Ok(None);
+            return Ok(Step::Absent);
         }
         // The partition, and the block in it, that hold the answer if any does.
         let p = self.top.fences().part(key, seqno);
-        let filter = self.filter(p, context)?;
-        if let Some(filter) = &filter {
+        let partition = &self.top.partitions()[p];
+        // Blocks are needed in this order: before one was read, those before it were there.
+        let had_index = own.data.is_some();
+        let had_filter = had_index || own.index.is_some();
+        let number = self.filter_number(p);
+        let mut filtered = false;
+        if partition.filter.len != 0 {
+            let Some(filter) =
+                self.held(Kind::Filter, number, context, (&own.filter, had_filter), pin)
+            else {
+                return Ok(Step::Missing(Missing {
+                    kind: Kind::Filter,
+                    number,
+                    handle: partition.filter,
+                }));
+            };
             let maybe = filter.filter().may_contain(hash);
-            context.note(|t| t.filter_maybe = Some(maybe));
+            context.note(|t| {
+                t.filter_maybe = Some(maybe);
+                t.filter_cached = Some(own.filter.is_none());
+            });
             if !maybe {
-                self.filter_counters.bump(NEGATIVE);
-                return Ok(None);
+                self.filter_counters.add_pinned(pin, NEGATIVE, 1);
+                return Ok(Step::Absent);
             }
+            filtered = true;
         }
-        let index = self.index(p, context)?;
+        let number = self.top.blocks() + p as u32;
+        let Some(index) = self.held(Kind::Index, number, context, (&own.index, had_index), pin)
+        else {
+            let handle = partition.index;
+            return Ok(Step::Missing(Missing { kind: Kind::Index, number, handle }));
+        };
+        context.note(|t| t.index_cached = Some(own.index.is_none()));
         let b = index.index().fences().part(key, seqno);
-        let held = self.data(p, b, &index, context)?;
-        let found = match held.data().get(key, seqno) {
+        let number = partition.first_block + b as u32;
+        self.slots.prefetch(number);
+        let Some(data) = self.held(Kind::Data, number, context, (&own.data, false), pin) else {
+            let handle = index.index().handle(b);
+            return Ok(Step::Missing(Missing { kind: Kind::Data, number, handle }));
+        };
+        context.note(|t| {
+            t.data_cached = Some(own.data.is_none());
+            t.data_offset = Some(data.offset());
+        });
+        let found = match data.data().get(key, seqno) {
             Ok(None) => None,
             Ok(Some(slot)) => {
                 let (seqno, kind, expires_at_ms) = (slot.seqno, slot.kind, slot.expires_at_ms);
@@ -222,18 +316,45 @@ impl Table {
                     Value::from(slot.value)
                 } else {
                     let (at, len) = (slot.value_at, slot.value.len() as u32);
-                    Value::in_block(held.into_block(), at, len)
+                    Value::in_block(data.clone(), at, len)
                 };
                 Some(Found { value, seqno, kind, expires_at_ms })
             }
-            Err(damage) => return Err(self.damaged(held.offset(), damage)),
+            Err(damage) => return Err(self.damaged(data.offset(), damage)),
         };
-        if filter.is_some() {
+        if filtered {
             let outcome = if found.is_some() { TRUE_POSITIVE } else { FALSE_POSITIVE };
-            self.filter_counters.bump(outcome);
+            self.filter_counters.add_pinned(pin, outcome, 1);
         }
         context.note(|t| t.found = found.is_some());
-        Ok(found)
+        Ok(found.map_or(Step::Absent, Step::Found))
+    }
+
+    /// A block that was read before, or that is in the cache: a hit, unless this
+    /// lookup has counted it.
+    #[inline(always)]
+    fn held<'p>(
+        &'p self,
+        kind: Kind,
+        number: u32,
+        context: &GetContext<'_>,
+        (own, counted): (&'p Option<Block>, bool),
+        pin: &'p Pin,
+    ) -> Option<Held<'p>> {
+        if let Some(block) = own {
+            return Some(Held::Own(block));
+        }
+        let block = self.slots.get(number, pin)?;
+        if context.cache == CacheUse::Fill && !counted {
+            block.visit();
+            self.cache.count_hit(kind, pin);
+        }
+        Some(Held::Cached(block))
+    }
+
+    #[inline]
+    fn filter_number(&self, p: usize) -> u32 {
+        self.top.blocks() + (self.top.partitions().len() + p) as u32
     }
 
     pub(crate) fn top(&self) -> &Top {
@@ -249,65 +370,36 @@ impl Table {
     }
 
     /// The filter of partition `p`, when the table has filters.
-    #[inline]
-    pub(crate) fn filter(&self, p: usize, context: &GetContext<'_>) -> Result<Option<Held>, Error> {
+    pub(crate) fn filter(
+        &self,
+        p: usize,
+        context: &GetContext<'_>,
+    ) -> Result<Option<Block>, Error> {
         let handle = self.partition_handle(p).filter;
         if handle.len == 0 {
             return Ok(None);
         }
-        let number = self.top.blocks() + (self.top.partitions().len() + p) as u32;
-        let (held, cached) = self.block(Kind::Filter, number, context, || handle)?;
-        context.note(|t| t.filter_cached = Some(cached));
-        Ok(Some(held))
+        self.block(Kind::Filter, self.filter_number(p), context, handle).map(Some)
     }
 
     /// Index partition `p`.
-    #[inline]
-    pub(crate) fn index(&self, p: usize, context: &GetContext<'_>) -> Result<Held, Error> {
+    pub(crate) fn index(&self, p: usize, context: &GetContext<'_>) -> Result<Block, Error> {
         let number = self.top.blocks() + p as u32;
-        let handle = || self.partition_handle(p).index;
-        let (held, cached) = self.block(Kind::Index, number, context, handle)?;
-        context.note(|t| t.index_cached = Some(cached));
-        Ok(held)
+        self.block(Kind::Index, number, context, self.partition_handle(p).index)
     }
 
-    /// Data block `b` of partition `p`, whose index is `index`.
-    #[inline]
-    pub(crate) fn data(
-        &self,
-        p: usize,
-        b: usize,
-        index: &Block,
-        context: &GetContext<'_>,
-    ) -> Result<Held, Error> {
-        let number = self.partition_handle(p).first_block + b as u32;
-        let handle = || index.index().handle(b);
-        let (held, cached) = self.block(Kind::Data, number, context, handle)?;
-        context.note(|t| {
-            t.data_cached = Some(cached);
-            t.data_offset = Some(held.offset());
-        });
-        Ok(held)
-    }
-
-    /// A block, and whether it was in the cache.
-    #[inline]
+    /// A block, from the cache or from the file.
     fn block(
         &self,
         kind: Kind,
         number: u32,
         context: &GetContext<'_>,
-        handle: impl FnOnce() -> Handle,
-    ) -> Result<(Held, bool), Error> {
-        let guard = self.slots.load(number);
-        if let Some(block) = guard.as_ref() {
-            if context.cache == CacheUse::Fill {
-                block.visit();
-                self.cache.count_hit(kind);
-            }
-            return Ok((Held::Cached(guard), true));
+        handle: Handle,
+    ) -> Result<Block, Error> {
+        if let Some(block) = self.held(kind, number, context, (&None, false), &pin()) {
+            return Ok(block.clone());
         }
-        Ok((Held::Owned(self.read_missing(kind, number, context, handle())?), false))
+        self.read_missing(kind, number, context, handle)
     }
 
     /// Reads a block that is not in the cache, and puts it there unless told not to.
@@ -345,12 +437,10 @@ impl Table {
     /// The data block with this number in the table, if it is in the cache.
     #[inline]
     pub(crate) fn cached_data(&self, number: u32, cache: CacheUse) -> Option<Block> {
-        let block = Guard::into_inner(self.slots.load(number))?;
-        if cache == CacheUse::Fill {
-            block.visit();
-            self.cache.count_hit(Kind::Data);
-        }
-        Some(block)
+        let context = GetContext { cache, ..GetContext::default() };
+        let pin = pin();
+        let block = self.held(Kind::Data, number, &context, (&None, false), &pin)?;
+        Some(block.clone())
     }
 
     /// Reads, checks and decodes one block. One read of the file.

@@ -139,7 +139,7 @@ impl TableCursor {
             self.index = None;
             self.block = None;
             let context = GetContext { cache: self.options.cache, ..GetContext::default() };
-            self.index = Some(self.table.index(part, &context)?.into_block());
+            self.index = Some(self.table.index(part, &context)?);
             self.part = part;
         }
         Ok(())

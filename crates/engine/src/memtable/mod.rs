@@ -107,6 +107,11 @@ impl MemTable {
     /// O(log versions). Allocates nothing.
     #[inline]
     pub(crate) fn get(&self, key: &[u8], seqno: SeqNo) -> Option<EntryRef<'_>> {
+        // Whoever knows of a write by its seqno sees it counted: the count was stored
+        // before the seqno became visible.
+        if self.is_empty() {
+            return None;
+        }
         Some(self.tree.find(key)?.newest_at(seqno)?.entry())
     }
 

@@ -47,10 +47,13 @@
 //! row that comes for the first time costs a shared lock and four bytes written.
 mod index;
 mod shard;
+mod worth;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use self::worth::{Tally, Verdict, Worth};
 
 use self::shard::{Name, Shard};
 use parking_lot::RwLock;
@@ -229,6 +232,31 @@ impl RowCache {
             shard.set_capacity(share(capacity_bytes));
             cell.len.store(shard.len(), Relaxed);
         }
+    }
+
+    /// Takes out the rows of one shard; answers false when none has any. So that who
+    /// does it has little to do at a time.
+    pub(crate) fn empty_one_shard(&self) -> bool {
+        // Relaxed: a row that is just coming in stays for the next time.
+        let Some(cell) = self.shards.iter().find(|cell| cell.len.load(Relaxed) > 0) else {
+            return false;
+        };
+        let mut shard = cell.shard.write();
+        let rows = shard.take_all();
+        cell.len.store(0, Relaxed);
+        drop(shard);
+        drop(rows);
+        true
+    }
+
+    /// Whether it holds no row. Takes no lock.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shards.iter().all(|cell| cell.len.load(Relaxed) == 0)
+    }
+
+    /// Found so far. Takes no lock.
+    pub(crate) fn hits(&self) -> u64 {
+        self.shards.iter().map(|cell| cell.hits.load(Relaxed)).sum()
     }
 
     /// Figures of now. Locks the shards one after the other.

@@ -180,6 +180,12 @@ impl Shard {
         }
     }
 
+    /// Takes out everything, to be dropped when the lock is no longer held.
+    pub(super) fn take_all(&mut self) -> Shard {
+        let empty = Shard { evictions: self.evictions, ..Shard::new(self.capacity) };
+        std::mem::replace(self, empty)
+    }
+
     /// Takes out everything.
     #[cfg(test)] // ingestion will be its first user
     pub(super) fn clear(&mut self) {

@@ -96,6 +96,8 @@ pub(crate) struct Applied {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Version {
     levels: [LevelState; MAX_LEVELS],
+    /// The runs of all levels, newest first: what a get walks.
+    runs: Box<[Arc<Run>]>,
 }
 
 impl Version {
@@ -107,6 +109,13 @@ impl Version {
     /// All levels, newest (0) first; empty ones included.
     pub(crate) fn levels(&self) -> &[LevelState; MAX_LEVELS] {
         &self.levels
+    }
+
+    /// The runs of all levels, newest first: the first that holds a key has its
+    /// newest version.
+    #[inline]
+    pub(crate) fn runs(&self) -> &[Arc<Run>] {
+        &self.runs
     }
 
     /// One level.
@@ -234,7 +243,8 @@ impl Version {
             }
             levels[i] = LevelState::new(runs);
         }
-        let version = Version { levels };
+        let runs = levels.iter().flat_map(|level| level.runs.iter().cloned()).collect();
+        let version = Version { levels, runs };
         version.check_invariants()?;
         let obsolete = out.into_values().collect();
         Ok(Applied { version: Arc::new(version), obsolete })

@@ -1,0 +1,446 @@
+//! Epochs: how readers look at what others may unlink, without a count or a lock
+//! for each thing they look at.
+//!
+//! A reader pins once for all it looks at: it writes the number of the epoch into a
+//! place of its own. Who unlinks a thing begins a new epoch, and frees the thing when
+//! no place holds an older number. Pins are short: nothing waits for the disk under
+//! one. Fraser, "Practical lock-freedom", 2004; crossbeam-epoch. Unlike there, what
+//! is unlinked is freed by the one who unlinked it, nearly always at once.
+//!
+//! # Why nothing is freed under a reader
+//!
+//! A reader (a) loads the epoch `n`, (b) swaps it into its place, (c) loads a link. A
+//! remover (d) swaps the link, (e) begins epoch `m`, (f) loads all places. (b), (c),
+//! (d) and (f) are SeqCst, so they stand in one order. Let (c) have read what (d)
+//! unlinked: then (c) stands before (d), hence (b) before (f), and (f) reads `n` or
+//! something later from that place.
+//!
+//! - It reads `n`: `n < m`, for had (a) read `m` or more, (a)'s Acquire of (e) would
+//!   have made (d) visible to (c). So the thing stays.
+//! - It reads something later: every store to a place is Release, (f) is Acquire, so
+//!   the reader's use of the thing under `n` happened before the thing is freed.
+//!
+//! If (f) reads something from before (b), (c) comes behind (d) and cannot have read
+//! the thing.
+
+#![allow(unsafe_code)]
+
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
+
+/// The number of the epoch. Never 0.
+static NOW: AtomicU64 = AtomicU64::new(1);
+
+/// Every place there ever was. As many as threads were reading at the same time;
+/// a place is used again, and never freed.
+static PLACES: Mutex<Vec<&'static Place>> = Mutex::new(Vec::new());
+
+/// Where one thread says since which epoch it is looking at something.
+#[repr(align(128))]
+struct Place {
+    /// 0 when it is not. Written by the thread that has taken the place.
+    pinned: AtomicU64,
+    /// Changed under the lock of [`PLACES`]; handing a place on there is what orders
+    /// one thread's writes to it before the next one's.
+    taken: AtomicBool,
+    /// Its index among all places.
+    number: usize,
+}
+
+impl Place {
+    #[cold]
+    fn take() -> &'static Place {
+        let mut places = PLACES.lock();
+        let free = places.iter().find(|p| !p.taken.load(Relaxed) && p.pinned.load(Relaxed) == 0);
+        let place = match free {
+            Some(place) => place,
+            None => {
+                let (pinned, number) = (AtomicU64::new(0), places.len());
+                let place: &Place =
+                    Box::leak(Box::new(Place { pinned, taken: AtomicBool::new(false), number }));
+                places.push(place);
+                place
+            }
+        };
+        place.taken.store(true, Relaxed);
+        place
+    }
+
+    fn give_back(&self) {
+        let _places = PLACES.lock();
+        self.taken.store(false, Relaxed);
+    }
+}
+
+/// Gives the thread's place back when the thread ends.
+struct Tenant(&'static Place);
+
+impl Drop for Tenant {
+    fn drop(&mut self) {
+        HERE.set(None);
+        self.0.give_back();
+    }
+}
+
+thread_local! {
+    /// The thread's place. Without a destructor, so that finding it is one load.
+    static HERE: Cell<Option<&'static Place>> = const { Cell::new(None) };
+    static TENANT: Tenant = Tenant(Place::take());
+}
+
+/// This thread's place; `None` for a thread that is about to end.
+#[inline]
+fn here() -> Option<&'static Place> {
+    HERE.get().or_else(settle)
+}
+
+#[cold]
+fn settle() -> Option<&'static Place> {
+    let place = TENANT.try_with(|tenant| tenant.0).ok();
+    HERE.set(place);
+    place
+}
+
+/// A small number that no other living thread has, if this one has one.
+#[inline]
+pub(crate) fn thread_number() -> Option<usize> {
+    here().map(|place| place.number)
+}
+
+/// While it lives, nothing that its thread reaches through a [`Published`] (or a
+/// slot of a table) is freed. Hold it for microseconds, never while waiting for the
+/// disk or for another thread's pin to end.
+#[derive(Debug)]
+pub struct Pin {
+    place: &'static Place,
+    /// The thread was not pinned before.
+    outermost: bool,
+    /// The place was taken for this pin alone.
+    lone: bool,
+    /// A place is its thread's.
+    not_send: PhantomData<*mut ()>,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.number)
+    }
+}
+
+/// Pins this moment. Cost: one atomic swap of a line that no other thread writes;
+/// nothing at all inside another pin.
+#[inline]
+pub fn pin() -> Pin {
+    let (place, lone) = match here() {
+        Some(place) => (place, false),
+        None => (Place::take(), true),
+    };
+    // Relaxed: only this thread writes it.
+    let outermost = place.pinned.load(Relaxed) == 0;
+    if outermost {
+        place.pinned.swap(NOW.load(Acquire), SeqCst);
+    }
+    Pin { place, outermost, lone, not_send: PhantomData }
+}
+
+impl Pin {
+    /// As the function of that name.
+    #[inline]
+    pub(crate) fn thread_number(&self) -> usize {
+        self.place.number
+    }
+}
+
+impl Drop for Pin {
+    #[inline]
+    fn drop(&mut self) {
+        if self.outermost {
+            self.place.pinned.store(0, Release);
+        }
+        if self.lone {
+            self.place.give_back();
+        }
+    }
+}
+
+/// The oldest epoch that a reader may still be looking at.
+fn oldest_pinned() -> u64 {
+    let places = PLACES.lock();
+    let pinned = places.iter().map(|place| place.pinned.load(SeqCst));
+    pinned.filter(|&epoch| epoch != 0).min().unwrap_or(u64::MAX)
+}
+
+fn is_pinned_here() -> bool {
+    here().is_some_and(|place| place.pinned.load(Relaxed) != 0)
+}
+
+/// What has been unlinked and may still be looked at.
+pub(crate) struct Limbo<T> {
+    /// With the epoch begun after its unlinking, ascending.
+    waiting: Vec<(u64, T)>,
+    /// Unlinked since then.
+    fresh: Vec<T>,
+}
+
+impl<T> Limbo<T> {
+    pub(crate) const fn new() -> Limbo<T> {
+        Limbo { waiting: Vec::new(), fresh: Vec::new() }
+    }
+
+    /// Takes in what has just been unlinked, by a SeqCst swap of its last link.
+    pub(crate) fn add(&mut self, thing: T) -> &T {
+        self.fresh.push(thing);
+        &self.fresh[self.fresh.len() - 1]
+    }
+
+    /// What no reader can look at any more, to be dropped. Waits when more than
+    /// `bound` things would stay: pins are short.
+    pub(crate) fn collect(&mut self, bound: usize) -> Vec<T> {
+        if !self.fresh.is_empty() {
+            let epoch = NOW.fetch_add(1, AcqRel) + 1;
+            self.waiting.extend(self.fresh.drain(..).map(|thing| (epoch, thing)));
+        }
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let mut turns = 0u32;
+        loop {
+            let oldest = oldest_pinned();
+            let free = self.waiting.partition_point(|(epoch, _)| *epoch <= oldest);
+            // A reader that runs is done in less; one that does not may take long.
+            let patient = turns < 32 || self.waiting.len() - free > bound;
+            if free == self.waiting.len() || !patient || is_pinned_here() {
+                return self.waiting.drain(..free).map(|(_, thing)| thing).collect();
+            }
+            turns += 1;
+            if turns < 32 { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+    }
+}
+
+/// A link to a `T` that is read by anyone and replaced as a whole.
+pub struct Published<T> {
+    /// From [`Arc::into_raw`]; owns one count.
+    link: AtomicPtr<T>,
+    /// What it linked to before. Guards nothing else; taken alone.
+    limbo: Mutex<Limbo<Arc<T>>>,
+    owns: PhantomData<Arc<T>>,
+}
+
+impl<T> Published<T> {
+    /// A link to `to`.
+    pub fn new(to: Arc<T>) -> Published<T> {
+        let link = AtomicPtr::new(Arc::into_raw(to).cast_mut());
+        Published { link, limbo: Mutex::new(Limbo::new()), owns: PhantomData }
+    }
+
+    /// What it links to now, for as long as the pin lives. One load.
+    #[inline]
+    pub fn read<'p>(&'p self, _pin: &'p Pin) -> Pinned<'p, T> {
+        Pinned { link: self.link.load(SeqCst), borrowed: PhantomData }
+    }
+
+    /// What it links to now, kept alive by a count of its own.
+    pub fn load(&self) -> Arc<T> {
+        self.read(&pin()).keep()
+    }
+
+    /// As [`Published::load`].
+    pub fn load_full(&self) -> Arc<T> {
+        self.load()
+    }
+
+    /// Links to `to` from now on. What it linked to before is let go of when no
+    /// reader is left: nearly always before this returns.
+    pub fn store(&self, to: Arc<T>) {
+        let mut limbo = self.limbo.lock();
+        let old = self.link.swap(Arc::into_raw(to).cast_mut(), SeqCst);
+        // SAFETY: `old` came from `Arc::into_raw`, and its count is the link's.
+        limbo.add(unsafe { Arc::from_raw(old) });
+        let free = limbo.collect(1);
+        drop(limbo);
+        drop(free);
+    }
+}
+
+impl<T> Drop for Published<T> {
+    fn drop(&mut self) {
+        // SAFETY: as in `store`. Nobody reads: `read` borrows `self`.
+        drop(unsafe { Arc::from_raw(*self.link.get_mut()) });
+    }
+}
+
+/// What a [`Published`] links to, borrowed for as long as a pin lives.
+///
+/// Invariant: `link` is from [`Arc::into_raw`], and its count stays above zero for
+/// `'p`: the link owned a count, and `store` lets go of that only through the limbo,
+/// which keeps it while the pin lives.
+pub struct Pinned<'p, T> {
+    link: *const T,
+    borrowed: PhantomData<&'p T>,
+}
+
+impl<T> Pinned<'_, T> {
+    /// The same, kept alive by a count of its own.
+    pub fn keep(&self) -> Arc<T> {
+        // SAFETY: the invariant; the count that `from_raw` takes over is added here.
+        unsafe {
+            Arc::increment_strong_count(self.link);
+            Arc::from_raw(self.link)
+        }
+    }
+}
+
+impl<T> std::ops::Deref for Pinned<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the invariant.
+        unsafe { &*self.link }
+    }
+}
+
+// SAFETY: hands out `&T` and `Arc<T>` to whoever shares it, as an `Arc<T>` does.
+unsafe impl<T: Send + Sync> Send for Published<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for Published<T> {}
+
+impl<T> std::fmt::Debug for Pinned<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pinned").finish_non_exhaustive()
+    }
+}
+
+impl<T> std::fmt::Debug for Published<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Published").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // real threads are what is tested
+mod tests {
+    use super::*;
+
+    /// Says whether it is alive, and how many of its kind are.
+    struct Witness {
+        alive: u64,
+        number: u64,
+        count: Arc<AtomicU64>,
+    }
+
+    const ALIVE: u64 = 0x6c69_7665;
+
+    impl Witness {
+        fn new(number: u64, count: &Arc<AtomicU64>) -> Arc<Witness> {
+            count.fetch_add(1, Relaxed);
+            Arc::new(Witness { alive: ALIVE, number, count: Arc::clone(count) })
+        }
+    }
+
+    impl Drop for Witness {
+        fn drop(&mut self) {
+            self.alive = 0;
+            self.count.fetch_sub(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_is_replaced_goes_at_once_without_readers_and_stays_under_a_pin() {
+        let count = Arc::default();
+        let link = Published::new(Witness::new(0, &count));
+        link.store(Witness::new(1, &count));
+        assert_eq!(count.load(Relaxed), 1);
+        let (seen, go, done) =
+            (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let pin = pin();
+                let old = link.read(&pin);
+                seen.store(true, Release);
+                while !go.load(Acquire) {
+                    std::thread::yield_now();
+                }
+                assert_eq!((old.alive, old.number), (ALIVE, 1));
+                assert_eq!(link.load().number, 2);
+                drop(pin);
+                done.store(true, Release);
+            });
+            while !seen.load(Acquire) {
+                std::thread::yield_now();
+            }
+            link.store(Witness::new(2, &count));
+            assert_eq!(count.load(Relaxed), 2);
+            go.store(true, Release);
+            while !done.load(Acquire) {
+                std::thread::yield_now();
+            }
+        });
+        link.store(Witness::new(3, &count));
+        assert_eq!(count.load(Relaxed), 1);
+        drop(link);
+        assert_eq!(count.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_pin_inside_a_pin_ends_nothing() {
+        let count = Arc::default();
+        let link = Published::new(Witness::new(0, &count));
+        let outer = pin();
+        let first = link.read(&outer);
+        drop(pin());
+        link.store(Witness::new(1, &count));
+        assert_eq!((first.alive, first.number), (ALIVE, 0));
+        drop(outer);
+        link.store(Witness::new(2, &count));
+        assert_eq!(count.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn readers_and_a_writer_race_and_nobody_meets_the_dead() {
+        let rounds: u64 = if cfg!(miri) { 60 } else { 30_000 };
+        let count = Arc::default();
+        let link = Published::new(Witness::new(0, &count));
+        let end = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for reader in 0..3 {
+                let (link, end) = (&link, &end);
+                scope.spawn(move || {
+                    let mut last = 0;
+                    while !end.load(Acquire) {
+                        let kept = (reader == 0).then(|| link.load());
+                        let pin = pin();
+                        let now = link.read(&pin);
+                        assert_eq!(now.alive, ALIVE);
+                        assert!(now.number >= last && kept.is_none_or(|k| k.number <= now.number));
+                        last = now.number;
+                        assert_eq!(now.alive, ALIVE);
+                    }
+                });
+            }
+            for number in 1..=rounds {
+                link.store(Witness::new(number, &count));
+                assert!(count.load(Relaxed) <= 4, "one linked, one in limbo, one kept");
+            }
+            end.store(true, Release);
+        });
+        link.store(Witness::new(rounds + 1, &count));
+        assert_eq!(count.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn threads_that_come_and_go_use_the_same_places() {
+        let before = PLACES.lock().len();
+        for _ in 0..50 {
+            std::thread::scope(|scope| {
+                scope.spawn(|| drop(pin()));
+            });
+        }
+        // Other tests of this process take places, too.
+        assert!(PLACES.lock().len() < before + 40);
+    }
+}
