@@ -15,16 +15,27 @@ mod row;
 mod engines;
 mod store;
 mod workloads;
+mod floor;
+mod machine;
 mod arguments;
+mod rounds;
+mod report;
 
 use arguments::Arguments;
 use engine::Outcome;
-use std::io::Write;
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse(std::env::args().skip(1))?;
     match arguments.verb.as_str() {
         "one" => one(&arguments),
+        "floor" => floor::run_all(&arguments.dir, &arguments.scale, &mut |row| {
+            say(&arguments, row);
+        }),
+        "run" => report::write(&rounds::run(&arguments)?, &arguments.docs),
+        "report" => {
+            report::write(&rounds::results(&arguments.results, &arguments.run), &arguments.docs)
+        }
+        "write-until-killed" => write_until_killed(&arguments),
         _ => {
             print!("{}", arguments::HELP);
             Ok(())
@@ -43,16 +54,34 @@ fn one(arguments: &Arguments) -> Outcome<()> {
     let mut store = store::Store::new(name, arguments.dir.join(name), arguments.quiet);
     for workload in workloads {
         let mut row = workload.run(&mut store, &arguments.scale)?;
-        (row.run, row.round) = (arguments.run.clone(), arguments.round);
         row.engine = name.into();
-        eprintln!("{}", row.describe());
-        if arguments.verbose {
-            row.notes.iter().for_each(|note| eprintln!("    {note}"));
-        }
-        if arguments.json {
-            println!("{}", row.to_json());
-            std::io::stdout().flush()?;
-        }
+        say(arguments, row);
     }
     store.remove()
+}
+
+/// A row, for a person and for the program that collects them.
+fn say(arguments: &Arguments, mut row: row::Row) {
+    (row.run, row.round) = (arguments.run.clone(), arguments.round);
+    eprintln!("{}", row.describe());
+    if arguments.verbose {
+        row.notes.iter().for_each(|note| eprintln!("    {note}"));
+    }
+    if arguments.json {
+        println!("{}", row.to_json());
+    }
+}
+
+/// The writer that [`workloads::open`] kills.
+fn write_until_killed(arguments: &Arguments) -> Outcome<()> {
+    let name = arguments.engine.as_deref().ok_or("say which --engine")?;
+    let engine = engines::open(
+        name,
+        &engine::Opening {
+            dir: arguments.dir.clone(),
+            memory: arguments.scale.memory,
+            durability: engine::Durability::Kernel,
+        },
+    )?;
+    workloads::open::write_until_killed(&*engine, arguments.scale.pairs)
 }

@@ -51,6 +51,8 @@ pub mod figure {
     pub const SETTLED_CPU: &str = "settled_cpu_seconds";
     pub const SETTLED_WRITTEN: &str = "settled_written_bytes";
     pub const SETTLED_SPACE: &str = "settled_space_bytes";
+    /// Of the last writes before a kill.
+    pub const SURVIVED: &str = "survived_ratio";
     /// The lowest whole second as a share of the average.
     pub const LOWEST_SECOND: &str = "lowest_second_ratio";
 }
@@ -128,10 +130,13 @@ impl Row {
 
     /// One line for a person.
     pub fn describe(&self) -> String {
-        let rate = self.get(figure::RATE).unwrap_or(0.0);
-        let mut line = format!("{:<16} {:<9} {rate:>11.0}/s", self.workload, self.engine);
+        let mut line = format!("{:<16} {:<9} ", self.workload, self.engine);
+        line.push_str(&match (self.get(figure::RATE), self.get(figure::SECONDS)) {
+            (Some(rate), _) => format!("{rate:>11.0}/s"),
+            (None, seconds) => format!("{:>9.2} ms  ", seconds.unwrap_or(0.0) * 1e3),
+        });
         let mut say = |text: String| {
-            line.push_str(if line.ends_with("/s") { "  " } else { ", " });
+            line.push_str(if line.ends_with("/s") || line.ends_with("  ") { "  " } else { ", " });
             line.push_str(&text);
         };
         for (name, figure) in [
@@ -156,6 +161,9 @@ impl Row {
         if let (Some(cpu), Some(operations)) = (self.get(figure::CPU), self.get(figure::OPERATIONS))
         {
             say(format!("CPU {:.2} µs/op", cpu * 1e6 / operations.max(1.0)));
+        }
+        if let Some(share) = self.get(figure::SURVIVED) {
+            say(format!("{share:.2} of the last writes survived"));
         }
         if let Some(peak) = self.get(figure::PEAK) {
             say(format!("peak {:.0} MiB", peak / MIB));

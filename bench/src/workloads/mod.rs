@@ -2,6 +2,7 @@
 
 mod fill;
 mod mixed;
+pub mod open;
 mod read;
 mod sync;
 mod ycsb;
@@ -104,6 +105,8 @@ pub const ALL: &[Workload] = &[
     new("ycsbd", Base, Continued, ycsb::d),
     new("ycsbe", Base, Continued, ycsb::e),
     new("overwrite", Base, Filled, fill::overwrite),
+    new("open", Base, Filled, open::after_closing),
+    new("openkilled", Base, Filled, open::after_a_kill),
     new("deleterandom", Base, Filled, fill::delete),
     synced("fillsync1", sync::one_writer),
     synced("fillsync8", sync::eight_writers),
