@@ -14,9 +14,7 @@ use crate::properties::{TableProperties, TopHandle};
 use crate::sealed::{MAX_RAW_LEN, TRAILER_LEN, seal, seal_alone};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use tanada_format::{
-    DatabaseId, EntryRef, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo, TableId, compare_internal, hash_key,
-};
+use tanada_format::{DatabaseId, EntryRef, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo, TableId, hash_key};
 use tanada_vfs::WriteFile;
 
 /// Bytes gathered before the file is appended to.
@@ -151,15 +149,17 @@ impl TableBuilder {
     /// table would answer wrongly for ever.
     pub fn add(&mut self, entry: EntryRef<'_>) -> Result<(), Error> {
         let first = self.properties.entries == 0;
-        let order = compare_internal((&self.last_key, self.last_seqno), (entry.key, entry.seqno));
-        assert!(first || order.is_lt(), "entries come in internal order, each once");
+        let order = (*self.last_key).cmp(entry.key);
+        let new_key = first || order.is_lt();
+        assert!(
+            new_key || (order.is_eq() && entry.seqno < self.last_seqno),
+            "entries come in internal order, each once"
+        );
         assert!(
             (1..=MAX_KEY_LEN).contains(&entry.key.len()) && entry.value.len() <= MAX_VALUE_LEN,
             "keys and values are within their limits"
         );
         assert!(entry.seqno <= SeqNo::MAX, "seqnos have 56 bits");
-        let new_key = first || self.last_key != entry.key;
-
         let alone = entry.key.len() + entry.value.len() >= ALONE_BYTES;
         let mut grown = self.block.grown(&entry);
         if !self.block.is_empty() && (alone || grown.len > self.options.block_size as usize) {

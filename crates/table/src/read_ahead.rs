@@ -37,7 +37,13 @@ impl ReadAhead {
         if let Some(sealed) = self.held(handle) {
             return table.decode(Kind::Data, handle, sealed);
         }
-        self.step = if in_order { (self.step * 2).max(4 * len).min(self.limit) } else { 0 };
+        // The second block alone, too: a short scan reads one or two, and what
+        // is read for nothing costs as much as what is needed.
+        self.step = match self.step {
+            _ if !in_order => 0,
+            0 => 1,
+            step => (step * 2).max(4 * len).min(self.limit),
+        };
         if self.step <= len {
             return table.read(Kind::Data, handle);
         }
