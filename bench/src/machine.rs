@@ -82,7 +82,9 @@ fn version(package: &str) -> String {
     const LOCK: &str = include_str!("../Cargo.lock");
     let name = format!("name = \"{package}\"");
     let line = LOCK.lines().skip_while(|line| *line != name).nth(1).unwrap_or_default();
-    line.trim_start_matches("version = ").trim_matches('"').to_owned()
+    let version = line.trim_start_matches("version = ").trim_matches('"');
+    // librocksdb-sys has RocksDB's own version behind a plus.
+    version.split_once('+').map_or(version, |(_, own)| own).to_owned()
 }
 
 fn output(program: &str, arguments: &[&str]) -> String {

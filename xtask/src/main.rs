@@ -1,9 +1,11 @@
-//! Work on the repository itself: `cargo xtask tidy` and `cargo xtask test`.
+//! Work on the repository itself: `cargo xtask tidy`, `cargo xtask test`
+//! and `cargo xtask bench`.
 //!
 //! Not part of the product. It touches files and the clock directly, because
 //! the walls it guards are those of the crates, not its own.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod bench;
 mod source;
 mod test;
 mod tidy;
@@ -22,6 +24,9 @@ Commands:
          operating system, unsafe code, links in the docs, translations in step
   test   Everything that must be green: format, clippy, tidy, tests, end-to-end.
          Installs the Debian packages it needs when they are missing and it may
+  bench  [report] [--quick] [--only WORKLOAD,..] [--engines NAME,..] [--rounds N]
+         Builds Tanada and its peers, measures them in turn, and writes
+         docs/benchmarks.md; `report` writes it from the rows that are there
 ";
 
 fn main() -> ExitCode {
@@ -31,6 +36,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["tidy"] => tidy::main(root),
         ["test"] => test::main(root),
+        ["bench", rest @ ..] => bench::main(root, rest),
         ["help" | "--help" | "-h"] | [] => {
             print!("{HELP}");
             ExitCode::SUCCESS

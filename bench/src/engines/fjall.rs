@@ -17,7 +17,10 @@ pub fn open(opening: &Opening) -> Outcome<Box<dyn Engine>> {
     let items =
         db.keyspace("items", || KeyspaceCreateOptions::default().max_memtable_size(memtable))?;
     let settings = vec![
-        format!("cache_size {} MiB (builder: 20 to 25 % of memory)", opening.memory >> 20),
+        format!(
+            "cache_size {} MiB (its builder: 20 to 25 % of memory, more where all fits)",
+            opening.memory >> 20
+        ),
         format!("max_memtable_size {} MiB", memtable >> 20),
         "all else by default: LZ4, blocks of 4 KiB, journal to the kernel".into(),
         match opening.durability {

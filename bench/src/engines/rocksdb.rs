@@ -35,8 +35,7 @@ pub fn open(opening: &Opening) -> Outcome<Box<dyn Engine>> {
          (default) (wiki: Setup Options and Basic Tuning)"
             .into(),
         "Bloom filter of 10 bits, cache_index_and_filter_blocks, \
-         pin_l0_filter_and_index_blocks_in_cache (same page); blocks of 4 KiB (default; the \
-         page's 16 KiB reads slower here)"
+         pin_l0_filter_and_index_blocks_in_cache (same page); blocks of 4 KiB (default)"
             .into(),
         "kDataBlockBinaryAndHash (wiki: Data Block Hash Index); pinned gets; one raw iterator a \
          reader, sought again"

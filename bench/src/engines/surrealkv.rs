@@ -29,7 +29,8 @@ pub fn open(opening: &Opening) -> Outcome<Box<dyn Engine>> {
     let settings = vec![
         format!("block cache {} MiB", opening.memory >> 20),
         format!("Durability::{durability:?}; a transaction a write or batch"),
-        "all else by default: memtable 100 MB, blocks of 64 KiB, its compression, no value log"
+        "all else by default: memtable 100 MB, blocks of 64 KiB, no value log, no compression (it \
+         has Snappy and zstd)"
             .into(),
     ];
     Ok(Box::new(Surreal { tree, runtime, durability, settings }))

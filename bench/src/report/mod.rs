@@ -51,8 +51,8 @@ fn render(header: &Header, medians: &Medians, has_plot: &dyn Fn(&str) -> bool) -
     let command = header.get("command").unwrap_or_default();
     let _ = writeln!(
         out,
-        "Written by {command}, which makes this page again; {} rounds, interleaved, each engine in \
-         a process of its own. Figures are medians, with the lowest and the highest round; a bar \
+        "Written by {command}, which makes this page again; rounds: {}, interleaved, each engine \
+         in a process of its own. Figures are medians, with the lowest and the highest round; a bar \
          that is reached is in bold. † was stopped by the time limit: the rate until then.\n",
         medians.rounds()
     );

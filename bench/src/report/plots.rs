@@ -43,9 +43,8 @@ pub fn bars(path: &Path, group: &Group, medians: &Medians) -> Outcome<()> {
     }
     let (left, top, height) = (60, 70, 240);
     let slot = 26 * engines.len() as i32 + 36;
-    let slot = slot.max(150);
+    let slot = slot.max(150).max(legend_width(&engines) / workloads.len() as i32);
     let width = left + slot * workloads.len() as i32 + 20;
-    let width = width.max(legend_width(&engines) + left + 20);
     let root = canvas(path, width, top + height + 60)?;
     write(&root, group.title, (left, 12), 18, INK)?;
     legend(&root, &engines, (left, 44))?;
@@ -102,6 +101,7 @@ pub fn over_time(path: &Path, workload: &str, medians: &Medians) -> Outcome<()> 
         .light_line_style(TRANSPARENT)
         .bold_line_style(GREY)
         .x_desc("seconds")
+        .x_label_formatter(&|second| format!("{second:.0}"))
         .y_label_formatter(&|rate| quantity(*rate))
         .label_style((FONT, 13).into_font().color(&INK))
         .draw()?;
