@@ -121,3 +121,66 @@ impl Drop for Slot {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // real threads are what is tested
+mod tests {
+    use super::*;
+    use crate::block::{Decoded, Kind, decode};
+    use crate::epoch::pin;
+    use crate::filter;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::{Acquire, Release};
+
+    fn block(hash: u64) -> Block {
+        let bytes = filter::build(&[hash], 10.0, 6);
+        decode(Kind::Filter, &bytes, hash).unwrap()
+    }
+
+    #[test]
+    fn a_block_unlinked_under_a_pin_stays_until_the_pin_ends() {
+        let (slots, mut limbo) = (Slots::new(2), Limbo::new());
+        slots.slot(1).fill(block(7));
+        let pinned = pin();
+        let seen = slots.get(1, &pinned).unwrap();
+        assert!(slots.slot(1).unlink(&mut limbo).is_some());
+        assert!(limbo.collect(1).is_empty());
+        assert!(slots.get(1, &pinned).is_none() && seen.filter().may_contain(7));
+        let kept = (*seen).clone();
+        drop(pinned);
+        assert_eq!(limbo.collect(0).len(), 1);
+        assert_eq!(kept.offset(), 7);
+        // What is left in a slot goes with it.
+        slots.slot(0).fill(block(8));
+    }
+
+    #[test]
+    fn readers_race_with_filling_and_emptying_and_meet_whole_blocks_only() {
+        let rounds = if cfg!(miri) { 40 } else { 20_000 };
+        let (slots, end) = (Slots::new(1), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut kept = None;
+                    while !end.load(Acquire) {
+                        let pin = pin();
+                        let Some(seen) = slots.get(0, &pin) else { continue };
+                        assert!(seen.filter().may_contain(seen.offset()));
+                        if seen.offset() % 3 == 0 {
+                            kept = Some((*seen).clone());
+                        }
+                    }
+                    assert!(kept.is_none_or(|k| k.filter().may_contain(k.offset())));
+                });
+            }
+            let mut limbo = Limbo::new();
+            for hash in 1..=rounds {
+                slots.slot(0).fill(block(hash));
+                slots.prefetch(0);
+                assert!(slots.slot(0).unlink(&mut limbo).is_some());
+                drop(limbo.collect(2));
+            }
+            end.store(true, Release);
+        });
+    }
+}
