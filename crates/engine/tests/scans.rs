@@ -2,6 +2,8 @@
 //! key can lie: in MemTables, in runs of several tables, behind snapshots,
 //! deleted, many in a row. The map knows no fast path.
 
+#![allow(clippy::unwrap_used)] // of outcomes that must not fail
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use tanada::vfs::MemoryMachine;
