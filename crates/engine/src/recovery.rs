@@ -66,7 +66,7 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
     let mut replay = Replay::new(token, &manifest, &path, &budget)?;
     let tail = replay_log(&env, &path, tables.database, &manifest, &mut replay)?;
     let fresh = tail.predecessor.is_none();
-    let wal = WalWriter::create(&env, &path, tables.database, &tail)?;
+    let wal = WalWriter::create(&env, &path, tables.database, &tail, budget.memtable_seal)?;
     manifest.settle()?;
     if fresh {
         // Only now may a write be acknowledged: the manifest knows of the log.

@@ -31,7 +31,6 @@ pub(super) struct Arena {
     pool: Arc<ChunkPool>,
     at: NonNull<u8>,
     left: usize,
-    next_chunk: usize,
     allocated: usize,
 }
 
@@ -47,7 +46,6 @@ impl Arena {
             pool,
             at: NonNull::dangling(),
             left: 0,
-            next_chunk: FIRST_CHUNK_BYTES,
             allocated: 0,
         }
     }
@@ -77,14 +75,14 @@ impl Arena {
 
     #[cold]
     fn alloc_from_new_chunk(&mut self, size_bytes: usize) -> NonNull<u8> {
-        // A large piece gets a chunk to itself, and the chunk in use goes on:
-        // what a change of chunks wastes stays below a quarter.
-        if size_bytes > self.next_chunk / 4 {
+        // Chunks grow with what there is, whether pieces are small or large. A piece
+        // that is large beside them gets a chunk to itself, and the chunk in use goes
+        // on: what a change of chunks wastes stays below a quarter.
+        let size = self.allocated.next_power_of_two().clamp(FIRST_CHUNK_BYTES, MAX_CHUNK_BYTES);
+        if size_bytes > size / 4 {
             return self.new_chunk(size_bytes);
         }
-        let size = self.next_chunk;
         let piece = self.new_chunk(size);
-        self.next_chunk = (size * 2).min(MAX_CHUNK_BYTES);
         // SAFETY: `size_bytes` is at most a quarter of the chunk.
         self.at = unsafe { piece.add(size_bytes) };
         self.left = size - size_bytes;

@@ -312,10 +312,15 @@ fn a_log_file_that_cannot_be_prepared_harms_nothing() {
     let faults = Faults::over_memory(&machine);
     let mut wal = create(&faults.env(&machine.env()), &Tail::new_database()).unwrap();
     faults.add(Rule::fail(ENOSPC).on(Op::CreateLog).times(1));
+    faults.add(Rule::fail(EIO).on(Op::LogWarm).times(1));
+    assert!(wal.handle().prepare_next().is_err());
+    assert!(wal.handle().prepare_next().is_err());
+    fill(&mut wal, 0..3);
+    wal.sync().unwrap();
+    // Where commits are synced, a spare is as well.
     faults.add(Rule::fail(EIO).on(Op::LogSync).times(1));
     assert!(wal.handle().prepare_next().is_err());
-    assert!(wal.handle().prepare_next().is_err());
-    fill(&mut wal, 0..50);
+    fill(&mut wal, 3..50);
     wal.sync().unwrap();
     assert_eq!(numbers(&records(&machine.crash(1))), upto(50));
 }
@@ -469,7 +474,8 @@ fn a_record_of_a_newer_version_is_called_newer() {
 fn a_record_over_a_gigabyte_long_is_refused_and_one_of_40_mib_reads_back() {
     let machine = machine();
     let env: Env = machine.env();
-    let mut wal = WalWriter::create(&env, dir(), DATABASE, &Tail::new_database()).unwrap();
+    let mut wal =
+        WalWriter::create(&env, dir(), DATABASE, &Tail::new_database(), 64 << 20).unwrap();
     let part = vec![5; 1 << 20];
     let too_many = vec![&part[..]; (MAX_RECORD_LEN >> 20) + 1];
     let error = wal.append(&too_many).unwrap_err();

@@ -24,10 +24,12 @@ pub(super) struct SegmentSizes {
     pub(super) max_bytes: u64,
 }
 
-impl Default for SegmentSizes {
-    /// Small databases stay small; large ones pay for a new file once in 16 MiB.
-    fn default() -> SegmentSizes {
-        SegmentSizes { min_bytes: 1 << 20, max_bytes: 16 << 20 }
+impl SegmentSizes {
+    /// Small databases stay small; busy ones pay for a new file some times a
+    /// MemTable, which is `memtable_bytes`.
+    pub(super) fn for_memtable(memtable_bytes: u64) -> SegmentSizes {
+        let max_bytes = (memtable_bytes / 2).next_multiple_of(1 << 20).clamp(1 << 20, 32 << 20);
+        SegmentSizes { min_bytes: 1 << 20, max_bytes }
     }
 }
 
@@ -54,6 +56,8 @@ struct Shared {
     sizes: SegmentSizes,
     /// Whether the writer would be glad of a spare. A hint, so Relaxed.
     wants_next: AtomicBool,
+    /// Whether commits have been synced since the last spare was prepared. A hint.
+    commits_sync: AtomicBool,
     /// The first failure of the log: nothing works after it.
     failure: OnceLock<Error>,
     files: Mutex<Vec<File>>,
@@ -108,6 +112,7 @@ impl WalHandle {
             next_capacity: AtomicU64::new(sizes.min_bytes),
             sizes,
             wants_next: AtomicBool::new(false),
+            commits_sync: AtomicBool::new(false),
             failure: OnceLock::new(),
             files: Mutex::new(older.collect()),
             syncing: Mutex::new(()),
@@ -199,10 +204,12 @@ impl WalHandle {
         self.0.wants_next.load(Ordering::Relaxed)
     }
 
-    /// Creates the next log file and makes its name and length durable, so that
-    /// the writer need not. For a background thread: costs a file of up to
-    /// 16 MiB, a sync of it and one of the directory. Does nothing when one is
-    /// ready.
+    /// Creates the next log file, so that the writer need not. For a background
+    /// thread: costs a file of up to [`SegmentSizes::max_bytes`]. Where commits
+    /// are synced, its name and length are made durable: a sync of the file and
+    /// one of the directory, which the first commit in it is spared. Where they
+    /// are not, its pages are brought into memory; doing both would write zeros to
+    /// disk. Does nothing when a file is ready.
     ///
     /// # Errors
     /// A file that cannot be created or synced harms nothing: the writer will try
@@ -214,34 +221,40 @@ impl WalHandle {
             return Ok(());
         }
         let mut spare = self.create_file(self.0.next_capacity.load(Ordering::Relaxed))?;
-        if let Err(e) = spare.file.sync() {
+        spare.durable = self.0.commits_sync.swap(false, Ordering::Relaxed);
+        let prepared = if spare.durable { spare.file.sync() } else { spare.file.warm() };
+        if let Err(e) = prepared {
             self.discard(&spare);
             return Err(e.into());
         }
-        self.0.env.fs.sync_dir(&self.0.dir).map_err(|e| self.poison(e))?;
-        // Where every write is synced, the zeros would be written to disk once
-        // more than needed, and all at the first sync.
-        if self.fills_without_syncs()
-            && let Err(e) = spare.file.warm()
-        {
-            self.discard(&spare);
-            return Err(e.into());
+        if spare.durable {
+            self.0.env.fs.sync_dir(&self.0.dir).map_err(|e| self.poison(e))?;
         }
-        spare.durable = true;
-        *self.0.spare.lock() = Some(spare);
-        self.0.wants_next.store(false, Ordering::Relaxed);
+        if let Some(late) = self.offer(spare) {
+            self.discard(&late);
+        }
         Ok(())
     }
 
-    /// Whether the log being written has come so far without a sync.
-    fn fills_without_syncs(&self) -> bool {
-        let files = self.0.files.lock();
-        files.last().is_some_and(|file| self.synced_position() <= file.start)
+    /// Lets the writer have `spare`, or gives it back: ids grow along the stream,
+    /// so once the writer has begun a later file, it can never be used.
+    fn offer(&self, spare: Spare) -> Option<Spare> {
+        let mut place = self.0.spare.lock();
+        // The writer takes an id of its own under this lock, and only then.
+        if self.0.next_log.load(Ordering::Relaxed) != spare.id.0 + 1 {
+            return Some(spare);
+        }
+        *place = Some(spare);
+        self.0.wants_next.store(false, Ordering::Relaxed);
+        None
     }
 
     /// An empty log file with a new id. A failure leaves everything as it was.
     fn create_file(&self, capacity: u64) -> Result<Spare> {
-        let id = self.new_id();
+        self.create(self.new_id(), capacity)
+    }
+
+    fn create(&self, id: LogId, capacity: u64) -> Result<Spare> {
         let file = self.0.env.fs.create_log(&log_path(&self.0.dir, id), capacity)?;
         Ok(Spare { id, file, durable: false })
     }
@@ -252,18 +265,21 @@ impl WalHandle {
         LogId(self.0.next_log.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A file for the writer to go on in: the spare when it is newer than the
-    /// log `after` and large enough, a new one otherwise.
-    pub(super) fn next_file(&self, after: LogId, needed: u64) -> Result<Spare> {
-        let spare = self.0.spare.lock().take();
-        if let Some(spare) = spare {
-            if spare.id > after && spare.file.capacity() >= needed {
+    /// A file for the writer to go on in: the spare when it is large enough, a
+    /// new one otherwise.
+    pub(super) fn next_file(&self, needed: u64) -> Result<Spare> {
+        let (id, small) = {
+            let mut spare = self.0.spare.lock();
+            if let Some(spare) = spare.take_if(|spare| spare.file.capacity() >= needed) {
                 return Ok(spare);
             }
-            // Ids grow along the stream, so an older one can never be used.
-            self.discard(&spare);
+            // Under the lock: a spare that is not offered yet is too late now.
+            (self.new_id(), spare.take())
+        };
+        if let Some(small) = small {
+            self.discard(&small);
         }
-        self.create_file(self.0.next_capacity.load(Ordering::Relaxed).max(needed))
+        self.create(id, self.0.next_capacity.load(Ordering::Relaxed).max(needed))
     }
 
     /// Removes a file that holds nothing. Should that fail, the next opening
@@ -309,7 +325,12 @@ impl WalHandle {
         self.0.appended.store(position.0, Ordering::Release);
     }
 
-    /// A quarter of the writer's file is full.
+    /// A commit is being synced.
+    pub(super) fn commit_syncs(&self) {
+        self.0.commits_sync.store(true, Ordering::Relaxed);
+    }
+
+    /// The writer's file begins to fill.
     pub(super) fn want_next(&self) {
         if self.0.spare.lock().is_none() {
             self.0.wants_next.store(true, Ordering::Relaxed);

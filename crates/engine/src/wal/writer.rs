@@ -39,6 +39,8 @@ pub(crate) struct WalWriter {
     written: LogPosition,
     /// The highest position that a record or header has named as synced.
     named: LogPosition,
+    /// Whether a successor of this file has been asked for.
+    asked: bool,
     scratch: Vec<u8>,
 }
 
@@ -47,6 +49,8 @@ impl WalWriter {
     /// last record anything may lie. Records that may not be durable are written
     /// again, into the new log, at their old positions. On return all of it is
     /// durable, and its name.
+    ///
+    /// Logs grow to half of `memtable_bytes`, within bounds.
     ///
     /// Costs a sync of the new log and one of the directory, and to read and
     /// write what had not been synced.
@@ -59,8 +63,10 @@ impl WalWriter {
         dir: &Path,
         database: DatabaseId,
         tail: &Tail,
+        memtable_bytes: u64,
     ) -> Result<WalWriter> {
-        WalWriter::create_sized(env, dir, database, tail, SegmentSizes::default())
+        let sizes = SegmentSizes::for_memtable(memtable_bytes);
+        WalWriter::create_sized(env, dir, database, tail, sizes)
     }
 
     pub(super) fn create_sized(
@@ -113,6 +119,7 @@ impl WalWriter {
             position: tail.position,
             written: tail.position,
             named: tail.synced,
+            asked: false,
             scratch: Vec::new(),
         };
         // Or the next opening would carry the same records over again.
@@ -145,7 +152,8 @@ impl WalWriter {
         }
         self.write(kind::GROUP, parts, len)?;
         self.written = self.position;
-        if self.cursor.offset() > self.file.capacity() / 4 {
+        if !self.asked && self.cursor.offset() > self.file.capacity() / 8 {
+            self.asked = true;
             self.handle.want_next();
         }
         Ok(self.position)
@@ -154,6 +162,7 @@ impl WalWriter {
     /// Makes everything appended durable, then marks it so in the log. See
     /// [`WalHandle::sync_up_to`].
     pub(crate) fn sync(&mut self) -> Result<()> {
+        self.handle.commit_syncs();
         self.handle.sync_up_to(self.written)?;
         self.mark()
     }
@@ -207,7 +216,7 @@ impl WalWriter {
     /// Goes on in a new file with room for a record of `needed` bytes.
     fn rotate(&mut self, needed: u64) -> Result<()> {
         let needed = (LOG_HEADER_LEN + needed).next_multiple_of(4096);
-        let mut next = self.handle.next_file(self.id, needed)?;
+        let mut next = self.handle.next_file(needed)?;
         let synced = self.handle.synced_position();
         let header = LogHeader {
             database: self.database,
@@ -223,6 +232,7 @@ impl WalWriter {
         self.handle.started(next.id, &*next.file, next.durable);
         self.cursor = RecordCursor::new(header.salt(), LOG_HEADER_LEN, self.cursor.chain());
         self.named = synced;
+        self.asked = false;
         self.id = next.id;
         // The handle's syncer keeps the old file open until it is synced.
         self.file = next.file;
