@@ -42,7 +42,7 @@ pub(crate) fn main(root: &Path, arguments: &[&str]) -> ExitCode {
         rest => ("run", rest),
     };
     println!("building the judge and all engines; the first time takes about 20 minutes");
-    let build = ["build", "--release", "--locked", "--manifest-path", "bench/Cargo.toml"];
+    let build = ["build", "--release", "--manifest-path", "bench/Cargo.toml"];
     if !run(root, "cargo", &build) {
         return ExitCode::FAILURE;
     }
