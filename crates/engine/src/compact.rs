@@ -78,6 +78,8 @@ impl Core {
                 });
             }
         }
+        // The old view would keep the files of the inputs.
+        keyspace.view.settle();
         let ns = self.env.clock.monotonic_ns() - started;
         match plan.method {
             compaction::Method::Merge => self.jobs.compaction.add(&output, ns),

@@ -61,6 +61,8 @@ impl Core {
         let output = self.write_memtables(keyspace, &sealed)?;
         self.wal.sync_up_to(flushed_to).map_err(|e| self.health.poison(&e))?;
         self.install_flush(keyspace, &sealed, flushed_to, &output)?;
+        // The old view's MemTables shall not outlive their place in the budget.
+        keyspace.view.settle();
 
         let ns = self.env.clock.monotonic_ns() - started;
         let bytes: u64 = sealed.iter().map(|m| m.table.size_bytes() as u64).sum();
