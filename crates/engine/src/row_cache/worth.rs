@@ -80,12 +80,16 @@ impl Worth {
     /// block cache has room for more. Nothing when another thread is looking.
     pub(crate) fn look(&self, now: Tally, blocks_fit: bool) -> Verdict {
         let Some(mut state) = self.state.try_lock() else { return Verdict::Same };
+        if now.gets <= state.last.gets {
+            // It was summed before another thread's that has been looked at since.
+            return Verdict::Same;
+        }
         let last = std::mem::replace(&mut state.last, now);
-        // Sums of threads that count meanwhile: each by itself never goes back.
-        let in_tables =
-            (now.gets - last.gets).saturating_sub(now.memtable_hits - last.memtable_hits);
-        let disk_reads = now.disk_reads - last.disk_reads;
-        let row_hits = now.row_hits - last.row_hits;
+        // Sums of threads that count meanwhile, none of the same moment as another.
+        let memtable_hits = now.memtable_hits.saturating_sub(last.memtable_hits);
+        let in_tables = (now.gets - last.gets).saturating_sub(memtable_hits);
+        let disk_reads = now.disk_reads.saturating_sub(last.disk_reads);
+        let row_hits = now.row_hits.saturating_sub(last.row_hits);
         let asked_tables = in_tables.saturating_sub(row_hits);
         let reads = !blocks_fit && disk_reads * LEAST_READ_PART >= asked_tables && disk_reads > 0;
         state.looks = state.looks.saturating_add(1);
@@ -137,6 +141,18 @@ mod tests {
             assert_eq!(worth.look(after(&mut sums, 1000, 400, 500), false), Verdict::Same);
         }
         assert!(worth.pays());
+    }
+
+    /// Threads sum up before they take their turn to look, and may be overtaken.
+    #[test]
+    fn a_tally_that_was_overtaken_changes_nothing() {
+        let (worth, mut sums) = (Worth::new(), Tally::default());
+        let early = after(&mut sums, 1000, 900, 500);
+        let late = after(&mut sums, 1000, 900, 500);
+        assert_eq!(worth.look(late, false), Verdict::Same);
+        assert_eq!(worth.look(early, false), Verdict::Same);
+        let part = Tally { gets: late.gets + 1000, ..early };
+        worth.look(part, true); // newer in one sum, older in others
     }
 
     #[test]
