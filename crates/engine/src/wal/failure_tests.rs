@@ -326,6 +326,26 @@ fn a_log_file_that_cannot_be_prepared_harms_nothing() {
 }
 
 #[test]
+fn a_log_file_that_cannot_be_prepared_is_not_asked_for_again_until_the_next() {
+    // Whoever prepares logs would otherwise try without a pause: on a full disk, or
+    // on a log that is poisoned.
+    let machine = machine();
+    let faults = Faults::over_memory(&machine);
+    let mut wal = create(&faults.env(&machine.env()), &Tail::new_database()).unwrap();
+    fill(&mut wal, 0..5);
+    assert!(wal.handle().wants_next());
+    faults.add(Rule::fail(ENOSPC).on(Op::CreateLog).times(1));
+    assert!(wal.handle().prepare_next().is_err());
+    assert!(!wal.handle().wants_next());
+    fill(&mut wal, 5..20);
+    assert_eq!(wal.current_log(), LogId(3), "the writer made its own");
+    assert!(wal.handle().wants_next());
+    wal.handle().poison(std::io::Error::from_raw_os_error(EIO));
+    assert!(wal.handle().prepare_next().is_err());
+    assert!(!wal.handle().wants_next());
+}
+
+#[test]
 fn a_prepared_log_is_used_in_order_or_not_at_all() {
     let machine = machine();
     let mut wal = new_log(&machine);

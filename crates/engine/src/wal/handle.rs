@@ -213,8 +213,18 @@ impl WalHandle {
     ///
     /// # Errors
     /// A file that cannot be created or synced harms nothing: the writer will try
-    /// itself when it comes to that. A failed sync of the directory poisons the log.
+    /// itself when it comes to that, and until then it asks for none. A failed sync
+    /// of the directory poisons the log.
     pub(crate) fn prepare_next(&self) -> Result<()> {
+        let prepared = self.try_prepare();
+        if prepared.is_err() {
+            // Or a background thread would try again at once, and for ever.
+            self.0.wants_next.store(false, Ordering::Relaxed);
+        }
+        prepared
+    }
+
+    fn try_prepare(&self) -> Result<()> {
         self.check()?;
         let _one_at_a_time = self.0.preparing.lock();
         if self.0.spare.lock().is_some() {
