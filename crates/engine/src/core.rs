@@ -48,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) table_ids: Arc<TableIds>,
     pub(crate) wal: WalHandle,
     pub(crate) budget: Budget,
+    /// Held to divide the memory anew; only the caches' own locks are taken under it.
+    pub(crate) balancing: Mutex<()>,
     /// Of all MemTables.
     pub(crate) chunks: Arc<ChunkPool>,
     pub(crate) counters: Counters,
@@ -195,6 +197,8 @@ impl Core {
 
     /// Gives the caches what the budget leaves them now.
     pub(crate) fn rebalance(&self) {
+        // Two at once could leave the caches with parts of different divisions.
+        let _turn = self.balancing.lock();
         let shares =
             self.budget.caches(match self.row_cache_worth.pays() || !self.row_cache.is_empty() {
                 true => RowCacheUse::Asked,

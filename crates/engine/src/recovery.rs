@@ -89,6 +89,7 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
         tables,
         table_ids: manifest.ids(),
         wal: wal.handle().clone(),
+        balancing: Mutex::new(()),
         chunks: replay.chunks,
         counters: Counters::new(),
         jobs: Jobs::default(),
