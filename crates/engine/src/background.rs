@@ -171,8 +171,8 @@ impl Core {
         let keyspaces = self.keyspaces.load();
         let flushes = match worker {
             Worker::Caller | Worker::Flusher => true,
-            // The flusher is faster, unless it is busy.
-            Worker::Compactor => !state.flushing.is_empty(),
+            // The flusher is faster, unless it is busy; it may be who deletes.
+            Worker::Compactor => !state.flushing.is_empty() || state.deleting,
             Worker::LogKeeper => false,
         };
         if flushes {
