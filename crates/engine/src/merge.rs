@@ -47,8 +47,8 @@ pub(crate) struct MergeCursor<C> {
     tree: Vec<u32>,
     /// Whether the source named first stands on an entry.
     live: bool,
-    /// What the winner's head must stay below to win again: the runner-up's,
-    /// or 0 where that has not been looked for.
+    /// The least head of the other sources: what the winner's must stay below
+    /// to win again.
     runner_up: u128,
     direction: Direction,
     failed: Option<Error>,
@@ -107,10 +107,12 @@ impl<C: Cursor> MergeCursor<C> {
         self.tree[0] as usize
     }
 
-    /// Number of sources.
+    /// Whether another source may stand on the current key: none does whose
+    /// key begins otherwise. Walking forward only.
     #[inline]
-    pub(crate) fn sources(&self) -> usize {
-        self.sources.len()
+    pub(crate) fn may_come_again(&self) -> bool {
+        debug_assert!(self.direction == Direction::Forward);
+        self.sources.len() > 1 && self.heads[self.winner()] == self.runner_up
     }
 
     /// The value of the current entry, to keep.
@@ -122,8 +124,8 @@ impl<C: Cursor> MergeCursor<C> {
     fn head<const FORWARD: bool>(&self, source: usize) -> u128 {
         let cursor = &self.sources[source];
         match cursor.valid() {
-            true if FORWARD => head_of(cursor.entry().key),
-            true => !head_of(cursor.entry().key),
+            true if FORWARD => head_of(cursor.key()),
+            true => !head_of(cursor.key()),
             false => u128::MAX,
         }
     }
@@ -177,7 +179,9 @@ impl<C: Cursor> MergeCursor<C> {
             }
             self.tree[0] = climber;
         }
-        self.runner_up = 0;
+        if self.sources.len() > 1 {
+            self.runner_up = self.find_runner_up();
+        }
         self.live = self.sources.get(self.tree[0] as usize).is_some_and(C::valid);
     }
 
@@ -206,8 +210,7 @@ impl<C: Cursor> MergeCursor<C> {
             place /= 2;
         }
         self.tree[0] = climber;
-        // Who won twice may win more often.
-        self.runner_up = if climber == source as u32 { self.find_runner_up() } else { 0 };
+        self.runner_up = self.find_runner_up();
         // All ones is the head of those at their end, and of keys of ones.
         self.live = head != u128::MAX || self.sources[climber as usize].valid();
     }
@@ -307,6 +310,16 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
     }
 
     #[inline]
+    fn key(&self) -> &[u8] {
+        self.sources[self.winner()].key()
+    }
+
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.sources[self.winner()].is_plain()
+    }
+
+    #[inline]
     fn entry(&self) -> EntryRef<'_> {
         self.sources[self.winner()].entry()
     }
@@ -320,7 +333,12 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
     }
 
     fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
-        self.seek_all::<true>(|source| source.seek(key, seqno))
+        for source in &mut self.sources {
+            if let Err(e) = source.aim(key, seqno) {
+                return self.fail(e);
+            }
+        }
+        self.seek_all::<true>(|source| source.seek_aimed(key, seqno))
     }
 
     fn seek_before(&mut self, key: &[u8]) -> Result<(), Error> {

@@ -92,6 +92,14 @@ impl RunCursor {
         Ok(())
     }
 
+    /// The first table that ends at or behind `key`; their number if none does.
+    fn table_for(&self, key: &[u8]) -> usize {
+        match &self.tables {
+            Tables::Run(run) => run.lower_bound(key),
+            Tables::Part(tables) => tables.partition_point(|t| &*t.meta().max_key < key),
+        }
+    }
+
     /// Invalid after an error, until the next seek.
     fn guard(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         if result.is_err() {
@@ -121,6 +129,16 @@ impl Cursor for RunCursor {
     }
 
     #[inline]
+    fn key(&self) -> &[u8] {
+        self.current.as_ref().expect("only a valid cursor is asked").key()
+    }
+
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.current.as_ref().expect("only a valid cursor is asked").is_plain()
+    }
+
+    #[inline]
     fn entry(&self) -> EntryRef<'_> {
         self.current.as_ref().expect("only a valid cursor is asked").entry()
     }
@@ -139,11 +157,22 @@ impl Cursor for RunCursor {
     }
 
     fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
-        let index = match &self.tables {
-            Tables::Run(run) => run.lower_bound(key),
-            Tables::Part(tables) => tables.partition_point(|t| &*t.meta().max_key < key),
-        };
+        let index = self.table_for(key);
         self.seek_in(Some(index), |c| c.seek(key, seqno), Self::skip_forward)
+    }
+
+    fn aim(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
+        let index = self.table_for(key);
+        self.seek_in(Some(index), |c| c.aim(key, seqno), |_| Ok(()))
+    }
+
+    fn seek_aimed(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
+        let result = match &mut self.current {
+            Some(cursor) => cursor.seek_aimed(key, seqno),
+            None => Ok(()),
+        };
+        let result = result.and_then(|()| self.skip_forward());
+        self.guard(result)
     }
 
     fn seek_before(&mut self, key: &[u8]) -> Result<(), Error> {

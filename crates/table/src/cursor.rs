@@ -1,7 +1,7 @@
 //! The one interface of everything that can be walked in internal-key order.
 
 use crate::{Error, Value};
-use tanada_format::{EntryRef, SeqNo};
+use tanada_format::{EntryRef, SeqNo, ValueKind};
 
 /// A position in a sorted sequence of internal entries, or beside it.
 ///
@@ -13,6 +13,18 @@ pub trait Cursor {
     fn valid(&self) -> bool;
     /// The entry it stands on. Panics when not [`Cursor::valid`].
     fn entry(&self) -> EntryRef<'_>;
+    /// The key of that entry. Panics when not [`Cursor::valid`].
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.entry().key
+    }
+    /// Whether that entry is a put that never expires. Panics when not
+    /// [`Cursor::valid`].
+    #[inline]
+    fn is_plain(&self) -> bool {
+        let entry = self.entry();
+        entry.kind == ValueKind::Put && entry.expires_at_ms == 0
+    }
     /// The value of that entry, to keep. Not copied where it can be shared.
     /// Panics when not [`Cursor::valid`].
     fn value(&self) -> Value {
@@ -25,6 +37,17 @@ pub trait Cursor {
     /// Moves to the first entry at or after `(key, seqno)` in internal order:
     /// with [`SeqNo::MAX`] to the newest version of the first key `>= key`.
     fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error>;
+    /// The first half of a seek: finds out what memory the second half,
+    /// [`Cursor::seek_aimed`], will look at, and asks the processor for it.
+    /// Where several cursors are aimed before the first one seeks, they wait
+    /// for memory together. The cursor stands nowhere in between.
+    fn aim(&mut self, _key: &[u8], _seqno: SeqNo) -> Result<(), Error> {
+        Ok(())
+    }
+    /// As [`Cursor::seek`], to where [`Cursor::aim`] has just been told.
+    fn seek_aimed(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
+        self.seek(key, seqno)
+    }
     /// Moves to the last entry whose user key is `< key`.
     fn seek_before(&mut self, key: &[u8]) -> Result<(), Error>;
     /// Moves one entry on; becomes invalid behind the last.

@@ -393,7 +393,7 @@ impl<'a> DataBlock<'a> {
     }
 
     /// Reads entry `i < count`.
-    #[inline]
+    #[inline(always)] // a call would hand the fields over in memory
     pub(crate) fn slot(&self, i: usize) -> Result<Slot<'a>, Damage> {
         let (at, end) = self.span(i);
         let seqnos =

@@ -43,11 +43,18 @@ impl KeyBuffer {
         if suffix_len <= SLACK
             && let Some(rest) = block.get(rest_at..).and_then(|b| b.first_chunk::<REST_LEN>())
             && let Some(out) = self.bytes.get_mut(prefix_len..)
-            && let Some((to_head, out)) = out.split_first_chunk_mut::<HEAD_LEN>()
-            && let Some(to_rest) = out.first_chunk_mut::<REST_LEN>()
+            && let Some(out) = out.first_chunk_mut::<SLACK>()
         {
-            *to_head = head;
-            *to_rest = *rest;
+            // Put together in registers: words that are read from two stores wait
+            // until both have left the store buffer.
+            let (rest_words, _) = rest.as_chunks::<8>();
+            let (low, high) =
+                (u64::from_le_bytes(rest_words[0]), u64::from_le_bytes(rest_words[1]));
+            let head = u64::from(u32::from_le_bytes(head));
+            let (words, last) = out.as_chunks_mut::<8>();
+            words[0] = (head | low << 32).to_le_bytes();
+            words[1] = (low >> 32 | high << 32).to_le_bytes();
+            last.copy_from_slice(&((high >> 32) as u32).to_le_bytes());
             return;
         }
         self.set_long_suffix(prefix_len, head, block, rest_at);

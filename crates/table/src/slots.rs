@@ -89,6 +89,18 @@ impl Slots {
     }
 }
 
+/// Asks the processor for the two lines behind the one where `bytes[at]` lies.
+#[inline]
+pub(crate) fn prefetch_behind(bytes: &[u8], at: usize) {
+    let _at = bytes.as_ptr().wrapping_add(at);
+    #[cfg(target_arch = "x86_64")]
+    for line in 1..=2 {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: prefetching reads nothing, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(_at.cast::<i8>().wrapping_add(line * 64)) };
+    }
+}
+
 /// Header, heads and offsets of a block of small entries.
 #[cfg(target_arch = "x86_64")]
 const PREFETCHED_LINES: usize = 5;

@@ -434,6 +434,13 @@ impl Table {
         self.cache.insert(&self.slots, number, block)
     }
 
+    /// Asks the processor for the first lines of the data block with this number in
+    /// the table, if it is in the cache.
+    #[inline]
+    pub(crate) fn prefetch_data(&self, number: u32) {
+        self.slots.prefetch(number);
+    }
+
     /// The data block with this number in the table, if it is in the cache.
     #[inline]
     pub(crate) fn cached_data(&self, number: u32, cache: CacheUse) -> Option<Block> {

@@ -6,6 +6,7 @@ use crate::data_block::DataBlock;
 use crate::get::{CacheUse, GetContext};
 use crate::key_buffer::KeyBuffer;
 use crate::read_ahead::ReadAhead;
+use crate::slots::prefetch_behind;
 use crate::table::Table;
 use crate::{Cursor, Error, Value};
 use std::sync::Arc;
@@ -39,6 +40,9 @@ impl Default for CursorOptions {
     }
 }
 
+/// So many entries before a block's end the next block's lines are asked for.
+const ASK_AHEAD: usize = 8;
+
 /// A position in one table.
 ///
 /// A step copies the part of the key that differs from its block's prefix, and
@@ -56,6 +60,8 @@ pub struct TableCursor {
     part: usize,
     /// The data block's number within its partition.
     number: usize,
+    /// Between [`Cursor::aim`] and [`Cursor::seek_aimed`]: the block to seek in.
+    aimed: usize,
     block: Option<Block>,
     count: usize,
     slot: usize,
@@ -95,6 +101,7 @@ impl TableCursor {
             index: None,
             part: 0,
             number: 0,
+            aimed: 0,
             block: None,
             count: 0,
             slot: 0,
@@ -175,6 +182,15 @@ impl TableCursor {
         Ok(())
     }
 
+    /// Asks the processor for the block behind the present one.
+    #[inline(never)]
+    fn ask_for_next_block(&self) {
+        if self.number + 1 < self.blocks_in_partition() {
+            let first = self.table.partition_handle(self.part).first_block;
+            self.table.prefetch_data(first + self.number as u32 + 1);
+        }
+    }
+
     /// Stands on entry `slot` of the present block.
     #[inline]
     fn enter_slot(&mut self, slot: usize) -> Result<(), Error> {
@@ -193,6 +209,8 @@ impl TableCursor {
     #[inline]
     fn decode(block: &DataBlock<'_>, slot: usize, key: &mut KeyBuffer) -> Result<Rest, Damage> {
         let found = block.slot(slot)?;
+        // The next entry begins where this one ends.
+        prefetch_behind(block.bytes, found.value_at as usize + found.value.len());
         block.write_key(slot, &found, key);
         Ok(Rest {
             seqno: found.seqno,
@@ -233,7 +251,11 @@ impl TableCursor {
     #[inline]
     fn step(&mut self) -> Result<(), Error> {
         self.valid = false;
-        if self.slot + 1 < self.count { self.enter_slot(self.slot + 1) } else { self.next_block() }
+        let next = self.slot + 1;
+        if next + ASK_AHEAD == self.count {
+            self.ask_for_next_block();
+        }
+        if next < self.count { self.enter_slot(next) } else { self.next_block() }
     }
 
     /// From an entry that shows to the next one that does.
@@ -258,19 +280,41 @@ impl TableCursor {
         Ok(())
     }
 
-    /// Enters the block where `(key, seqno)` belongs; the index of the first
-    /// entry at or after it there, which may be one behind the block's last.
-    fn find(&mut self, key: &[u8], seqno: SeqNo) -> Result<usize, Error> {
+    /// Enters the partition where `(key, seqno)` belongs; the block in it.
+    #[inline]
+    fn locate(&mut self, key: &[u8], seqno: SeqNo) -> Result<usize, Error> {
         let part = self.table.top().fences().part(key, seqno);
         self.enter_partition(part)?;
         let index = self.index.as_ref().expect("it has just been entered");
-        let number = index.index().fences().part(key, seqno);
+        Ok(index.index().fences().part(key, seqno))
+    }
+
+    /// Enters block `number`, where `(key, seqno)` belongs; the index of the first
+    /// entry at or after it there, which may be one behind the block's last.
+    #[inline]
+    fn find_in(&mut self, number: usize, key: &[u8], seqno: SeqNo) -> Result<usize, Error> {
         self.enter_block(number)?;
         let block = self.block.as_ref().expect("it has just been entered");
         block
             .data()
             .lower_bound(key, seqno)
             .map_err(|damage| self.table.damaged(block.offset(), damage))
+    }
+
+    /// From the block `number`, where `(key, seqno)` belongs, to the first entry
+    /// at or after it.
+    #[inline]
+    fn seek_from(&mut self, number: usize, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
+        let slot = self.find_in(number, key, seqno)?;
+        if slot + ASK_AHEAD >= self.count {
+            self.ask_for_next_block();
+        }
+        if slot < self.count {
+            self.enter_slot(slot)?;
+        } else {
+            self.next_block()?;
+        }
+        self.settle()
     }
 
     /// Seeks forget the position first, so that an error leaves none.
@@ -284,6 +328,18 @@ impl Cursor for TableCursor {
     #[inline]
     fn valid(&self) -> bool {
         self.valid
+    }
+
+    #[inline]
+    fn key(&self) -> &[u8] {
+        assert!(self.valid, "key() of a cursor that stands on no entry");
+        &self.key
+    }
+
+    #[inline]
+    fn is_plain(&self) -> bool {
+        assert!(self.valid, "is_plain() of a cursor that stands on no entry");
+        self.entry.kind == ValueKind::Put && self.entry.expires_at_ms == 0
     }
 
     #[inline]
@@ -331,20 +387,33 @@ impl Cursor for TableCursor {
         if !self.start_seek() {
             return Ok(());
         }
-        let slot = self.find(key, seqno)?;
-        if slot < self.count {
-            self.enter_slot(slot)?;
-        } else {
-            self.next_block()?;
+        let number = self.locate(key, seqno)?;
+        self.seek_from(number, key, seqno)
+    }
+
+    fn aim(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
+        self.aimed = 0;
+        if self.start_seek() {
+            self.aimed = self.locate(key, seqno)?;
+            let first = self.table.partition_handle(self.part).first_block;
+            self.table.prefetch_data(first + self.aimed as u32);
         }
-        self.settle()
+        Ok(())
+    }
+
+    fn seek_aimed(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
+        if !self.start_seek() {
+            return Ok(());
+        }
+        self.seek_from(self.aimed, key, seqno)
     }
 
     fn seek_before(&mut self, key: &[u8]) -> Result<(), Error> {
         if !self.start_seek() {
             return Ok(());
         }
-        let slot = self.find(key, SeqNo::MAX)?;
+        let number = self.locate(key, SeqNo::MAX)?;
+        let slot = self.find_in(number, key, SeqNo::MAX)?;
         if slot > 0 { self.enter_slot(slot - 1) } else { self.prev_block() }
     }
 

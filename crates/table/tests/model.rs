@@ -59,6 +59,8 @@ enum Step {
     First,
     Last,
     Seek(Vec<u8>, u64),
+    /// The same in its two halves.
+    Aim(Vec<u8>, u64),
     SeekBefore(Vec<u8>),
     Next,
     Prev,
@@ -69,6 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::First),
         1 => Just(Step::Last),
         4 => (key(), prop_oneof![Just(SeqNo::MAX.0), 0u64..400]).prop_map(|(k, s)| Step::Seek(k, s)),
+        3 => (key(), prop_oneof![Just(SeqNo::MAX.0), 0u64..400]).prop_map(|(k, s)| Step::Aim(k, s)),
         3 => key().prop_map(Step::SeekBefore),
         10 => Just(Step::Next),
         10 => Just(Step::Prev),
@@ -134,10 +137,16 @@ proptest! {
                     cursor.seek_last().unwrap();
                     at = entries.len().checked_sub(1);
                 }
-                Step::Seek(key, seqno) => {
-                    cursor.seek(&key, SeqNo(seqno)).unwrap();
+                Step::Seek(ref key, seqno) | Step::Aim(ref key, seqno) => {
+                    if matches!(step, Step::Seek(..)) {
+                        cursor.seek(key, SeqNo(seqno)).unwrap();
+                    } else {
+                        cursor.aim(key, SeqNo(seqno)).unwrap();
+                        prop_assert!(!cursor.valid());
+                        cursor.seek_aimed(key, SeqNo(seqno)).unwrap();
+                    }
                     let i = entries.partition_point(|e| {
-                        compare_internal((&e.key, e.seqno), (&key, SeqNo(seqno))).is_lt()
+                        compare_internal((&e.key, e.seqno), (key, SeqNo(seqno))).is_lt()
                     });
                     at = (i < entries.len()).then_some(i);
                 }

@@ -154,6 +154,16 @@ impl Cursor for MemTableCursor {
     }
 
     #[inline]
+    fn key(&self) -> &[u8] {
+        self.current.expect("key() of a cursor that stands nowhere").key()
+    }
+
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.current.expect("is_plain() of a cursor that stands nowhere").is_plain()
+    }
+
+    #[inline]
     fn entry(&self) -> EntryRef<'_> {
         self.current.expect("entry() of a cursor that stands nowhere").entry()
     }
@@ -171,7 +181,18 @@ impl Cursor for MemTableCursor {
     }
 
     fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
+        self.aim(key, seqno)?;
+        self.seek_aimed(key, seqno)
+    }
+
+    fn aim(&mut self, key: &[u8], _seqno: SeqNo) -> Result<(), Error> {
+        self.current = None;
         self.load(|tree| tree.leaf_for(key), |leaf| leaf.search(key).0);
+        (0..PREFETCH_AHEAD).for_each(|i| self.prefetch(self.pos + i));
+        Ok(())
+    }
+
+    fn seek_aimed(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
         let there = self.copy.slots[self.pos.min(SLOTS - 1)];
         if self.pos < self.copy.count
             && let Some(newest) = there.filter(|newest| newest.key() == key)

@@ -148,6 +148,12 @@ impl<'a> Stored<'a> {
         SeqNo(self.header().meta >> 8)
     }
 
+    /// Whether it is a put that never expires.
+    #[inline]
+    pub(super) fn is_plain(self) -> bool {
+        self.header().meta & (KIND_MASK | HAS_EXPIRY) == ValueKind::Put as u64
+    }
+
     /// The whole entry.
     #[inline]
     pub(super) fn entry(self) -> EntryRef<'a> {
@@ -236,7 +242,7 @@ impl<'a> Stored<'a> {
     /// Asks the processor for the entry's first cache lines.
     #[inline]
     pub(super) fn prefetch(self) {
-        prefetch_lines::<2>(self.as_ptr());
+        prefetch_lines::<3>(self.as_ptr());
     }
 }
 

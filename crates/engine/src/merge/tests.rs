@@ -85,6 +85,12 @@ proptest! {
             prop_assert_eq!(model.valid(), merge.valid());
             if model.valid() {
                 prop_assert_eq!(model.entry(), merge.entry());
+                if merge.direction == Direction::Forward {
+                    let (winner, key) = (merge.winner(), merge.entry().key);
+                    let others = merge.sources.iter().enumerate().filter(|(i, _)| *i != winner);
+                    let again = others.into_iter().any(|(_, c)| c.valid() && c.key() == key);
+                    prop_assert!(merge.may_come_again() || !again);
+                }
             }
         }
     }

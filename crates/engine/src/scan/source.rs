@@ -48,6 +48,14 @@ impl Cursor for Source {
         forward!(self, c => c.valid())
     }
     #[inline]
+    fn key(&self) -> &[u8] {
+        forward!(self, c => c.key())
+    }
+    #[inline]
+    fn is_plain(&self) -> bool {
+        forward!(self, c => c.is_plain())
+    }
+    #[inline]
     fn entry(&self) -> EntryRef<'_> {
         forward!(self, c => c.entry())
     }
@@ -62,6 +70,12 @@ impl Cursor for Source {
     }
     fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
         forward!(self, c => c.seek(key, seqno))
+    }
+    fn aim(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
+        forward!(self, c => c.aim(key, seqno))
+    }
+    fn seek_aimed(&mut self, key: &[u8], seqno: SeqNo) -> Result<(), Error> {
+        forward!(self, c => c.seek_aimed(key, seqno))
     }
     fn seek_before(&mut self, key: &[u8]) -> Result<(), Error> {
         forward!(self, c => c.seek_before(key))

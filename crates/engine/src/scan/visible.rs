@@ -118,30 +118,34 @@ impl VisibleCursor {
             return self.next_from_elsewhere();
         }
         self.at = At::Nowhere;
-        let before = self.merged.winner();
-        let several = self.merged.sources() > 1;
-        if several {
-            self.keep_key();
+        if self.merged.may_come_again() {
+            return self.pass_key();
         }
         self.merged.next()?;
         if !self.merged.valid() {
             return Ok(());
         }
-        let entry = self.merged.entry();
-        debug_assert!(entry.seqno <= self.seqno, "a source shows what is not visible");
-        let again = several && self.merged.winner() != before && *entry.key == *self.key;
-        if entry.kind == ValueKind::Put && entry.expires_at_ms == 0 && !again {
+        debug_assert!(self.merged.entry().seqno <= self.seqno, "a source shows what is invisible");
+        if self.merged.is_plain() {
             self.at = At::Forward;
             return Ok(());
         }
-        self.settle_forward(if several { Pass::Key } else { Pass::None })
+        self.settle_forward(Pass::None)
+    }
+
+    /// To the next key, over other sources' versions of this one.
+    #[inline(never)]
+    fn pass_key(&mut self) -> Result<(), Error> {
+        self.keep_key();
+        self.merged.next()?;
+        self.settle_forward(Pass::Key)
     }
 
     /// Keeps the merge's key, to know it again.
     #[inline]
     fn keep_key(&mut self) {
         self.key.clear();
-        self.key.extend_from_slice(self.merged.entry().key);
+        self.key.extend_from_slice(self.merged.key());
     }
 
     #[cold]
