@@ -16,9 +16,10 @@
 
 use crate::batch::Batch;
 use crate::commit_queue::{OwnedRequest, Request, Turn, Waiter, Writer};
-use crate::core::{Core, KeyspaceState, Mem};
+use crate::core::{Core, KeyspaceState};
 use crate::counters::Count;
 use crate::error::{Error, Result};
+use crate::mem::Mem;
 use crate::options::Durability;
 use crate::wal::group;
 use parking_lot::{Condvar, Mutex};
@@ -204,7 +205,7 @@ impl Core {
         let last = self.insert_group(writer, start, first, requests().map(|r| r.body))?;
         debug_assert_eq!(last.0, first.0 + u64::from(count) - 1);
         writer.next_seqno = last.plus(1);
-        self.visible.store(last.0, Ordering::Release);
+        self.visible.0.store(last.0, Ordering::Release);
         self.counters.add(Count::Groups, 1);
         self.counters.add(Count::Batches, 1 + followers.len() as u64);
         Ok(first)
@@ -236,7 +237,6 @@ impl Core {
         first: SeqNo,
         bodies: impl Iterator<Item = &'a [u8]>,
     ) -> Result<SeqNo> {
-        let keyspaces = self.keyspaces.load();
         let mut target = Target::default();
         let mut seqno = first;
         for body in bodies {
@@ -245,7 +245,7 @@ impl Core {
                 let (entry, len) =
                     group::decode_entry(rest).expect("the batch encoded these bytes a moment ago");
                 rest = &rest[len..];
-                let mem = target.switch(self, &keyspaces, entry.keyspace, start);
+                let mem = target.switch(self, &mut writer.active, entry.keyspace, start);
                 let entry = EntryRef {
                     key: entry.key,
                     seqno,
@@ -257,7 +257,7 @@ impl Core {
                 seqno = seqno.plus(1);
             }
         }
-        target.settle(self);
+        target.settle(self, &writer.active);
         writer.active_bytes += target.grown;
         Ok(SeqNo(seqno.0 - 1))
     }
@@ -273,6 +273,7 @@ impl Core {
             view.active.set_end(position);
             view.with_new_active(&self.chunks)
         });
+        writer.active = None;
         writer.active_bytes -= (writer.active_bytes).min(sealed_bytes);
         self.rebalance();
         self.background.work_arrived();
@@ -407,35 +408,40 @@ impl Drop for Group<'_> {
     }
 }
 
-/// The MemTable that a group is being inserted into, remembered from entry to
-/// entry, and the bytes that all have grown by.
+/// What a group's inserts into the writer's active MemTable began with, and the bytes
+/// that all have grown by.
 #[derive(Default)]
 struct Target {
-    current: Option<(KeyspaceId, Arc<Mem>, u64)>,
+    before: Option<u64>,
     grown: u64,
 }
 
 impl Target {
-    fn switch(
+    /// The active MemTable of keyspace `id`, for an entry of the record at `start`.
+    #[inline]
+    fn switch<'w>(
         &mut self,
         core: &Core,
-        keyspaces: &[Arc<KeyspaceState>],
+        active: &'w mut Option<(KeyspaceId, Arc<Mem>)>,
         id: KeyspaceId,
         start: LogPosition,
-    ) -> &Arc<Mem> {
-        if self.current.as_ref().is_none_or(|(current, ..)| *current != id) {
-            self.settle(core);
+    ) -> &'w Mem {
+        if active.as_ref().is_none_or(|(current, _)| *current != id) {
+            self.settle(core, active);
             // A handle names a keyspace that exists: they are never removed.
-            let view = keyspaces[id.0 as usize].view.load();
-            view.active.touch(start);
-            let size = view.active.size_bytes();
-            self.current = Some((id, Arc::clone(&view.active), size));
+            let view = core.keyspaces.load()[id.0 as usize].view.load();
+            *active = Some((id, Arc::clone(&view.active)));
         }
-        &self.current.as_ref().expect("set above").1
+        let mem = &active.as_ref().expect("set above").1;
+        if self.before.is_none() {
+            mem.touch(start);
+            self.before = Some(mem.size_bytes());
+        }
+        mem
     }
 
-    fn settle(&mut self, core: &Core) {
-        if let Some((_, mem, before)) = self.current.take() {
+    fn settle(&mut self, core: &Core, active: &Option<(KeyspaceId, Arc<Mem>)>) {
+        if let (Some(before), Some((_, mem))) = (self.before.take(), active) {
             let grown = mem.size_bytes() - before;
             if grown != 0 {
                 self.grown += grown;

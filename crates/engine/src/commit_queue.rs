@@ -3,15 +3,18 @@
 //! Only data and waiting; what the leader does is in `commit`.
 
 use crate::error::Result;
+use crate::mem::Mem;
 use crate::memtable::WriterToken;
 use crate::options::Durability;
 use crate::wal::WalWriter;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use tanada_format::{LogId, SeqNo};
+use tanada_format::{KeyspaceId, LogId, SeqNo};
 
-/// The queue and what its leader works with.
+/// The queue and what its leader works with. On lines of its own: reads look at what
+/// lies beside it.
+#[repr(align(128))]
 pub(crate) struct Commit {
     pub(crate) queue: Mutex<Queue>,
     pub(crate) writer: Mutex<Writer>,
@@ -30,6 +33,10 @@ pub(crate) struct Writer {
     pub(crate) wal: WalWriter,
     pub(crate) token: WriterToken,
     pub(crate) next_seqno: SeqNo,
+    /// The active MemTable that was written last, and whose it is: found again without
+    /// a look at the view, whose count lies beside what every get reads. `None` once
+    /// it is sealed.
+    pub(crate) active: Option<(KeyspaceId, Arc<Mem>)>,
     /// Bytes of all active MemTables that hold something.
     pub(crate) active_bytes: u64,
     /// The log being written when its length was last looked at.
@@ -106,6 +113,7 @@ impl Commit {
                 wal,
                 token,
                 next_seqno,
+                active: None,
                 active_bytes,
                 checked_log: LogId(0),
                 asked_behind: LogId(0),

@@ -12,7 +12,8 @@ use crate::counters::Counters;
 use crate::health::Health;
 use crate::jobs::Jobs;
 use crate::manifest::{Manifest, TableIds};
-use crate::memtable::{ChunkPool, MemTable};
+use crate::mem::Mem;
+use crate::memtable::ChunkPool;
 use crate::options::{Compression, Durability};
 use crate::pacing::Pacing;
 use crate::row_cache::{RowCache, Worth};
@@ -61,7 +62,7 @@ pub(crate) struct Core {
     /// The newest write that readers see. Stored with Release by the commit
     /// leader after the MemTables hold the write; loaded with Acquire by
     /// readers after they have pinned a view.
-    pub(crate) visible: AtomicU64,
+    pub(crate) visible: Visible,
     /// The latest wall time acted upon, in milliseconds: a clock set back must
     /// not revive what has expired.
     pub(crate) clock_high_ms: AtomicU64,
@@ -79,6 +80,11 @@ pub(crate) struct Core {
     /// Keeps other processes out until closed.
     pub(crate) lock: Mutex<Option<Box<dyn DirLock>>>,
 }
+
+/// A seqno that changes with every write: on lines of its own, for what lies beside
+/// changes rarely and is read as often.
+#[repr(align(128))]
+pub(crate) struct Visible(pub(crate) AtomicU64);
 
 /// Settings of an open database.
 #[derive(Clone, Debug)]
@@ -122,62 +128,13 @@ pub(crate) struct View {
     pub(crate) version: Arc<Version>,
 }
 
-/// A MemTable and where in the log it lies.
-pub(crate) struct Mem {
-    pub(crate) table: Arc<MemTable>,
-    /// Log position of the first record with a write in this MemTable;
-    /// `u64::MAX` while it is empty. Written by the commit leader before the
-    /// write becomes visible; Relaxed, for who decides by it holds the writer
-    /// lock or sees the MemTable sealed through the view.
-    first: AtomicU64,
-    /// Log position at which it was sealed: it holds every write of its
-    /// keyspace between the two.
-    end: AtomicU64,
-}
-
-impl Mem {
-    pub(crate) fn new(chunks: &Arc<ChunkPool>) -> Arc<Mem> {
-        Arc::new(Mem {
-            table: Arc::new(MemTable::new(Arc::clone(chunks))),
-            first: AtomicU64::new(u64::MAX),
-            end: AtomicU64::new(u64::MAX),
-        })
-    }
-
-    /// Notes that a record starting at `position` has a write in here.
-    pub(crate) fn touch(&self, position: LogPosition) {
-        if self.first.load(Ordering::Relaxed) == u64::MAX {
-            self.first.store(position.0, Ordering::Relaxed);
-        }
-    }
-
-    /// Where its first record starts; `None` while it is empty.
-    pub(crate) fn first_position(&self) -> Option<LogPosition> {
-        Some(self.first.load(Ordering::Relaxed)).filter(|&p| p != u64::MAX).map(LogPosition)
-    }
-
-    /// Bytes that count against the budget: none while it is empty.
-    pub(crate) fn size_bytes(&self) -> u64 {
-        if self.table.is_empty() { 0 } else { self.table.size_bytes() as u64 }
-    }
-
-    pub(crate) fn set_end(&self, position: LogPosition) {
-        self.end.store(position.0, Ordering::Release);
-    }
-
-    /// Where the log stood when it was sealed.
-    pub(crate) fn end_position(&self) -> LogPosition {
-        LogPosition(self.end.load(Ordering::Acquire))
-    }
-}
-
 impl Core {
     /// The newest visible write. Load it after pinning the view it is used
     /// with: the other way round, a compaction between the two could drop the
     /// versions that this number needs.
     #[inline]
     pub(crate) fn visible(&self) -> SeqNo {
-        SeqNo(self.visible.load(Ordering::Acquire))
+        SeqNo(self.visible.0.load(Ordering::Acquire))
     }
 
     /// Wall time in milliseconds that never goes back while the database is

@@ -6,9 +6,10 @@
 //! other keyspaces, and what survives would be no prefix of the commit order.
 
 use crate::compaction::{self, JobIo, JobOutput, OutputOptions};
-use crate::core::{Core, KeyspaceState, Mem, View};
+use crate::core::{Core, KeyspaceState, View};
 use crate::error::Result;
 use crate::manifest::Edit;
+use crate::mem::Mem;
 use crate::merge::MergeCursor;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -37,6 +37,7 @@ mod merge;
 mod compaction;
 mod jobs;
 mod keyspace_options;
+mod mem;
 mod commit_queue;
 mod work;
 mod core;

@@ -1,9 +1,10 @@
 //! Opening and creating keyspaces.
 
-use crate::core::{Core, KeyspaceState, Mem, View};
+use crate::core::{Core, KeyspaceState, View};
 use crate::error::{Error, Result};
 use crate::keyspace_options;
 use crate::manifest::{CreatedKeyspace, Edit};
+use crate::mem::Mem;
 use crate::options::KeyspaceOptions;
 use crate::version::Version;
 use std::sync::Arc;

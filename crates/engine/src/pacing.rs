@@ -25,6 +25,7 @@ const DRAIN_PS_PER_BYTE: (u64, u64) = (1_000, 1_000_000);
 
 /// The present price of a byte, and what is owed.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Pacing {
     /// How far compaction is behind. Relaxed, as all of these: a stale price is
     /// as good.

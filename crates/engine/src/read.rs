@@ -173,11 +173,11 @@ impl Core {
     #[inline]
     fn look(&self, reader: &Reader<'_>, key: &[u8], pin: &Pin) -> Result<Looked> {
         let Reader { keyspace, seqno, view, .. } = *reader;
-        if let Some(entry) = memtable_entry(view, key, seqno) {
+        let hash = hash_key(key);
+        if let Some(entry) = memtable_entry(view, key, hash, seqno) {
             self.counters.add_pinned(pin, Count::MemTableHits, 1);
             return Ok(self.answer(self.judge_entry(&entry)?, pin));
         }
-        let hash = hash_key(key);
         let row_cache_pays = self.row_cache_worth.pays();
         if row_cache_pays && let Some(row) = self.row_cache.get(keyspace, key, hash, seqno) {
             return Ok(self.answer(self.judge_row(row), pin));
@@ -301,8 +301,9 @@ impl Core {
         let view = keyspace.view.load();
         let seqno = self.visible();
         self.counters.add(Count::Gets, 1);
+        let hash = hash_key(key);
         for (age, mem) in view.mems().enumerate() {
-            let entry = mem.table.get(key, seqno);
+            let entry = mem.table.get(key, hash, seqno);
             let (tier, name) = match age {
                 0 => (Tier::MemTable, "active".to_owned()),
                 n => (Tier::SealedMemTable, format!("sealed {n}")),
@@ -316,7 +317,6 @@ impl Core {
             path.step(tier, name, Outcome::of(&found));
             return Ok(path.end(found, Some(entry.seqno)));
         }
-        let hash = hash_key(key);
         if let Some(row) = self.row_cache.get(keyspace.id, key, hash, seqno) {
             let version = row.seqno;
             let found = self.judge_row(row);
@@ -347,11 +347,11 @@ impl Core {
 
 /// The newest version in the MemTables that `seqno` sees.
 #[inline]
-fn memtable_entry<'v>(view: &'v View, key: &[u8], seqno: SeqNo) -> Option<EntryRef<'v>> {
-    if let Some(entry) = view.active.table.get(key, seqno) {
+fn memtable_entry<'v>(view: &'v View, key: &[u8], hash: u64, seqno: SeqNo) -> Option<EntryRef<'v>> {
+    if let Some(entry) = view.active.table.get(key, hash, seqno) {
         return Some(entry);
     }
-    view.sealed.iter().find_map(|mem| mem.table.get(key, seqno))
+    view.sealed.iter().find_map(|mem| mem.table.get(key, hash, seqno))
 }
 
 /// A table's answer as the row cache holds it; `None` for a tombstone.

@@ -12,13 +12,14 @@
 
 use crate::budget::{Budget, RowCacheUse};
 use crate::commit_queue::Commit;
-use crate::core::{Config, Core, KeyspaceState, Mem, View};
+use crate::core::{Config, Core, KeyspaceState, View, Visible};
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::jobs::Jobs;
 use crate::keyspace_options;
 use crate::manifest::{self, CreatedKeyspace, Current, Edit, Found, Manifest};
+use crate::mem::Mem;
 use crate::memtable::{ChunkPool, WriterToken};
 use crate::options::KeyspaceOptions;
 use crate::pacing::Pacing;
@@ -96,7 +97,7 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
         health: Health::default(),
         snapshots: Snapshots::default(),
         pacing: Pacing::default(),
-        visible: AtomicU64::new(last_seqno.0),
+        visible: Visible(AtomicU64::new(last_seqno.0)),
         clock_high_ms: AtomicU64::new(clock_high_ms),
         commit: Commit::new(wal, replay.token, last_seqno.plus(1), active_bytes),
         manifest: Mutex::new(manifest),

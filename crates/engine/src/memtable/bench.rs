@@ -37,7 +37,8 @@ impl Candidate for Arc<MemTable> {
         MemTable::insert(self, token, entry);
     }
     fn get(&self, key: &Key) -> bool {
-        MemTable::get(self, key, SeqNo::MAX).is_some_and(|e| black_box(e.value[99]) == 0x76)
+        MemTable::get(self, key, hash_key(key), SeqNo::MAX)
+            .is_some_and(|e| black_box(e.value[99]) == 0x76)
     }
     fn scan(&self) -> usize {
         let mut cursor = self.cursor().visible_at(SeqNo::MAX);

@@ -24,6 +24,11 @@ impl ChunkPool {
         Arc::new(ChunkPool { max_chunks, free: Mutex::default() })
     }
 
+    /// What it keeps at most: what a MemTable takes that is full.
+    pub(super) fn max_bytes(&self) -> usize {
+        self.max_chunks * HugePages::PAGE_BYTES
+    }
+
     /// A chunk; what lies in it is anybody's guess.
     ///
     /// # Errors

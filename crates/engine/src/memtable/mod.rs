@@ -1,7 +1,7 @@
 //! The MemTable: what was written last and is not in a table yet, in key order.
 //!
 //! A B+tree in an arena ([`tree`], [`node`]), one slot a user key, the versions of a
-//! key in a chain behind it ([`entry`]). One writer at a time; readers take no lock,
+//! key in a chain behind it ([`entry`]), and a filter of the keys in front ([`key_filter`]). One writer at a time; readers take no lock,
 //! write nothing shared, and wait only while the writer is inside the very node they
 //! read. Entries never change once a reader can see them, and nothing is freed before
 //! the MemTable is: so what a read returns borrows from the MemTable itself.
@@ -13,6 +13,7 @@
 mod prefetch;
 mod chunk_pool;
 mod arena;
+mod key_filter;
 mod entry;
 mod node;
 mod tree;
@@ -25,11 +26,12 @@ mod tests;
 pub(crate) use chunk_pool::ChunkPool;
 pub(crate) use cursor::MemTableCursor;
 
+use self::key_filter::KeyFilter;
 use self::tree::Tree;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use tanada_format::{EntryRef, SeqNo};
+use tanada_format::{EntryRef, SeqNo, hash_key};
 
 /// The right to write into MemTables.
 ///
@@ -57,10 +59,17 @@ impl WriterToken {
 /// Sorted entries in memory. See the module's docs.
 pub(crate) struct MemTable {
     tree: Tree,
+    filter: KeyFilter,
     /// The id of the one token that may write; 0 before the first insert.
     writer: AtomicU64,
-    // Written by the writer alone, after the entry is in the tree. Relaxed: figures,
-    // not promises; a sealed MemTable's are exact for whoever saw it sealed.
+    figures: Figures,
+}
+
+/// Written with every insert, by the writer alone, after the entry is in the tree: on
+/// lines of their own, for gets read those beside them. Relaxed: figures, not promises;
+/// a sealed MemTable's are exact for whoever saw it sealed.
+#[repr(align(128))]
+struct Figures {
     entries: AtomicU64,
     min_seqno: AtomicU64,
     max_seqno: AtomicU64,
@@ -70,11 +79,14 @@ impl MemTable {
     /// An empty one, of about 5 KB, that will grow by chunks of `pool`.
     pub(crate) fn new(pool: Arc<ChunkPool>) -> MemTable {
         MemTable {
+            filter: KeyFilter::new(pool.max_bytes()),
             tree: Tree::new(pool),
             writer: AtomicU64::new(0),
-            entries: AtomicU64::new(0),
-            min_seqno: AtomicU64::new(SeqNo::MAX.0),
-            max_seqno: AtomicU64::new(0),
+            figures: Figures {
+                entries: AtomicU64::new(0),
+                min_seqno: AtomicU64::new(SeqNo::MAX.0),
+                max_seqno: AtomicU64::new(0),
+            },
         }
     }
 
@@ -93,23 +105,25 @@ impl MemTable {
             let first = self.writer.compare_exchange(0, token.id, Relaxed, Relaxed);
             assert!(first.is_ok(), "a MemTable is written with one token only");
         }
+        self.filter.add(hash_key(entry.key));
         // SAFETY: only the holder of the token of this id gets here, tokens are not
         // cloned, and this call borrows it mutably.
         unsafe { self.tree.insert(entry) };
-        let n = entry.seqno.0;
-        self.entries.store(self.entries.load(Relaxed) + 1, Relaxed);
-        self.min_seqno.store(self.min_seqno.load(Relaxed).min(n), Relaxed);
-        self.max_seqno.store(self.max_seqno.load(Relaxed).max(n), Relaxed);
+        let (n, figures) = (entry.seqno.0, &self.figures);
+        figures.entries.store(figures.entries.load(Relaxed) + 1, Relaxed);
+        figures.min_seqno.store(figures.min_seqno.load(Relaxed).min(n), Relaxed);
+        figures.max_seqno.store(figures.max_seqno.load(Relaxed).max(n), Relaxed);
     }
 
-    /// The newest version of `key` not newer than `seqno`, tombstones included.
+    /// The newest version of `key`, whose [`hash_key`] is `hash`, not newer than
+    /// `seqno`; tombstones included. One cache line when there is none, mostly; else
     /// O(log keys), then one comparison if the newest version will do, else
     /// O(log versions). Allocates nothing.
     #[inline]
-    pub(crate) fn get(&self, key: &[u8], seqno: SeqNo) -> Option<EntryRef<'_>> {
-        // Whoever knows of a write by its seqno sees it counted: the count was stored
-        // before the seqno became visible.
-        if self.is_empty() {
+    pub(crate) fn get(&self, key: &[u8], hash: u64, seqno: SeqNo) -> Option<EntryRef<'_>> {
+        // Whoever knows of a write by its seqno sees its writer here, and its key in
+        // the filter: both were stored before the seqno became visible.
+        if self.writer.load(Relaxed) == 0 || !self.filter.may_hold(hash) {
             return None;
         }
         Some(self.tree.find(key)?.newest_at(seqno)?.entry())
@@ -121,14 +135,14 @@ impl MemTable {
         MemTableCursor::new(Arc::clone(self))
     }
 
-    /// Memory taken, in bytes: all chunks of the arena, used or not yet.
+    /// Memory taken, in bytes: the filter, and all chunks of the arena, used or not yet.
     pub(crate) fn size_bytes(&self) -> usize {
-        size_of::<MemTable>() + self.tree.allocated_bytes()
+        size_of::<MemTable>() + self.filter.heap_bytes() + self.tree.allocated_bytes()
     }
 
     /// Entries, every version counted.
     pub(crate) fn entries(&self) -> u64 {
-        self.entries.load(Relaxed)
+        self.figures.entries.load(Relaxed)
     }
 
     /// Whether nothing was ever inserted.
@@ -138,12 +152,12 @@ impl MemTable {
 
     /// The lowest seqno inserted; [`SeqNo::MAX`] when empty.
     pub(crate) fn min_seqno(&self) -> SeqNo {
-        SeqNo(self.min_seqno.load(Relaxed))
+        SeqNo(self.figures.min_seqno.load(Relaxed))
     }
 
     /// The highest seqno inserted; [`SeqNo::ZERO`] when empty.
     pub(crate) fn max_seqno(&self) -> SeqNo {
-        SeqNo(self.max_seqno.load(Relaxed))
+        SeqNo(self.figures.max_seqno.load(Relaxed))
     }
 }
 

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tanada_format::ValueKind;
+use tanada_format::{ValueKind, hash_key};
 use tanada_table::Cursor;
 
 /// What a version holds besides key and seqno.
@@ -79,7 +79,7 @@ impl Pair {
             let visible = self.model.visible_at(seqno);
             check_walk(&mut self.memtable.cursor().visible_at(SeqNo(seqno)), &visible, probes);
             for key in probes.iter().chain(keys.iter().copied()) {
-                let got = self.memtable.get(key, SeqNo(seqno)).map(flat);
+                let got = self.memtable.get(key, hash_key(key), SeqNo(seqno)).map(flat);
                 assert_eq!(got, self.model.get(key, seqno));
             }
         }
@@ -304,11 +304,15 @@ fn readers_beside_the_writer_see_every_write_up_to_their_seqno() {
                         continue;
                     }
                     let n = 1 + random.below(seqno);
-                    let got = memtable.get(&key_of(n), SeqNo(seqno)).expect("written before");
+                    let got = memtable
+                        .get(&key_of(n), hash_key(&key_of(n)), SeqNo(seqno))
+                        .expect("written before");
                     assert!(got.seqno.0 >= n && got.seqno.0 <= seqno);
                     assert_eq!(got.key, key_of(got.seqno.0));
                     assert_eq!(got.value, got.seqno.0.to_le_bytes());
-                    let old = memtable.get(&key_of(n), SeqNo(n)).expect("written before");
+                    let old = memtable
+                        .get(&key_of(n), hash_key(&key_of(n)), SeqNo(n))
+                        .expect("written before");
                     assert_eq!(old.seqno.0, n);
                     reads += 1;
                     if reads.is_multiple_of(32) {

@@ -32,7 +32,8 @@ pub(super) struct Tree {
     writer: UnsafeCell<Writer>,
 }
 
-/// What only the writer touches.
+/// What only the writer touches: on lines of its own, for every get reads the root.
+#[repr(align(128))]
 struct Writer {
     arena: Arena,
     /// The rightmost leaf, if the last insert went to its end: then the next one is
@@ -145,7 +146,11 @@ impl Tree {
         } else {
             self.insert_by_search(writer, entry);
         }
-        self.allocated.store(writer.arena.allocated_bytes(), Relaxed);
+        let allocated = writer.arena.allocated_bytes();
+        // Beside the root: written when it changes, and not at every insert.
+        if self.allocated.load(Relaxed) != allocated {
+            self.allocated.store(allocated, Relaxed);
+        }
     }
 
     fn insert_by_search(&self, writer: &mut Writer, entry: EntryRef<'_>) {
