@@ -27,6 +27,11 @@ impl Core {
         };
         let sealed_at = {
             let mut writer = self.commit.writer();
+            if keyspaces.iter().any(|k| k.view.load().active.size_bytes() > 0) {
+                // Or the whole of a large log would stay for the sake of its last
+                // record. That the new one cannot be made harms nothing.
+                let _ = writer.wal.begin_anew();
+            }
             for keyspace in &keyspaces {
                 self.seal(&mut writer, keyspace);
             }

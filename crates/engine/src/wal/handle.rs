@@ -131,29 +131,33 @@ impl WalHandle {
         LogPosition(self.0.synced.load(Ordering::Acquire))
     }
 
-    /// Makes all before `position` durable. Costs nothing when it is already;
-    /// otherwise a sync of each log with unsynced bytes, oldest first, and one of
-    /// the directory when a log is new. The writer may append meanwhile.
+    /// Makes all before `position` durable, and the log that begins there, if one
+    /// does. Costs nothing when it is already; otherwise a sync of each log with
+    /// unsynced bytes, oldest first, and one of the directory when a log is new. The
+    /// writer may append meanwhile. Later logs are left alone: that being written may
+    /// have been warmed, and its zeros would go to the disk too, at each sync again.
     ///
     /// # Errors
     /// The first failure poisons the log: the kernel may have dropped what it
     /// could not write, and would call a second sync a success.
     pub(crate) fn sync_up_to(&self, position: LogPosition) -> Result<()> {
         self.check()?;
-        if self.synced_position() >= position {
+        if self.is_durable_up_to(position) {
             return Ok(());
         }
         let _one_at_a_time = self.0.syncing.lock();
         self.check()?;
-        if self.synced_position() >= position {
+        if self.is_durable_up_to(position) {
             return Ok(());
         }
         let (goal, syncers, new_names) = {
             let files = self.0.files.lock();
-            // Read under the lock: every log that holds bytes before `goal` is in the list.
-            let goal = self.position();
-            let unsynced = files.iter().filter_map(|file| Some((file.id, file.syncer.clone()?)));
-            (goal, unsynced.collect::<Vec<_>>(), files.iter().any(|file| !file.name_durable))
+            // Read under the lock: every log that holds bytes before it is in the list.
+            let end = self.position();
+            let needed = || files.iter().filter(|file| file.start <= position);
+            let goal = needed().next_back().and_then(|last| last.end).unwrap_or(end);
+            let unsynced = needed().filter_map(|file| Some((file.id, file.syncer.clone()?)));
+            (goal, unsynced.collect::<Vec<_>>(), needed().any(|file| !file.name_durable))
         };
         debug_assert!(position <= goal, "nobody knows a position that has not been appended");
         for (_, syncer) in &syncers {
@@ -165,13 +169,17 @@ impl WalHandle {
         let newest = syncers.last().map(|(id, _)| *id);
         for file in self.0.files.lock().iter_mut().filter(|file| Some(file.id) <= newest) {
             (file.durable, file.name_durable) = (true, true);
-            if Some(file.id) < newest {
-                // Complete: it was no longer the last one when `goal` was read.
+            if file.end.is_some_and(|end| end <= goal) {
                 file.syncer = None;
             }
         }
         self.0.synced.store(goal.0, Ordering::Release);
         Ok(())
+    }
+
+    fn is_durable_up_to(&self, position: LogPosition) -> bool {
+        let begun = |file: &File| file.start > position || file.durable;
+        self.synced_position() >= position && self.0.files.lock().iter().all(begun)
     }
 
     /// The log that the manifest may name as the oldest one needed when all
@@ -290,6 +298,24 @@ impl WalHandle {
             self.discard(&small);
         }
         self.create(id, self.0.next_capacity.load(Ordering::Relaxed).max(needed))
+    }
+
+    pub(super) fn smallest_capacity(&self) -> u64 {
+        self.0.sizes.min_bytes
+    }
+
+    /// A file as small as the first, after which they grow anew. The spare goes.
+    pub(super) fn smallest_file(&self) -> Result<Spare> {
+        let (id, spare) = {
+            let mut spare = self.0.spare.lock();
+            (self.new_id(), spare.take())
+        };
+        if let Some(spare) = spare {
+            self.discard(&spare);
+        }
+        let small = self.create(id, self.0.sizes.min_bytes)?;
+        self.0.next_capacity.store(self.0.sizes.min_bytes, Ordering::Relaxed);
+        Ok(small)
     }
 
     /// Removes a file that holds nothing. Should that fail, the next opening

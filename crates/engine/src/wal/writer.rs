@@ -1,7 +1,7 @@
 //! Appends records to the log, and goes on in a new file when one is full.
 
 use super::carry::Carried;
-use super::handle::{SegmentSizes, WalHandle};
+use super::handle::{SegmentSizes, Spare, WalHandle};
 use super::header::{LOG_HEADER_LEN, LogHeader};
 use super::segment::{Tail, kind, log_path};
 use crate::error::{Error, Result};
@@ -213,10 +213,29 @@ impl WalWriter {
         self.handle.take_before(id)
     }
 
+    /// Goes on in a new log, as small as the first, and gives up the one that was
+    /// prepared: for who is about to flush everything, so that what is reserved for
+    /// logs goes with what is in them. Does nothing in a log that is small itself.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub(crate) fn begin_anew(&mut self) -> Result<()> {
+        self.handle.check()?;
+        let next = match self.file.capacity() > self.handle.smallest_capacity() {
+            true => self.handle.smallest_file()?,
+            false => return Ok(()),
+        };
+        self.go_on_in(next)
+    }
+
     /// Goes on in a new file with room for a record of `needed` bytes.
     fn rotate(&mut self, needed: u64) -> Result<()> {
         let needed = (LOG_HEADER_LEN + needed).next_multiple_of(4096);
-        let mut next = self.handle.next_file(needed)?;
+        let next = self.handle.next_file(needed)?;
+        self.go_on_in(next)
+    }
+
+    fn go_on_in(&mut self, mut next: Spare) -> Result<()> {
         let synced = self.handle.synced_position();
         let header = LogHeader {
             database: self.database,
