@@ -21,7 +21,7 @@ use crate::counters::Count;
 use crate::error::{Error, Result};
 use crate::mem::Mem;
 use crate::options::Durability;
-use crate::wal::group;
+use crate::wal::group::{self, GroupHeader};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -183,13 +183,13 @@ impl Core {
         let first = writer.next_seqno;
         let requests = || std::iter::once(own).chain(followers.iter().map(|f| f.request.borrow()));
         let count: u32 = requests().map(|r| r.count).sum();
-        let header = group::encode_header(first, count);
+        let header = GroupHeader::new(first, count);
         let start = writer.wal.position();
         let appended = if followers.is_empty() {
-            writer.wal.append(&[&header, own.body])
+            writer.wal.append(&[header.bytes(), own.body])
         } else {
             let mut parts: Vec<&[u8]> = Vec::with_capacity(followers.len() + 2);
-            parts.push(&header);
+            parts.push(header.bytes());
             parts.push(own.body);
             parts.extend(followers.iter().map(|f| f.request.body.as_slice()));
             writer.wal.append(&parts)

@@ -18,7 +18,7 @@ pub use entry::{EntryRef, ValueKind, compare_internal};
 pub use ids::{DatabaseId, KeyspaceId, Level, LogId, LogPosition, SeqNo, TableId};
 pub use limits::{MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_LEVELS, MAX_RECORD_LEN, MAX_VALUE_LEN};
 pub use record::{
-    RECORD_ALIGN, RECORD_FRAME_LEN, RecordCursor, RecordFile, RecordFrame, RecordSalt, record_len,
-    record_padding,
+    RECORD_ALIGN, RECORD_FRAME_LEN, RecordCursor, RecordFile, RecordFrame, RecordSalt,
+    SHORT_FRAME_LEN, SHORT_PAYLOAD_END, ShortFrame, record_len, record_padding, short_record_len,
 };
 pub use varint::{MAX_VARINT_LEN, read_varint, varint_len, write_varint};

@@ -13,6 +13,19 @@
 //! | 16 | 8 | `synced`: a position known to be durable when this record was written |
 //! | 24 | `payload_len` | the payload |
 //!
+//! A log has many small records, so a record that names no `synced` may have a
+//! short frame instead:
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 4 | CRC-32C of the payload, continued from the `body_crc` of the record before, then of the salt, this frame's offset in the file, and bytes 4 to 8 |
+//! | 4 | 3 | bytes of the payload |
+//! | 7 | 1 | kind, and 0x80; in a full frame this bit of `payload_len` is 0 |
+//! | 8 | | the payload |
+//!
+//! It cannot be verified without its payload, nor without the record before. The
+//! `body_crc` that later records continue is that of the payload alone.
+//!
 //! All integers are little-endian. The salt binds a frame to its database, its
 //! file and its place, so a frame can be verified on its own, wherever a scan
 //! behind damage meets it, and a frame of another file or another place never
@@ -24,6 +37,14 @@ use crate::{DatabaseId, crc32c, crc32c_extend};
 /// Bytes of a frame.
 pub const RECORD_FRAME_LEN: usize = 24;
 
+/// Bytes of a short frame.
+pub const SHORT_FRAME_LEN: usize = 8;
+
+/// A payload of this length or longer has no short frame.
+pub const SHORT_PAYLOAD_END: usize = 1 << 24;
+
+const SHORT: u8 = 0x80;
+
 /// Records begin at multiples of this many bytes.
 pub const RECORD_ALIGN: u64 = 8;
 
@@ -31,6 +52,12 @@ pub const RECORD_ALIGN: u64 = 8;
 #[inline]
 pub const fn record_len(payload_len: u64) -> u64 {
     (RECORD_FRAME_LEN as u64 + payload_len).next_multiple_of(RECORD_ALIGN)
+}
+
+/// As [`record_len`], for a record with a short frame.
+#[inline]
+pub const fn short_record_len(payload_len: u64) -> u64 {
+    (SHORT_FRAME_LEN as u64 + payload_len).next_multiple_of(RECORD_ALIGN)
 }
 
 /// The kinds of file that hold records. The numbers are in every salt, so they never change.
@@ -56,6 +83,16 @@ impl RecordSalt {
 
     fn frame_crc(self, offset: u64, rest: &[u8]) -> u32 {
         crc32c_extend(crc32c_extend(self.0, &offset.to_le_bytes()), rest)
+    }
+
+    /// The checksum in a short frame whose other bytes are `rest`.
+    #[inline]
+    fn short_crc(self, offset: u64, rest: &[u8; 4], body_crc: u32) -> u32 {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&self.0.to_le_bytes());
+        bytes[4..12].copy_from_slice(&offset.to_le_bytes());
+        bytes[12..].copy_from_slice(rest);
+        crc32c_extend(body_crc, &bytes)
     }
 }
 
@@ -118,6 +155,35 @@ impl RecordFrame {
     }
 }
 
+/// A short frame, decoded. Nothing of it is verified before
+/// [`RecordCursor::accept_short`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortFrame {
+    crc: u32,
+    rest: [u8; 4],
+}
+
+impl ShortFrame {
+    /// The frame at the front of `bytes`, if it may be a short one.
+    #[inline]
+    pub fn decode(bytes: &[u8]) -> Option<ShortFrame> {
+        let bytes: &[u8; SHORT_FRAME_LEN] = bytes.first_chunk()?;
+        let [c0, c1, c2, c3, rest @ ..] = *bytes;
+        let is_short = rest[3] & SHORT != 0 && rest[3] != SHORT;
+        is_short.then_some(ShortFrame { crc: u32::from_le_bytes([c0, c1, c2, c3]), rest })
+    }
+
+    /// Bytes of payload behind the frame.
+    pub fn payload_len(&self) -> u32 {
+        u32::from_le_bytes([self.rest[0], self.rest[1], self.rest[2], 0])
+    }
+
+    /// What the payload is.
+    pub fn kind(&self) -> u16 {
+        u16::from(self.rest[3] & !SHORT)
+    }
+}
+
 /// A place between two records of one file: for a writer the end of what it
 /// wrote, for a reader the end of what it has verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +233,28 @@ impl RecordCursor {
         bytes
     }
 
+    /// As [`write`](Self::write), with a short frame, which names nothing as synced.
+    ///
+    /// # Panics
+    /// When `kind` is 0 or above 127, or the payload not shorter than
+    /// [`SHORT_PAYLOAD_END`].
+    #[inline]
+    pub fn write_short(&mut self, kind: u16, parts: &[&[u8]]) -> [u8; SHORT_FRAME_LEN] {
+        assert!((1..u16::from(SHORT)).contains(&kind), "kind {kind} has no short frame");
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        assert!(len < SHORT_PAYLOAD_END, "{len} bytes have no short frame");
+        let mut rest = (len as u32).to_le_bytes();
+        rest[3] = SHORT | kind as u8;
+        let body_crc = parts.iter().fold(self.chain, |crc, part| crc32c_extend(crc, part));
+        let mut out = [0; SHORT_FRAME_LEN];
+        let crc = self.salt.short_crc(self.offset, &rest, body_crc);
+        out[..4].copy_from_slice(&crc.to_le_bytes());
+        out[4..].copy_from_slice(&rest);
+        self.offset += short_record_len(len as u64);
+        self.chain = body_crc;
+        out
+    }
+
     /// The valid frame in `bytes`, which lie at [`offset`](Self::offset), if there is one.
     pub fn frame(&self, bytes: &[u8]) -> Option<RecordFrame> {
         RecordFrame::decode(bytes, self.salt, self.offset)
@@ -183,6 +271,21 @@ impl RecordCursor {
         }
         self.offset += frame.record_len();
         self.chain = frame.body_crc;
+        true
+    }
+
+    /// As [`accept`](Self::accept), for a short frame, which this verifies too.
+    #[must_use]
+    pub fn accept_short(&mut self, frame: &ShortFrame, payload: &[u8]) -> bool {
+        if payload.len() as u64 != u64::from(frame.payload_len()) {
+            return false;
+        }
+        let body_crc = crc32c_extend(self.chain, payload);
+        if self.salt.short_crc(self.offset, &frame.rest, body_crc) != frame.crc {
+            return false;
+        }
+        self.offset += short_record_len(payload.len() as u64);
+        self.chain = body_crc;
         true
     }
 }
@@ -252,6 +355,54 @@ mod tests {
             assert_eq!(RecordFrame::decode(&bytes[..len], salt(1), 64), None);
         }
         assert_eq!(RecordFrame::decode(&[0; RECORD_FRAME_LEN], salt(1), 64), None);
+    }
+
+    #[test]
+    fn short_frames_and_full_ones_follow_each_other_and_no_changed_bit_passes() {
+        let mut file = vec![0; 64];
+        let mut at = RecordCursor::new(salt(1), 64, 5);
+        let payloads: Vec<Vec<u8>> = (0..40).map(|n| vec![n as u8; n]).collect();
+        for payload in &payloads {
+            assert_eq!(at.offset(), file.len() as u64);
+            match payload.len() % 3 {
+                0 => file.extend(at.write(3, 9, &[payload])),
+                _ => file.extend(at.write_short(3, &[payload])),
+            }
+            file.extend(payload);
+            file.resize(file.len().next_multiple_of(RECORD_ALIGN as usize), 0);
+        }
+        let read = |file: &[u8], salt, chain| {
+            let mut at = RecordCursor::new(salt, 64, chain);
+            let mut found = Vec::new();
+            loop {
+                let start = at.offset() as usize;
+                let Some(rest) = file.get(start..) else { return (at, found) };
+                let (len, head) = match (ShortFrame::decode(rest), at.frame(rest)) {
+                    (Some(short), None) => (short.payload_len() as usize, SHORT_FRAME_LEN),
+                    (None, Some(full)) => (full.payload_len as usize, RECORD_FRAME_LEN),
+                    (None, None) => return (at, found),
+                    (Some(_), Some(_)) => panic!("a frame is full or short"),
+                };
+                let Some(payload) = rest.get(head..head + len) else { return (at, found) };
+                let accepted = match ShortFrame::decode(rest) {
+                    Some(short) => at.accept_short(&short, payload),
+                    None => at.accept(&at.frame(rest).unwrap(), payload),
+                };
+                if !accepted {
+                    return (at, found);
+                }
+                found.push(payload.to_vec());
+            }
+        };
+        assert_eq!(read(&file, salt(1), 5), (at, payloads.clone()));
+        assert!(read(&file[..], salt(2), 5).1.is_empty() && read(&file, salt(1), 6).1.is_empty());
+        for bit in 64 * 8..file.len() * 8 {
+            let mut damaged = file.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let (_, found) = read(&damaged, salt(1), 5);
+            let padding = found.len() == 40;
+            assert!(padding || found.len() < 40 && found == payloads[..found.len()], "bit {bit}");
+        }
     }
 
     #[test]

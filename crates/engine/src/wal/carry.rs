@@ -11,7 +11,7 @@ use super::segment::{Tail, kind};
 use crate::error::Result;
 use std::path::Path;
 use tanada_format::{
-    DatabaseId, LogPosition, RECORD_FRAME_LEN, RecordCursor, record_len, record_padding,
+    DatabaseId, LogPosition, RecordCursor, record_len, record_padding, short_record_len,
 };
 use tanada_vfs::{Env, LogFile};
 
@@ -69,8 +69,12 @@ impl Carried {
                     mark(file, cursor)?;
                     written.0 += record_len(0);
                 }
-                let frame: [u8; RECORD_FRAME_LEN] = cursor.write(kind::GROUP, from.0, &[payload]);
-                file.append(&frame)?;
+                // At its old place it has a frame as long as its old one.
+                let len = payload.len() as u64;
+                match place.end.0 - place.start.0 == short_record_len(len) {
+                    true => file.append(&cursor.write_short(kind::GROUP, &[payload]))?,
+                    false => file.append(&cursor.write(kind::GROUP, from.0, &[payload]))?,
+                }
                 file.append(payload)?;
                 file.append(record_padding(payload.len()))?;
                 written = place.end;

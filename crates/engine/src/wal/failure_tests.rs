@@ -9,15 +9,15 @@ use super::writer::WalWriter;
 use crate::error::Error;
 use tanada_format::{
     DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RECORD_FRAME_LEN, RecordFile, RecordFrame,
-    RecordSalt, record_len,
+    RecordSalt, SHORT_FRAME_LEN, record_len, short_record_len,
 };
 use tanada_vfs::Env;
 use tanada_vfs::fault::{EIO, ENOSPC, Faults, Op, Rule};
 
-/// Appends records `from..to`, 100 bytes each, so that some 14 fill the first file.
+/// Appends records `from..to`, 120 bytes each, so that some 14 fill the first file.
 fn fill(wal: &mut WalWriter, numbers: std::ops::Range<u64>) {
     for number in numbers {
-        wal.append(&[&number.to_le_bytes(), &[7; 92]]).unwrap();
+        wal.append(&[&number.to_le_bytes(), &[7; 112]]).unwrap();
     }
 }
 
@@ -29,7 +29,7 @@ fn upto(n: u64) -> Vec<u64> {
     (0..n).collect()
 }
 
-const RECORD: u64 = record_len(100);
+const RECORD: u64 = short_record_len(120);
 
 fn offset_of(nth: u64) -> u64 {
     LOG_HEADER_LEN + nth * RECORD
@@ -51,7 +51,7 @@ fn midlog_corruption_silent() {
     fill(&mut wal, 5..6);
     for nth in 0..5 {
         let mut file = bytes(&machine, 1);
-        file[offset_of(nth) as usize + RECORD_FRAME_LEN + 3] ^= 1;
+        file[offset_of(nth) as usize + SHORT_FRAME_LEN + 3] ^= 1;
         let found = damage(read(&with_bytes(&machine, 1, &file)));
         assert_eq!((found.file.as_path(), found.offset), (path(1).as_path(), offset_of(nth)));
     }
@@ -278,7 +278,7 @@ fn wal_error_swallowed() {
         faults.add(Rule::fail(EIO).on(op));
         let mut failed = 0;
         for number in 14..30_u64 {
-            let appended = wal.append(&[&number.to_le_bytes(), &[7; 92]]);
+            let appended = wal.append(&[&number.to_le_bytes(), &[7; 112]]);
             let result = appended.and_then(|_| wal.sync());
             assert_eq!(failed > 0 || result.is_err(), result.is_err(), "{op:?}: never again");
             failed += usize::from(result.is_err());
@@ -296,7 +296,7 @@ fn a_full_disk_stops_the_writer_until_there_is_room() {
     fill(&mut wal, 0..14);
     machine.set_disk_size(machine.used_space() + 100);
     for _ in 0..3 {
-        let error = wal.append(&[&[1; 100]]).unwrap_err();
+        let error = wal.append(&[&[1; 120]]).unwrap_err();
         assert!(matches!(error, Error::Io(_)), "{error}");
     }
     wal.sync().unwrap();
@@ -599,4 +599,30 @@ fn read_header(machine: &tanada_vfs::MemoryMachine, log: u64) -> LogHeader {
         super::header::Parsed::Header(header) => header,
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_log_begun_anew_lets_go_of_all_before_it_once_that_is_synced() {
+    let machine = machine();
+    let mut wal = new_log(&machine);
+    wal.begin_anew().unwrap();
+    assert_eq!(wal.current_log(), LogId(1), "it is small itself");
+    fill(&mut wal, 0..20);
+    wal.handle().prepare_next().unwrap();
+    assert_eq!(wal.current_log(), LogId(2));
+    wal.begin_anew().unwrap();
+    assert_eq!(wal.current_log(), LogId(4));
+    assert!(!machine.env().fs.exists(&path(3)).unwrap(), "the spare is gone");
+    let end = wal.position();
+    assert_eq!(wal.handle().oldest_needed_for(end), LogId(1));
+    wal.handle().sync_up_to(end).unwrap();
+    assert_eq!(wal.handle().oldest_needed_for(end), LogId(4));
+    assert_eq!(wal.take_before(LogId(4)), [path(1), path(2)]);
+    fill(&mut wal, 20..22);
+    for seed in 0..20 {
+        let from = RecoverFrom { log: LogId(4), synced: end };
+        let (_, found) = read_from(&machine.crash(seed), from).unwrap();
+        assert!(numbers(&found).len() <= 2);
+    }
+    assert_eq!(numbers(&records(&machine.kill())), upto(22));
 }

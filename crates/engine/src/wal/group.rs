@@ -1,10 +1,10 @@
 //! The commit group: what the payload of one log record says.
 //!
-//! | offset | size | field |
-//! |---|---|---|
-//! | 0 | 8 | seqno of the first entry; the others follow one by one |
-//! | 8 | 4 | number of entries |
-//! | 12 | | the entries |
+//! | size | field |
+//! |---|---|
+//! | 1 to 8 | seqno of the first entry, varint; the others follow one by one |
+//! | 1 to 5 | number of entries, varint |
+//! | | the entries |
 //!
 //! and an entry:
 //!
@@ -26,8 +26,8 @@ use tanada_format::{
     EntryRef, KeyspaceId, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo, ValueKind, read_varint, write_varint,
 };
 
-/// Bytes of a group's header.
-pub(crate) const GROUP_HEADER_LEN: usize = 12;
+/// Most bytes of a group's header: a seqno has 56 bits, a count 32.
+const MAX_HEADER_LEN: usize = 8 + 5;
 
 const HAS_EXPIRY: u8 = 0x80;
 const KIND_BITS: u8 = 0x0f;
@@ -64,13 +64,40 @@ pub(crate) fn encode_entry(out: &mut Vec<u8>, entry: &GroupEntry<'_>) {
     out.extend_from_slice(entry.value);
 }
 
-/// The header of a group of `count` entries.
-#[inline]
-pub(crate) fn encode_header(first_seqno: SeqNo, count: u32) -> [u8; GROUP_HEADER_LEN] {
-    let mut out = [0; GROUP_HEADER_LEN];
-    out[..8].copy_from_slice(&first_seqno.0.to_le_bytes());
-    out[8..].copy_from_slice(&count.to_le_bytes());
-    out
+/// The header of a group, encoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroupHeader {
+    bytes: [u8; MAX_HEADER_LEN],
+    len: u8,
+}
+
+impl GroupHeader {
+    /// Of a group of `count` entries.
+    #[inline]
+    pub(crate) fn new(first_seqno: SeqNo, count: u32) -> GroupHeader {
+        debug_assert!(first_seqno <= SeqNo::MAX);
+        let mut header = GroupHeader { bytes: [0; MAX_HEADER_LEN], len: 0 };
+        header.push(first_seqno.0);
+        header.push(u64::from(count));
+        header
+    }
+
+    #[inline]
+    fn push(&mut self, mut n: u64) {
+        loop {
+            let more = n >= 0x80;
+            self.bytes[usize::from(self.len)] = n as u8 & 0x7f | u8::from(more) << 7;
+            self.len += 1;
+            n >>= 7;
+            if !more {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
 }
 
 /// A payload that is no commit group.
@@ -93,26 +120,30 @@ impl fmt::Display for BadGroup {
 pub(crate) struct Group<'a> {
     pub first_seqno: SeqNo,
     pub count: u32,
+    header_len: usize,
     body: &'a [u8],
 }
 
 impl<'a> Group<'a> {
     /// Reads the header. Takes no memory.
     pub(crate) fn parse(payload: &'a [u8]) -> Result<Group<'a>, BadGroup> {
-        let Some((header, body)) = payload.split_first_chunk::<GROUP_HEADER_LEN>() else {
+        let Some((seqno, seqno_len)) = read_varint(payload) else {
             return Err(BadGroup { offset: 0, what: "the commit group ends inside its header" });
         };
-        let (seqno, count) = header.split_at(8);
-        let seqno = u64::from_le_bytes(seqno.try_into().expect("8 of 12 bytes"));
-        let count = u32::from_le_bytes(count.try_into().expect("4 of 12 bytes"));
-        if count == 0 {
-            return Err(BadGroup { offset: 8, what: "the commit group has no entries" });
-        }
+        let Some((count, count_len)) = read_varint(&payload[seqno_len..]) else {
+            let what = "the commit group ends inside its header";
+            return Err(BadGroup { offset: seqno_len, what });
+        };
+        let Some(count) = u32::try_from(count).ok().filter(|&count| count != 0) else {
+            let what = "the commit group's number of entries is out of range";
+            return Err(BadGroup { offset: seqno_len, what });
+        };
+        let (header, body) = payload.split_at(seqno_len + count_len);
         let last = seqno.checked_add(u64::from(count) - 1);
         if seqno == 0 || last.is_none_or(|last| last > SeqNo::MAX.0) {
             return Err(BadGroup { offset: 0, what: "the commit group's seqno is out of range" });
         }
-        Ok(Group { first_seqno: SeqNo(seqno), count, body })
+        Ok(Group { first_seqno: SeqNo(seqno), count, header_len: header.len(), body })
     }
 
     /// The seqno of the last entry.
@@ -125,9 +156,9 @@ impl<'a> Group<'a> {
         &self,
     ) -> impl Iterator<Item = Result<(KeyspaceId, EntryRef<'a>), BadGroup>> + use<'a> {
         let first = self.first_seqno;
-        let mut nth = 0;
+        let (mut nth, header_len) = (0, self.header_len);
         GroupEntries { rest: self.body, len: self.body.len(), left: self.count }.map(move |entry| {
-            let entry = entry.map_err(|e| BadGroup { offset: e.offset + GROUP_HEADER_LEN, ..e })?;
+            let entry = entry.map_err(|e| BadGroup { offset: e.offset + header_len, ..e })?;
             let seqno = first.plus(nth);
             nth += 1;
             let GroupEntry { keyspace, kind, expires_at_ms, key, value } = entry;
@@ -244,7 +275,7 @@ mod tests {
             entry(1, ValueKind::RangeDelete, 0, b"d", b"e"),
             entry(1, ValueKind::BlobRef, 0, b"f", b"12345678"),
         ];
-        let mut payload = encode_header(SeqNo(41), entries.len() as u32).to_vec();
+        let mut payload = GroupHeader::new(SeqNo(41), entries.len() as u32).bytes().to_vec();
         for entry in &entries {
             encode_entry(&mut payload, entry);
         }
@@ -279,7 +310,7 @@ mod tests {
     #[test]
     fn batches_behind_each_other_read_as_one() {
         let (payload, entries) = sample();
-        let body = &payload[GROUP_HEADER_LEN..];
+        let body = &payload[Group::parse(&payload).unwrap().header_len..];
         let two = [body, body].concat();
         let read: Vec<_> =
             GroupEntries::new(&two, 2 * entries.len() as u32).map(|entry| entry.unwrap()).collect();
@@ -330,9 +361,23 @@ mod tests {
             assert_eq!(entries.next(), None);
         }
         assert_eq!(GroupEntries::new(&[], 0).next(), None);
-        let header = |seqno, count| Group::parse(&encode_header(SeqNo(seqno), count)).map(drop);
+        let header = |seqno: u64, count| {
+            let mut payload = Vec::new();
+            write_varint(&mut payload, seqno);
+            write_varint(&mut payload, count);
+            Group::parse(&payload).map(drop)
+        };
         assert!(header(0, 1).is_err() && header(1, 0).is_err());
         assert!(header(SeqNo::MAX.0, 2).is_err() && header(u64::MAX, 2).is_err());
-        assert!(header(SeqNo::MAX.0, 1).is_ok());
+        assert!(header(SeqNo::MAX.0, 1).is_ok() && header(1, 1 << 32).is_err());
+        for seqno in [1, 127, 128, SeqNo::MAX.0] {
+            for count in [1, 127, 128, u32::MAX] {
+                let header = GroupHeader::new(SeqNo(seqno), count);
+                match Group::parse(header.bytes()) {
+                    Ok(group) => assert_eq!((group.first_seqno.0, group.count), (seqno, count)),
+                    Err(_) => assert!(seqno == SeqNo::MAX.0 && count > 1),
+                }
+            }
+        }
     }
 }

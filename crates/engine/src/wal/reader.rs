@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tanada_format::{
     Corruption, DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RECORD_ALIGN, RECORD_FRAME_LEN,
-    RecordCursor, RecordFile, RecordFrame, RecordSalt,
+    RecordCursor, RecordFile, RecordFrame, RecordSalt, SHORT_FRAME_LEN, ShortFrame,
 };
 use tanada_vfs::{Env, ReadFile};
 
@@ -46,6 +46,43 @@ impl RecordPlace<'_> {
     /// Damage at byte `at` of the payload.
     pub(crate) fn corruption(&self, at: usize, what: &'static str) -> Error {
         Corruption::new(self.file, self.offset + at as u64, what).into()
+    }
+}
+
+/// What stands before a payload.
+#[derive(Clone, Copy, Debug)]
+enum Frame {
+    Full(RecordFrame),
+    Short(ShortFrame),
+}
+
+impl Frame {
+    fn len(&self) -> u64 {
+        match self {
+            Frame::Full(_) => RECORD_FRAME_LEN as u64,
+            Frame::Short(_) => SHORT_FRAME_LEN as u64,
+        }
+    }
+
+    fn payload_len(&self) -> u64 {
+        match self {
+            Frame::Full(full) => u64::from(full.payload_len),
+            Frame::Short(short) => u64::from(short.payload_len()),
+        }
+    }
+
+    fn kind(&self) -> u16 {
+        match self {
+            Frame::Full(full) => full.kind,
+            Frame::Short(short) => short.kind(),
+        }
+    }
+
+    fn synced(&self) -> Option<LogPosition> {
+        match self {
+            Frame::Full(full) => Some(LogPosition(full.synced)),
+            Frame::Short(_) => None,
+        }
     }
 }
 
@@ -129,46 +166,61 @@ impl LogReader {
             if Some(start) == limit {
                 return Ok(end);
             }
-            let Some(frame) = at.frame(self.bytes(offset, RECORD_FRAME_LEN as u64)?) else {
-                return Ok(end);
+            let head = self.bytes(offset, RECORD_FRAME_LEN as u64)?;
+            let frame = match ShortFrame::decode(head) {
+                Some(short) => Frame::Short(short),
+                None => match at.frame(head) {
+                    Some(full) => Frame::Full(full),
+                    None => return Ok(end),
+                },
             };
-            let record_end = offset + frame.record_len();
             // The file bounds what is read into memory. The padding may be missing.
-            let payload_at = offset + RECORD_FRAME_LEN as u64;
-            if u64::from(frame.payload_len) > self.len - payload_at
-                || frame.payload_len as usize > MAX_RECORD_LEN
-                || frame.synced > start.0
+            let payload_at = offset + frame.len();
+            let payload_len = frame.payload_len();
+            let fits = payload_at <= self.len && payload_len <= self.len - payload_at;
+            if !fits
+                || payload_len > MAX_RECORD_LEN as u64
+                || frame.synced().is_some_and(|synced| synced > start)
             {
                 return Ok(end);
             }
-            if frame.flags != 0 || !matches!(frame.kind, kind::GROUP | kind::MARK) {
-                let (kind, flags) = (frame.kind, frame.flags);
-                return Err(Error::Unsupported {
-                    file: self.path.clone(),
-                    what: format!(
-                        "the record at offset {offset} has kind {kind}, flags {flags:#x}"
-                    ),
-                });
+            // A full frame has been verified, a short one will be with its payload.
+            if let Frame::Full(full) = &frame {
+                self.check_known(offset, full.kind, full.flags)?;
             }
+            let payload = self.bytes(payload_at, payload_len)?;
+            let accepted = match &frame {
+                Frame::Short(short) => at.accept_short(short, payload),
+                Frame::Full(full) => at.accept(full, payload),
+            };
+            if !accepted {
+                return Ok(end);
+            }
+            self.check_known(offset, frame.kind(), 0)?;
             let place = RecordPlace {
                 file: &path,
                 offset: payload_at,
                 start,
-                end: header.position(record_end),
+                end: header.position(at.offset()),
             };
-            let payload = self.bytes(payload_at, u64::from(frame.payload_len))?;
-            if !at.accept(&frame, payload) {
-                return Ok(end);
-            }
             if limit.is_some_and(|limit| place.end > limit) {
                 let what = "a record reaches over the place where the next log begins";
                 return Err(self.corruption(offset, what));
             }
-            named = named.max(LogPosition(frame.synced));
-            if frame.kind == kind::GROUP {
-                visit(place, payload)?;
+            named = frame.synced().map_or(named, |synced| named.max(synced));
+            if frame.kind() == kind::GROUP {
+                visit(place, self.bytes(payload_at, payload_len)?)?;
             }
         }
+    }
+
+    /// Refuses records that only a later version knows.
+    fn check_known(&self, offset: u64, kind: u16, flags: u16) -> Result<()> {
+        if flags == 0 && matches!(kind, kind::GROUP | kind::MARK) {
+            return Ok(());
+        }
+        let what = format!("the record at offset {offset} has kind {kind}, flags {flags:#x}");
+        Err(Error::Unsupported { file: self.path.clone(), what })
     }
 
     /// Looks for valid frames at every possible place from `offset` on.

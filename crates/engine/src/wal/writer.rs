@@ -7,14 +7,19 @@ use super::segment::{Tail, kind, log_path};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use tanada_format::{
-    DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RECORD_FRAME_LEN, RecordCursor, record_len,
+    DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RecordCursor, SHORT_PAYLOAD_END, record_len,
     record_padding,
 };
 use tanada_vfs::{Env, LogFile};
 
 /// Records up to this size are put together before they are appended: one copy
 /// more is cheaper than several calls, where an append is a system call by far.
-const SCRATCH_BYTES: u64 = 16 << 10;
+const SCRATCH_BYTES: usize = 16 << 10;
+
+/// In each of these parts of a file the first record names how far the log is
+/// synced, and has a frame that can be verified on its own: where a power cut tears
+/// the tail, or damage the middle, what is left tells the two apart.
+const WITNESS_BYTES: u64 = 4096;
 
 /// Room that every record leaves behind it, so that a mark always fits.
 const MARK_BYTES: u64 = record_len(0);
@@ -39,6 +44,8 @@ pub(crate) struct WalWriter {
     written: LogPosition,
     /// The highest position that a record or header has named as synced.
     named: LogPosition,
+    /// Where the last full frame of this file begins.
+    full_at: u64,
     /// Whether a successor of this file has been asked for.
     asked: bool,
     scratch: Vec<u8>,
@@ -119,6 +126,7 @@ impl WalWriter {
             position: tail.position,
             written: tail.position,
             named: tail.synced,
+            full_at: 0,
             asked: false,
             scratch: Vec::new(),
         };
@@ -251,6 +259,7 @@ impl WalWriter {
         self.handle.started(next.id, &*next.file, next.durable);
         self.cursor = RecordCursor::new(header.salt(), LOG_HEADER_LEN, self.cursor.chain());
         self.named = synced;
+        self.full_at = 0;
         self.asked = false;
         self.id = next.id;
         // The handle's syncer keeps the old file open until it is synced.
@@ -261,24 +270,27 @@ impl WalWriter {
     #[inline]
     fn write(&mut self, kind: u16, parts: &[&[u8]], len: usize) -> Result<()> {
         let synced = self.handle.synced_position();
-        let total = record_len(len as u64);
-        let frame = self.cursor.write(kind, synced.0, parts);
-        self.write_parts(&frame, parts, len, total).map_err(|e| self.handle.poison(e))?;
+        let at = self.cursor.offset();
+        let has_witness = at / WITNESS_BYTES == self.full_at / WITNESS_BYTES;
+        let says_nothing_new = kind == kind::GROUP && self.named == synced;
+        let written = if says_nothing_new && has_witness && len < SHORT_PAYLOAD_END {
+            let frame = self.cursor.write_short(kind, parts);
+            self.write_parts(&frame, parts, len)
+        } else {
+            self.full_at = at;
+            let frame = self.cursor.write(kind, synced.0, parts);
+            self.write_parts(&frame, parts, len)
+        };
+        written.map_err(|e| self.handle.poison(e))?;
         debug_assert_eq!(self.file.len(), self.cursor.offset());
         self.named = synced;
-        self.position = LogPosition(self.position.0 + total);
+        self.position = LogPosition(self.position.0 + self.cursor.offset() - at);
         self.handle.appended(self.position);
         Ok(())
     }
 
-    fn write_parts(
-        &mut self,
-        frame: &[u8; RECORD_FRAME_LEN],
-        parts: &[&[u8]],
-        len: usize,
-        total: u64,
-    ) -> std::io::Result<()> {
-        if total > SCRATCH_BYTES {
+    fn write_parts(&mut self, frame: &[u8], parts: &[&[u8]], len: usize) -> std::io::Result<()> {
+        if len > SCRATCH_BYTES {
             self.file.append(frame)?;
             for part in parts {
                 self.file.append(part)?;
