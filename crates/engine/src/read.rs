@@ -15,7 +15,7 @@ use crate::scan::{VisibleCursor, unsupported};
 use std::cell::Cell;
 use std::sync::Arc;
 use tanada_format::{EntryRef, KeyspaceId, SeqNo, ValueKind, hash_key};
-use tanada_table::{GetContext, GetTrace, InMemory, Pin, Value};
+use tanada_table::{GetContext, GetTrace, InMemory, Missing, Pin, Value};
 
 /// After so many gets of a thread it is found out whether the row cache pays.
 const GETS_A_LOOK: u64 = 1 << 13;
@@ -54,7 +54,16 @@ enum Looked {
     /// Live, deleted or never there.
     Answer(Option<Found>),
     /// The run of this number, and the ones behind it, are to be asked with reading.
-    Unknown { run: usize, hash: u64 },
+    Unknown(Unknown),
+}
+
+/// Where a read goes on with the disk.
+struct Unknown {
+    /// The number of the run.
+    run: usize,
+    hash: u64,
+    /// The block that its table lacks; `None` when the table is not open.
+    missing: Option<Missing>,
 }
 
 /// A live value.
@@ -115,12 +124,12 @@ impl Core {
                 drop(pin);
                 Ok(found)
             }
-            Looked::Unknown { run, hash } => {
+            Looked::Unknown(unknown) => {
                 // The pin ends before anything is read.
                 let view = view.keep();
                 let reader = Reader { view: &view, ..reader };
                 drop(pin);
-                self.read_on(&reader, key, (run, hash), sources)
+                self.read_on(&reader, key, unknown, sources)
             }
         };
         if gets.is_multiple_of(GETS_A_LOOK) {
@@ -165,7 +174,7 @@ impl Core {
         drop(pin);
         match looked {
             Looked::Answer(found) => Ok(found),
-            Looked::Unknown { run, hash } => self.read_on(&reader, key, (run, hash), sources),
+            Looked::Unknown(unknown) => self.read_on(&reader, key, unknown, sources),
         }
     }
 
@@ -187,7 +196,7 @@ impl Core {
             let Some(handle) = run.find(key) else { continue };
             // Opening reads the footer.
             let Some(table) = handle.opened_table() else {
-                return Ok(self.unknown((number, hash), probes, pin));
+                return Ok(self.unknown((number, hash), None, probes, pin));
             };
             match table.get_in_memory(key, hash, seqno, pin)? {
                 InMemory::Absent => probes += 1,
@@ -199,7 +208,9 @@ impl Core {
                     }
                     return Ok(self.answer(self.judge_row(row), pin));
                 }
-                InMemory::Unknown => return Ok(self.unknown((number, hash), probes, pin)),
+                InMemory::Unknown(missing) => {
+                    return Ok(self.unknown((number, hash), Some(missing), probes, pin));
+                }
             }
         }
         self.counters.add_pinned(pin, Count::TableProbes, probes);
@@ -215,9 +226,15 @@ impl Core {
     }
 
     #[cold]
-    fn unknown(&self, (run, hash): (usize, u64), probes: u64, pin: &Pin) -> Looked {
+    fn unknown(
+        &self,
+        (run, hash): (usize, u64),
+        missing: Option<Missing>,
+        probes: u64,
+        pin: &Pin,
+    ) -> Looked {
         self.counters.add_pinned(pin, Count::TableProbes, probes);
-        Looked::Unknown { run, hash }
+        Looked::Unknown(Unknown { run, hash, missing })
     }
 
     /// Goes on where memory did not know, with the disk if `sources` allow it.
@@ -227,7 +244,7 @@ impl Core {
         &self,
         reader: &Reader<'_>,
         key: &[u8],
-        (from, hash): (usize, u64),
+        Unknown { run: from, hash, mut missing }: Unknown,
         sources: Sources,
     ) -> Result<Option<Found>> {
         if sources == Sources::Memory {
@@ -238,9 +255,13 @@ impl Core {
         for run in &reader.view.version.runs()[from..] {
             let Some(handle) = run.find(key) else { continue };
             self.counters.add(Count::TableProbes, 1);
-            let Some(found) = handle.table()?.get(key, hash, reader.seqno, &context)? else {
-                continue;
-            };
+            let table = handle.table()?;
+            // What is missing is missed by the first table.
+            let found = match missing.take() {
+                Some(block) => table.get_from(block, key, hash, reader.seqno, &context),
+                None => table.get(key, hash, reader.seqno, &context),
+            }?;
+            let Some(found) = found else { continue };
             let Some(row) = row_of(found)? else { return Ok(None) };
             if self.row_cache_worth.pays()
                 && let Some(generation) = reader.generation

@@ -7,6 +7,7 @@
 
 use crate::block::{Block, Decoded, Kind};
 use crate::counters::Counters;
+use crate::doorkeeper::{self, Doorkeeper};
 use crate::epoch::{Limbo, Pin, pin};
 use crate::sieve::{NODE_BYTES, Sieve};
 use crate::slots::Slots;
@@ -14,6 +15,7 @@ use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tanada_format::TableId;
 
 const HITS: usize = 0; // + kind
 const MISSES: usize = 3; // + kind
@@ -34,6 +36,7 @@ pub struct BlockCache {
     used_bytes: AtomicU64,
     resident_bytes: AtomicU64,
     capacity_bytes: AtomicU64,
+    doorkeeper: Doorkeeper,
     counters: Counters<8>,
 }
 
@@ -87,6 +90,7 @@ impl BlockCache {
             used_bytes: AtomicU64::new(0),
             resident_bytes: AtomicU64::new(0),
             capacity_bytes: AtomicU64::new(capacity_bytes),
+            doorkeeper: Doorkeeper::new(capacity_bytes),
             counters: Counters::new(),
         })
     }
@@ -136,11 +140,18 @@ impl BlockCache {
         self.counters.bump(MISSES + kind as usize);
     }
 
+    /// Whether a block that a lookup has just read should be kept: while there is room,
+    /// or when it was read before, not long ago.
+    pub(crate) fn admits(&self, table: TableId, number: u32, block: &Block) -> bool {
+        let cost = listed_bytes(block);
+        self.used_bytes() + cost <= self.capacity_bytes() || self.doorkeeper.knows(table, number)
+    }
+
     /// Puts a block that was just read into its slot and makes room for it.
     /// When another thread was faster, its block is returned and this one
     /// dropped, so that each slot is paid for once.
     pub(crate) fn insert(&self, slots: &Arc<Slots>, number: u32, block: Block) -> Block {
-        let cost = block.cost_bytes() + NODE_BYTES;
+        let cost = listed_bytes(&block);
         let resident = self.resident_bytes.load(Ordering::Relaxed);
         if cost.saturating_add(resident) > self.capacity_bytes() {
             return block;
@@ -218,6 +229,11 @@ impl BlockCache {
         self.resident_bytes.fetch_sub(resident_bytes, Ordering::Relaxed);
         self.used_bytes.fetch_sub(resident_bytes, Ordering::Relaxed);
     }
+}
+
+/// What a block costs on the list, with its part of the list and of the doorkeeper.
+fn listed_bytes(block: &Block) -> u64 {
+    block.cost_bytes() + NODE_BYTES + doorkeeper::BYTES_A_BLOCK
 }
 
 impl fmt::Debug for BlockCache {

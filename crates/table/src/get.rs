@@ -1,6 +1,8 @@
 //! What a point lookup is asked with, and what it answers.
 
 use crate::Value;
+use crate::block::Kind;
+use crate::index::Handle;
 use std::cell::Cell;
 use tanada_format::{SeqNo, ValueKind};
 
@@ -86,7 +88,18 @@ pub enum InMemory {
     /// This is the newest one that the reader sees.
     Found(Found),
     /// A block that is needed is not in memory.
-    Unknown,
+    Unknown(Missing),
+}
+
+/// A block that a lookup needs and that is not in memory: where
+/// [`crate::Table::get_from`] goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    pub(crate) kind: Kind,
+    pub(crate) number: u32,
+    pub(crate) handle: Handle,
+    /// A filter has said "maybe".
+    pub(crate) filtered: bool,
 }
 
 /// What a table's filter has answered since the table was opened.

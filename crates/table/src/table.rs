@@ -6,7 +6,7 @@ use crate::counters::Counters;
 use crate::damage::Damage;
 use crate::epoch::{Pin, pin};
 use crate::footer::{FOOTER_LEN, Footer};
-use crate::get::{CacheUse, FilterStats, Found, GetContext, InMemory, ReadMode};
+use crate::get::{CacheUse, FilterStats, Found, GetContext, InMemory, Missing, ReadMode};
 use crate::index::{Handle, PartitionHandle, Top};
 use crate::properties::TableProperties;
 use crate::sealed;
@@ -58,7 +58,6 @@ pub struct Table {
 struct Own {
     filter: Option<Block>,
     index: Option<Block>,
-    data: Option<Block>,
 }
 
 /// A block in hand, for as long as a pin lives.
@@ -83,13 +82,6 @@ enum Step {
     Absent,
     Found(Found),
     Missing(Missing),
-}
-
-/// A block that a lookup needs and that is not in memory.
-struct Missing {
-    kind: Kind,
-    number: u32,
-    handle: Handle,
 }
 
 impl Table {
@@ -204,21 +196,44 @@ impl Table {
         seqno: SeqNo,
         context: &GetContext<'_>,
     ) -> Result<Option<Found>, Error> {
-        let mut own = Own::default();
+        // A pin made in the `match` itself would live through its arms.
+        let step = self.step(key, hash, seqno, context, &Own::default(), &pin())?;
+        match step {
+            Step::Absent => Ok(None),
+            Step::Found(found) => Ok(Some(found)),
+            Step::Missing(missing) => self.get_from(missing, key, hash, seqno, context),
+        }
+    }
+
+    /// As [`Table::get`], with all the same, from where [`Table::get_in_memory`] ended.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn get_from(
+        &self,
+        missing: Missing,
+        key: &[u8],
+        hash: u64,
+        seqno: SeqNo,
+        context: &GetContext<'_>,
+    ) -> Result<Option<Found>, Error> {
+        let (mut own, mut missing) = (Own::default(), missing);
         loop {
-            // The pin ends before a block is read.
-            let missing = match self.step(key, hash, seqno, context, &own, &pin())? {
+            // Under no pin.
+            let block = self.read_missing(missing.kind, missing.number, context, missing.handle)?;
+            match missing.kind {
+                Kind::Filter => own.filter = Some(block),
+                Kind::Index => own.index = Some(block),
+                Kind::Data => {
+                    context.note(|t| t.data_cached = Some(false));
+                    return self.find_in(&block, missing.filtered, key, seqno, context, &pin());
+                }
+            }
+            missing = match self.step(key, hash, seqno, context, &own, &pin())? {
                 Step::Absent => return Ok(None),
                 Step::Found(found) => return Ok(Some(found)),
                 Step::Missing(missing) => missing,
             };
-            let Missing { kind, number, handle } = missing;
-            let block = Some(self.read_missing(kind, number, context, handle)?);
-            match kind {
-                Kind::Filter => own.filter = block,
-                Kind::Index => own.index = block,
-                Kind::Data => own.data = block,
-            }
         }
     }
 
@@ -239,11 +254,11 @@ impl Table {
         seqno: SeqNo,
         pin: &Pin,
     ) -> Result<InMemory, Error> {
-        const NONE: Own = Own { filter: None, index: None, data: None };
+        const NONE: Own = Own { filter: None, index: None };
         Ok(match self.step(key, hash, seqno, &GetContext::default(), &NONE, pin)? {
             Step::Absent => InMemory::Absent,
             Step::Found(found) => InMemory::Found(found),
-            Step::Missing(_) => InMemory::Unknown,
+            Step::Missing(missing) => InMemory::Unknown(missing),
         })
     }
 
@@ -265,8 +280,7 @@ impl Table {
         let p = self.top.fences().part(key, seqno);
         let partition = &self.top.partitions()[p];
         // Blocks are needed in this order: before one was read, those before it were there.
-        let had_index = own.data.is_some();
-        let had_filter = had_index || own.index.is_some();
+        let had_filter = own.index.is_some();
         let number = self.filter_number(p);
         let mut filtered = false;
         if partition.filter.len != 0 {
@@ -277,6 +291,7 @@ impl Table {
                     kind: Kind::Filter,
                     number,
                     handle: partition.filter,
+                    filtered,
                 }));
             };
             let maybe = filter.filter().may_contain(hash);
@@ -291,23 +306,36 @@ impl Table {
             filtered = true;
         }
         let number = self.top.blocks() + p as u32;
-        let Some(index) = self.held(Kind::Index, number, context, (&own.index, had_index), pin)
-        else {
+        let Some(index) = self.held(Kind::Index, number, context, (&own.index, false), pin) else {
             let handle = partition.index;
-            return Ok(Step::Missing(Missing { kind: Kind::Index, number, handle }));
+            return Ok(Step::Missing(Missing { kind: Kind::Index, number, handle, filtered }));
         };
         context.note(|t| t.index_cached = Some(own.index.is_none()));
         let b = index.index().fences().part(key, seqno);
         let number = partition.first_block + b as u32;
         self.slots.prefetch(number);
-        let Some(data) = self.held(Kind::Data, number, context, (&own.data, false), pin) else {
+        let Some(data) = self.held(Kind::Data, number, context, (&None, false), pin) else {
             let handle = index.index().handle(b);
-            return Ok(Step::Missing(Missing { kind: Kind::Data, number, handle }));
+            return Ok(Step::Missing(Missing { kind: Kind::Data, number, handle, filtered }));
         };
-        context.note(|t| {
-            t.data_cached = Some(own.data.is_none());
-            t.data_offset = Some(data.offset());
-        });
+        context.note(|t| t.data_cached = Some(true));
+        let found = self.find_in(&data, filtered, key, seqno, context, pin)?;
+        Ok(found.map_or(Step::Absent, Step::Found))
+    }
+
+    /// Looks the key up in the one data block that may have it; `filtered` says that a
+    /// filter said "maybe".
+    #[inline(always)] // one caller is hot
+    fn find_in(
+        &self,
+        data: &Block,
+        filtered: bool,
+        key: &[u8],
+        seqno: SeqNo,
+        context: &GetContext<'_>,
+        pin: &Pin,
+    ) -> Result<Option<Found>, Error> {
+        context.note(|t| t.data_offset = Some(data.offset()));
         let found = match data.data().get(key, seqno) {
             Ok(None) => None,
             Ok(Some(slot)) => {
@@ -327,7 +355,7 @@ impl Table {
             self.filter_counters.add_pinned(pin, outcome, 1);
         }
         context.note(|t| t.found = found.is_some());
-        Ok(found.map_or(Step::Absent, Step::Found))
+        Ok(found)
     }
 
     /// A block that was read before, or that is in the cache: a hit, unless this
@@ -422,10 +450,15 @@ impl Table {
                 return Err(self.damaged(handle.offset, what.into()));
             }
         }
-        Ok(match context.cache {
-            CacheUse::Fill => self.admit(kind, number, block),
-            CacheUse::Bypass => block,
-        })
+        if context.cache == CacheUse::Bypass {
+            return Ok(block);
+        }
+        // An index partition or a filter serves many data blocks.
+        if kind == Kind::Data && !self.cache.admits(self.id, number, &block) {
+            self.cache.count_miss(kind);
+            return Ok(block);
+        }
+        Ok(self.admit(kind, number, block))
     }
 
     /// Counts a miss and puts a block that was read into the cache.

@@ -53,6 +53,23 @@ fn the_capacity_holds_shrinks_and_grows_and_a_dropped_table_gives_all_back() {
 }
 
 #[test]
+fn a_full_cache_lets_a_block_in_at_its_second_miss() {
+    let env = Env::memory(1);
+    write(&env, options(), &entries(10_000));
+    let cache = BlockCache::new(200_000);
+    let table = read(&env, &cache);
+    let context = GetContext::default();
+    // One key after another: no block comes back.
+    (0..9000).for_each(|i| drop(get(&table, i, &context).unwrap()));
+    let figures = || (cache.stats().data_misses, cache.stats().insertions);
+    let (misses, insertions) = figures();
+    for (more_misses, more_insertions) in [(1, 0), (2, 1), (2, 1)] {
+        assert_eq!(get(&table, 9500, &context).unwrap().unwrap(), value(9500));
+        assert_eq!(figures(), (misses + more_misses, insertions + more_insertions));
+    }
+}
+
+#[test]
 fn a_block_larger_than_the_cache_is_read_and_not_kept() {
     let env = Env::memory(1);
     write(&env, options(), &[Entry::put("k", 1, vec![3; 500_000])]);
