@@ -2,12 +2,13 @@
 //!
 //! | size | field |
 //! |---|---|
-//! | 4 | number of entries `n`, low 24 bits; bit 31: offsets take 4 bytes, not 2 |
+//! | 4 | number of entries `n`, low 24 bits; bit 31: offsets take 4 bytes, not 2; bit 30: a length stands in their place |
 //! | 4 | length `p` of the prefix that all keys share |
 //! | 1 | bytes `w` of each entry's seqno, 0 to 7 |
 //! | 7 | the smallest seqno of the block |
 //! | 4n | heads: of each key the 4 bytes behind the prefix, zero-padded, read as a big-endian number, stored little-endian |
 //! | 2n or 4n | offsets of the entries from the block's start |
+//! | or 4 | the length that every entry has, when it is the same: the first begins behind the prefix |
 //! | p | the prefix |
 //! | .. | the entries |
 //!
@@ -37,6 +38,7 @@ const HEADER_LEN: usize = 16;
 const SEQNO_AT: usize = 8;
 const HEAD_LEN: usize = 4;
 const WIDE: u32 = 1 << 31;
+const EVEN: u32 = 1 << 30;
 const MAX_COUNT: usize = (1 << 24) - 1;
 const HAS_EXPIRY: u8 = 0x80;
 
@@ -162,14 +164,27 @@ impl DataBlockBuilder {
         let prefix = &self.keys[..self.prefix_len];
         // Heads may be padded, so this is a bound and not the exact length.
         let bound = HEADER_LEN + prefix.len() + count * (8 + 7) + self.entry_bytes;
-        let wide = bound > usize::from(u16::MAX);
+        let seqnos = SeqNos::new(self.seqnos);
+        let length = |e: &Pending| {
+            let suffix_len = e.key_len as usize - self.prefix_len;
+            let expiry_len = if e.expires_at_ms != 0 { 8 } else { 0 };
+            let rest = suffix_len.saturating_sub(HEAD_LEN) + e.value_len as usize;
+            1 + varint_len(suffix_len as u64) + seqnos.width + expiry_len + rest
+        };
+        // One entry has its offset, so that `alone` need not be told apart.
+        let even = (self.entries.split_first())
+            .filter(|(first, rest)| {
+                !rest.is_empty() && rest.iter().all(|e| length(e) == length(first))
+            })
+            .map(|(first, _)| length(first) as u32);
+        let wide = even.is_none() && bound > usize::from(u16::MAX);
         let offset_len = if wide { 4 } else { 2 };
+        let flags = if wide { WIDE } else { 0 } | if even.is_some() { EVEN } else { 0 };
 
         out.clear();
         out.reserve(bound);
-        out.extend_from_slice(&(count as u32 | if wide { WIDE } else { 0 }).to_le_bytes());
+        out.extend_from_slice(&(count as u32 | flags).to_le_bytes());
         out.extend_from_slice(&(prefix.len() as u32).to_le_bytes());
-        let seqnos = SeqNos::new(self.seqnos);
         out.extend_from_slice(&seqnos.encode());
         let mut key_start = 0;
         for e in &self.entries {
@@ -179,14 +194,19 @@ impl DataBlockBuilder {
             key_start = key_end;
         }
         let offsets = out.len();
-        out.resize(offsets + count * offset_len, 0);
+        match even {
+            Some(length) => out.extend_from_slice(&length.to_le_bytes()),
+            None => out.resize(offsets + count * offset_len, 0),
+        }
         out.extend_from_slice(prefix);
 
         let (mut keys, mut values) = (&self.keys[..], &self.values[..]);
         for (i, e) in self.entries.iter().enumerate() {
             let at = out.len() as u32;
-            let slot = offsets + i * offset_len;
-            out[slot..slot + offset_len].copy_from_slice(&at.to_le_bytes()[..offset_len]);
+            if even.is_none() {
+                let slot = offsets + i * offset_len;
+                out[slot..slot + offset_len].copy_from_slice(&at.to_le_bytes()[..offset_len]);
+            }
             let (key, value);
             (key, keys) = keys.split_at(e.key_len as usize);
             (value, values) = values.split_at(e.value_len as usize);
@@ -291,7 +311,7 @@ impl SeqNos {
 #[derive(Clone, Copy)]
 pub(crate) struct DataBlock<'a> {
     pub(crate) bytes: &'a [u8],
-    /// Number of entries, and [`WIDE`].
+    /// Number of entries, and [`WIDE`] or [`EVEN`].
     pub(crate) counts: u32,
     pub(crate) prefix_len: u32,
 }
@@ -334,8 +354,8 @@ impl<'a> DataBlock<'a> {
         if seqno_width > 7 {
             return Err("a data block's seqnos are too long".into());
         }
-        let count = counts & !WIDE;
-        if count as usize > MAX_COUNT || count == 0 {
+        let count = counts & !(WIDE | EVEN);
+        if count as usize > MAX_COUNT || count == 0 || counts & (WIDE | EVEN) == WIDE | EVEN {
             return Err("a data block's number of entries is out of bounds".into());
         }
         let block = DataBlock { bytes, counts, prefix_len };
@@ -344,13 +364,26 @@ impl<'a> DataBlock<'a> {
         {
             return Err("a data block is shorter than its arrays".into());
         }
+        if block.is_even() {
+            let entries = block.bytes.len() - block.prefix_at() - prefix_len as usize;
+            if block.span(0).1.checked_sub(block.span(0).0).map(|length| length * count as usize)
+                != Some(entries)
+            {
+                return Err("a data block's entries do not have the length declared".into());
+            }
+        }
         Ok(block)
     }
 
     /// Number of entries; at least one.
     #[inline]
     pub(crate) fn count(&self) -> usize {
-        (self.counts & !WIDE) as usize
+        self.counts as usize & MAX_COUNT
+    }
+
+    #[inline]
+    fn is_even(&self) -> bool {
+        self.counts & EVEN != 0
     }
 
     #[inline]
@@ -361,6 +394,9 @@ impl<'a> DataBlock<'a> {
     /// Where the prefix begins, and the offsets end.
     #[inline]
     fn prefix_at(&self) -> usize {
+        if self.is_even() {
+            return HEADER_LEN + self.count() * HEAD_LEN + 4;
+        }
         HEADER_LEN + self.count() * if self.is_wide() { HEAD_LEN + 4 } else { HEAD_LEN + 2 }
     }
 
@@ -378,8 +414,14 @@ impl<'a> DataBlock<'a> {
     /// Where entry `i < count` begins and ends.
     #[inline]
     fn span(&self, i: usize) -> (usize, usize) {
-        let offsets = &self.bytes[HEADER_LEN + self.count() * HEAD_LEN..self.prefix_at()];
-        if self.is_wide() {
+        let prefix_at = self.prefix_at();
+        let offsets = &self.bytes[HEADER_LEN + self.count() * HEAD_LEN..prefix_at];
+        if self.is_even() {
+            let length = offsets.first_chunk().map_or(0, |&length| u32::from_le_bytes(length));
+            // Checked by `parse`: the last entry ends where the block does.
+            let at = prefix_at + self.prefix_len as usize + i * length as usize;
+            (at, at + length as usize)
+        } else if self.is_wide() {
             let (offsets, _) = offsets.as_chunks();
             let end =
                 offsets.get(i + 1).map_or(self.bytes.len(), |&o| u32::from_le_bytes(o) as usize);
@@ -631,12 +673,38 @@ mod tests {
     fn a_block_over_64_kib_uses_wide_offsets() {
         let value = vec![9; 30_000];
         let keys: Vec<String> = (0..6).map(|i| format!("user:{i:06}")).collect();
-        let entries: Vec<_> = keys.iter().map(|k| entry(k.as_bytes(), 5, &value)).collect();
+        let mut entries: Vec<_> = keys.iter().map(|k| entry(k.as_bytes(), 5, &value)).collect();
+        assert!(DataBlock::parse(&build(&entries)).unwrap().is_even());
+        check(&entries);
+        entries[3].value = &value[1..];
         assert!(DataBlock::parse(&build(&entries)).unwrap().is_wide());
         check(&entries);
         let long = vec![7; 70_000];
         let long = EntryRef { value: &long, ..entries[1] };
         assert_eq!(alone(&long), build(&[long]), "both ways give the same bytes");
+    }
+
+    #[test]
+    fn entries_of_one_length_need_no_offsets() {
+        let keys: Vec<String> = (0..20).map(|i| format!("user:{i:04}")).collect();
+        let mut entries: Vec<_> = keys.iter().map(|k| entry(k.as_bytes(), 500, b"value")).collect();
+        let even = build(&entries);
+        assert!(DataBlock::parse(&even).unwrap().is_even());
+        check(&entries);
+        check(&entries[..2]);
+        entries[7].value = b"values";
+        let uneven = build(&entries);
+        assert!(!DataBlock::parse(&uneven).unwrap().is_even());
+        assert_eq!(even.len() + 2 * 20 - 4 + 1, uneven.len());
+        check(&entries);
+        // A length that does not lead to the block's end is damage.
+        let at = HEADER_LEN + 20 * HEAD_LEN;
+        for changed in [&even[..even.len() - 1], &[&even[..], &[0]].concat()] {
+            assert!(DataBlock::parse(changed).is_err());
+        }
+        let mut changed = even.clone();
+        changed[at] += 1;
+        assert!(DataBlock::parse(&changed).is_err());
     }
 
     #[test]
