@@ -1,9 +1,9 @@
 //! The one memory budget and how it is divided.
 //!
-//! MemTables take what writing needs, up to half; jobs have a fixed share; the
+//! MemTables take what writing needs, up to three eighths; jobs have a fixed share; the
 //! caches (the block cache counts what open tables keep resident) get the rest and give it back at once when
 //! another grows. So a database that is only read gives nearly the whole
-//! budget to its caches, and one that is only written nearly half to MemTables.
+//! budget to its caches, and one that is only written three eighths to MemTables.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,7 +31,7 @@ impl Budget {
         Budget {
             total,
             memtable_seal: (total / 8).min(64 << 20),
-            memtables_max: total / 2,
+            memtables_max: total / 8 * 3,
             jobs: (total / 16).min((threads + 1) * (4 << 20)),
             memtable_bytes: AtomicU64::new(0),
         }
