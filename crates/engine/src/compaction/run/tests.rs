@@ -230,9 +230,11 @@ proptest! {
         let plan = Plan { method: Method::Merge, ..merge_all(&disk) };
         let parts = split_ranges(&plan, parts);
         let output = disk.with_io(|io| run_in_parts(&plan, parts, &snapshots, 1000, io)).unwrap();
-        prop_assert_eq!(output.entries_out, expected.len() as u64);
+        // Tables that meet no other are left for another step.
+        let whole = plan.tables().count() == disk.version.table_count();
         disk.install(&output.edit);
-        if plan.tables().count() > 1 || runs.len() == 1 {
+        if whole {
+            prop_assert_eq!(output.entries_out, expected.len() as u64);
             prop_assert_eq!(disk.entries(), expected);
         }
     }
