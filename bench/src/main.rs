@@ -26,6 +26,9 @@ use engine::Outcome;
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse(std::env::args().skip(1))?;
+    if matches!(arguments.verb.as_str(), "one" | "floor" | "run") {
+        std::fs::create_dir_all(&arguments.dir)?;
+    }
     match arguments.verb.as_str() {
         "one" => one(&arguments),
         "floor" => floor::run_all(&arguments.dir, &arguments.scale, &mut |row| {
