@@ -34,13 +34,13 @@ fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask has a parent");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["tidy"] => tidy::main(root),
-        ["test"] => test::main(root),
-        ["bench", rest @ ..] => bench::main(root, rest),
-        ["help" | "--help" | "-h"] | [] => {
+        ["help" | "--help" | "-h"] | [_, "--help" | "-h"] | [] => {
             print!("{HELP}");
             ExitCode::SUCCESS
         }
+        ["tidy"] => tidy::main(root),
+        ["test"] => test::main(root),
+        ["bench", rest @ ..] => bench::main(root, rest),
         other => {
             eprintln!("error: xtask does not know '{}'\n\n{HELP}", other.join(" "));
             ExitCode::from(2)
