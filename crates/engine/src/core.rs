@@ -90,8 +90,8 @@ pub(crate) struct Visible(pub(crate) AtomicU64);
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) durability: Durability,
-    /// Of the default keyspace, when it is created.
-    pub(crate) compression: Compression,
+    /// Of the default keyspace's new tables, when the caller chose.
+    pub(crate) compression: Option<Compression>,
     pub(crate) memory: u64,
     pub(crate) threads: usize,
     pub(crate) compaction: compaction::Config,
@@ -101,7 +101,7 @@ impl Config {
     pub(crate) fn new(
         memory: u64,
         durability: Durability,
-        compression: Compression,
+        compression: Option<Compression>,
         threads: usize,
     ) -> Config {
         let memtable = Budget::new(memory, threads as u64).memtable_seal;
@@ -114,7 +114,9 @@ impl Config {
 pub(crate) struct KeyspaceState {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
-    pub(crate) compression: Compression,
+    /// Of new tables: whoever opens the keyspace may change it. Held for a copy,
+    /// and nothing is locked under it.
+    pub(crate) compression: Mutex<Compression>,
     /// Where reads start. Replaced under [`Core::views`].
     pub(crate) view: Published<View>,
 }

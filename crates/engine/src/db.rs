@@ -27,7 +27,7 @@ pub struct Builder {
     path: PathBuf,
     memory: u64,
     durability: Durability,
-    compression: Compression,
+    compression: Option<Compression>,
     threads: usize,
     create_if_missing: bool,
     env: Env,
@@ -48,9 +48,10 @@ impl Builder {
         self
     }
 
-    /// Compression of new tables of the default keyspace. Default LZ4.
+    /// Compression of new tables of the default keyspace; it may differ at each
+    /// open. Default: what the database was created with; LZ4 for a new one.
     pub fn compression(mut self, compression: Compression) -> Builder {
-        self.compression = compression;
+        self.compression = Some(compression);
         self
     }
 
@@ -149,7 +150,7 @@ impl Db {
             path: path.as_ref().to_owned(),
             memory: 256 << 20,
             durability: Durability::default(),
-            compression: Compression::default(),
+            compression: None,
             threads: env.threads.parallelism().clamp(2, 8),
             create_if_missing: true,
             env,
@@ -279,7 +280,8 @@ impl Db {
     }
 
     /// Opens the keyspace `name`, creating it when it is not there: one
-    /// manifest write with a sync. Names are 1 to 255 bytes of UTF-8.
+    /// manifest write with a sync. Names are 1 to 255 bytes of UTF-8. What
+    /// `options` say holds for every handle of the keyspace from now on.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a bad name; as [`Db::write`].

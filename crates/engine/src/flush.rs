@@ -110,7 +110,7 @@ impl Core {
         };
         let table_options = |id, _level| {
             let mut options = TableOptions::new(id, self.database_id);
-            options.compression = keyspace.compression.into();
+            options.compression = (*keyspace.compression.lock()).into();
             options
         };
         job(&JobIo {

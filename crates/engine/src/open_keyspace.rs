@@ -7,6 +7,7 @@ use crate::manifest::{CreatedKeyspace, Edit};
 use crate::mem::Mem;
 use crate::options::KeyspaceOptions;
 use crate::version::Version;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use tanada_table::Published;
 
@@ -30,27 +31,28 @@ impl Core {
             )));
         }
         self.health.check_readable()?;
-        if let Some(known) = self.keyspace_named(name) {
+        if let Some(known) = self.keyspace_named(name, options) {
             return Ok(known);
         }
         self.health.check_writable()?;
         let mut manifest = self.manifest.lock();
         // Somebody may have created it while this waited for the lock.
-        if let Some(known) = self.keyspace_named(name) {
+        if let Some(known) = self.keyspace_named(name, options) {
             return Ok(known);
         }
+        let compression = options.compression.unwrap_or_default();
         let id = manifest.state().next_keyspace_id;
         let created = CreatedKeyspace {
             id,
             name: name.to_owned(),
-            options: keyspace_options::encode(options),
+            options: keyspace_options::encode(compression),
         };
         let edit = Edit { created: vec![created], ..Edit::default() };
         manifest.append(&edit).map_err(|e| self.health.poison(&e))?;
         let state = Arc::new(KeyspaceState {
             id,
             name: name.to_owned(),
-            compression: options.compression,
+            compression: Mutex::new(compression),
             view: Published::new(Arc::new(View {
                 active: Mem::new(&self.chunks),
                 sealed: Vec::new(),
@@ -64,7 +66,12 @@ impl Core {
         Ok(state)
     }
 
-    fn keyspace_named(&self, name: &str) -> Option<Arc<KeyspaceState>> {
-        self.keyspaces.load().iter().find(|k| k.name == name).cloned()
+    /// The keyspace `name`, if it is there; `options` hold for it from now on.
+    fn keyspace_named(&self, name: &str, options: &KeyspaceOptions) -> Option<Arc<KeyspaceState>> {
+        let known = self.keyspaces.load().iter().find(|k| k.name == name).cloned()?;
+        if let Some(compression) = options.compression {
+            *known.compression.lock() = compression;
+        }
+        Some(known)
     }
 }

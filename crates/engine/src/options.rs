@@ -43,8 +43,10 @@ impl From<Compression> for tanada_table::Compression {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct KeyspaceOptions {
-    /// Compression of new tables. Default: LZ4. May differ at each open.
-    pub compression: Compression,
+    /// Compression of new tables. May differ at each open: tables already
+    /// written stay as they are until a compaction rewrites them. Default: what
+    /// the keyspace was created with; LZ4 for one that is created now.
+    pub compression: Option<Compression>,
 }
 
 impl KeyspaceOptions {
@@ -55,7 +57,7 @@ impl KeyspaceOptions {
 
     /// Sets the compression of new tables.
     pub fn compression(mut self, compression: Compression) -> KeyspaceOptions {
-        self.compression = compression;
+        self.compression = Some(compression);
         self
     }
 }

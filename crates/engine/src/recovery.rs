@@ -21,7 +21,7 @@ use crate::keyspace_options;
 use crate::manifest::{self, CreatedKeyspace, Current, Edit, Found, Manifest};
 use crate::mem::Mem;
 use crate::memtable::{ChunkPool, WriterToken};
-use crate::options::KeyspaceOptions;
+use crate::options::Compression;
 use crate::pacing::Pacing;
 use crate::row_cache::{RowCache, Worth};
 use crate::snapshots::Snapshots;
@@ -64,7 +64,7 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
     };
 
     let token = WriterToken::new();
-    let mut replay = Replay::new(token, &manifest, &path, &budget)?;
+    let mut replay = Replay::new(token, &manifest, &path, &budget, config.compression)?;
     let tail = replay_log(&env, &path, tables.database, &manifest, &mut replay)?;
     let fresh = tail.predecessor.is_none();
     let wal = WalWriter::create(&env, &path, tables.database, &tail, budget.memtable_seal)?;
@@ -133,12 +133,11 @@ fn create_database(
     let mut id = [0; 16];
     env.random.fill(&mut id);
     let tables = files(DatabaseId(id));
-    let options = KeyspaceOptions::new().compression(config.compression);
     let initial = Edit {
         created: vec![CreatedKeyspace {
             id: KeyspaceId::DEFAULT,
             name: DEFAULT_NAME.to_owned(),
-            options: keyspace_options::encode(&options),
+            options: keyspace_options::encode(config.compression.unwrap_or_default()),
         }],
         ..Edit::default()
     };
@@ -194,7 +193,14 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(token: WriterToken, manifest: &Manifest, dir: &Path, budget: &Budget) -> Result<Replay> {
+    /// `asked`: the compression that was given for the default keyspace.
+    fn new(
+        token: WriterToken,
+        manifest: &Manifest,
+        dir: &Path,
+        budget: &Budget,
+        asked: Option<Compression>,
+    ) -> Result<Replay> {
         let state = manifest.state();
         let mut keyspaces = Vec::with_capacity(state.keyspaces.len());
         let mut from = Vec::with_capacity(state.keyspaces.len());
@@ -204,7 +210,8 @@ impl Replay {
                 let what = "a keyspace was dropped".to_owned();
                 return Err(Error::Unsupported { file: dir.to_owned(), what });
             }
-            let options = keyspace_options::decode(&keyspace.options, dir)?;
+            let created_with = keyspace_options::decode(&keyspace.options, dir)?;
+            let asked = asked.filter(|_| id == KeyspaceId::DEFAULT);
             let view = View {
                 active: Mem::new(&chunks),
                 sealed: Vec::new(),
@@ -213,7 +220,7 @@ impl Replay {
             keyspaces.push(Arc::new(KeyspaceState {
                 id,
                 name: keyspace.name.clone(),
-                compression: options.compression,
+                compression: Mutex::new(asked.unwrap_or(created_with)),
                 view: Published::new(Arc::new(view)),
             }));
             from.push(keyspace.flushed_to);

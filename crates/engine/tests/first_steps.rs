@@ -1,7 +1,7 @@
 //! The public API as a first user meets it.
 
 use tanada::vfs::MemoryMachine;
-use tanada::{Batch, Compression, Db, Durability, KeyspaceOptions, PutOptions};
+use tanada::{Batch, Compression, Db, Durability, Keyspace, KeyspaceOptions, PutOptions};
 
 fn temp() -> (tempfile::TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -68,6 +68,57 @@ fn batches_span_keyspaces_and_snapshots_hold_a_moment() {
     assert_eq!(db.keyspaces(), ["users"]);
     let users = db.keyspace("users", KeyspaceOptions::default()).unwrap();
     assert_eq!(users.get("a").unwrap().as_deref(), Some(&b"3"[..]));
+}
+
+/// The compression given when a database that was already there was opened had
+/// no effect: new tables had the one it was created with.
+#[test]
+fn the_compression_given_at_open_holds_for_the_tables_written_from_then_on() {
+    const USER_BYTES: u64 = 400 * 1000;
+    let machine = MemoryMachine::new(1);
+    let rewrite = |keyspace: &Keyspace| {
+        for i in 0..400u32 {
+            keyspace.put(i.to_be_bytes(), [b'a'; 1000]).unwrap();
+        }
+        keyspace.compact(..).unwrap();
+        assert_eq!(keyspace.iter().count(), 400);
+    };
+    // Opens, writes all tables anew, and says how long they are then.
+    let table_bytes = |given: Option<Compression>| {
+        let mut builder = Db::builder("db").env(machine.env());
+        let mut options = KeyspaceOptions::new();
+        if let Some(compression) = given {
+            builder = builder.compression(compression);
+            options = options.compression(compression);
+        }
+        let db = builder.open().unwrap();
+        let users = db.keyspace("users", options).unwrap();
+        rewrite(db.default_keyspace());
+        rewrite(&users);
+        let bytes = [0, 1].map(|i| db.stats().keyspaces[i].table_bytes);
+        db.close().unwrap();
+        bytes
+    };
+    let squeezed = |bytes: [u64; 2]| bytes.iter().all(|&b| b < USER_BYTES / 4);
+    let plain = |bytes: [u64; 2]| bytes.iter().all(|&b| b > USER_BYTES);
+    for (given, holds) in [
+        (Some(Compression::None), &plain as &dyn Fn([u64; 2]) -> bool),
+        (Some(Compression::Zstd), &squeezed),
+        (Some(Compression::None), &plain),
+        (Some(Compression::Lz4), &squeezed),
+        // Nothing given: what it was created with.
+        (None, &plain),
+    ] {
+        let bytes = table_bytes(given);
+        assert!(holds(bytes), "opened with {given:?}: tables of {bytes:?} bytes");
+    }
+    // A keyspace that is open already takes what is given as well.
+    let db = Db::builder("db").env(machine.env()).open().unwrap();
+    let users = db.keyspace("users", KeyspaceOptions::new()).unwrap();
+    db.keyspace("users", KeyspaceOptions::new().compression(Compression::Lz4)).unwrap();
+    rewrite(&users);
+    let bytes = db.stats().keyspaces[1].table_bytes;
+    assert!(bytes < USER_BYTES / 4, "tables of {bytes} bytes");
 }
 
 #[test]
