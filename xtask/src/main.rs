@@ -1,11 +1,12 @@
-//! Work on the repository itself: `cargo xtask tidy`, `cargo xtask test`
-//! and `cargo xtask bench`.
+//! Work on the repository itself: `cargo xtask tidy`, `cargo xtask test`,
+//! `cargo xtask planted` and `cargo xtask bench`.
 //!
 //! Not part of the product. It touches files and the clock directly, because
 //! the walls it guards are those of the crates, not its own.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod bench;
+mod planted;
 mod source;
 mod test;
 mod tidy;
@@ -24,6 +25,10 @@ Commands:
          operating system, unsafe code, links in the docs, translations in step
   test   Everything that must be green: format, clippy, tidy, tests, end-to-end.
          Installs the Debian packages it needs when they are missing and it may
+  planted [--quick | --simulation] [NAME ..]
+         Puts bugs back that other engines had, and shows which test finds each,
+         and that a release has none of the switches; with --quick it looks at
+         the ordinary build, with --simulation it tells what is found by chance
   bench  [report] [--quick] [--only WORKLOAD,..] [--engines NAME,..] [--rounds N]
          Builds Tanada and its peers, measures them in turn, and writes
          docs/benchmarks.md; `report` writes it from the rows that are there
@@ -40,6 +45,7 @@ fn main() -> ExitCode {
         }
         ["tidy"] => tidy::main(root),
         ["test"] => test::main(root),
+        ["planted", rest @ ..] => planted::main(root, rest),
         ["bench", rest @ ..] => bench::main(root, rest),
         other => {
             eprintln!("error: xtask does not know '{}'\n\n{HELP}", other.join(" "));

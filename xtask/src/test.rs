@@ -19,7 +19,8 @@ struct Outcome {
 
 /// Runs every step, the later ones too when one fails, and answers for all.
 pub(crate) fn main(root: &Path) -> ExitCode {
-    println!("tanada: format, clippy, tidy, tests, end-to-end; about ten minutes on two cores");
+    println!("tanada: format, clippy, tidy, tests, end-to-end, planted bugs;");
+    println!("about ten minutes on two cores");
     let began = Instant::now();
     let mut outcomes = Vec::new();
     let mut step = |name: &'static str, run: &mut dyn FnMut() -> bool| {
@@ -41,6 +42,8 @@ pub(crate) fn main(root: &Path) -> ExitCode {
     step("tests", &mut || tests(root));
     step("doc tests", &mut || cargo(root, &["test", "--workspace", "--doc", "--all-features"]));
     step("end-to-end", &mut || end_to_end(root));
+    // After it: the ordinary build that is looked at is the one it has used.
+    step("planted bugs", &mut || crate::planted::main(root, &["--quick"]) == ExitCode::SUCCESS);
 
     println!("\n{:<22} {:>9}", "step", "seconds");
     for outcome in &outcomes {

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tanada_format::{KeyspaceId, SeqNo, TableId};
+use tanada_format::{KeyspaceId, SeqNo, TableId, planted};
 use tanada_vfs::Priority;
 
 /// After a failed job the background tries again this much later.
@@ -177,7 +177,13 @@ impl Core {
         };
         if flushes {
             for keyspace in keyspaces.iter() {
-                if !keyspace.view.load().sealed.is_empty() && state.flushing.insert(keyspace.id) {
+                let view = keyspace.view.load();
+                if planted!(stall_forever_after_kill)
+                    && view.sealed.iter().any(|m| m.end_position() <= self.opened_position)
+                {
+                    continue;
+                }
+                if !view.sealed.is_empty() && state.flushing.insert(keyspace.id) {
                     return Some(Job::Flush(Arc::clone(keyspace)));
                 }
             }

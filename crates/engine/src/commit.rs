@@ -25,7 +25,7 @@ use crate::wal::group::{self, GroupHeader};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tanada_format::{EntryRef, KeyspaceId, LogPosition, SeqNo};
+use tanada_format::{EntryRef, KeyspaceId, LogPosition, SeqNo, planted};
 
 /// Bytes of disk kept free beside what the MemTables will take.
 const RESERVE_BYTES: u64 = 2 << 20;
@@ -273,7 +273,9 @@ impl Core {
             view.active.set_end(position);
             view.with_new_active(&self.chunks)
         });
-        writer.active = None;
+        if !planted!(lost_inserts_bulk) {
+            writer.active = None;
+        }
         writer.active_bytes -= (writer.active_bytes).min(sealed_bytes);
         self.rebalance();
         self.background.work_arrived();
@@ -398,6 +400,11 @@ impl Drop for Group<'_> {
         for follower in self.followers.drain(..) {
             next = next.map(|next| next.plus(u64::from(follower.request.count)));
             let last = next.clone().map(|next| SeqNo(next.0 - 1));
+            let told = |e| match planted!(group_commit_one_waiter_sees_error) {
+                true => Ok(self.core.visible()),
+                false => Err(e),
+            };
+            let last = last.or_else(told);
             follower.set(Turn::Done(last));
         }
         let mut queue = self.core.commit.queue.lock();
@@ -450,3 +457,6 @@ impl Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::manifest::Edit;
 use crate::scan::Bounds;
 use std::sync::Arc;
+use tanada_format::planted;
 
 /// What a compaction by hand did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +62,8 @@ impl Core {
     /// the manifest (which poisons).
     pub(crate) fn run_plan(&self, keyspace: &Arc<KeyspaceState>, plan: &Plan) -> Result<JobOutput> {
         let started = self.env.clock.monotonic_ns();
-        let snapshots = self.snapshots.live();
+        let mut snapshots = self.snapshots.live();
+        snapshots.retain(|_| !planted!(snapshot_dirty_read_during_compaction));
         let now_ms = self.now_ms();
         let output =
             self.with_job_io(keyspace, |io| compaction::run_job(plan, &snapshots, now_ms, io))?;

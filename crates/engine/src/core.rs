@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tanada_format::{DatabaseId, KeyspaceId, LogPosition, SeqNo};
+use tanada_format::{DatabaseId, KeyspaceId, LogPosition, SeqNo, planted};
 use tanada_table::{BlockCache, Published};
 use tanada_vfs::{DirLock, Env};
 
@@ -143,6 +143,9 @@ impl Core {
     /// open, nor behind what the manifest remembers.
     pub(crate) fn now_ms(&self) -> u64 {
         let now = self.env.clock.wall_ms();
+        if planted!(ttl_revived_by_clock_set_back) {
+            return now;
+        }
         // Relaxed: a maximum is right in whatever order it is reached.
         now.max(self.clock_high_ms.fetch_max(now, Ordering::Relaxed))
     }

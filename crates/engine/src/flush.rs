@@ -13,7 +13,7 @@ use crate::mem::Mem;
 use crate::merge::MergeCursor;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tanada_format::{Level, LogPosition, SeqNo, hash_key};
+use tanada_format::{Level, LogPosition, SeqNo, hash_key, planted};
 use tanada_table::{Cursor, TableOptions};
 
 impl Core {
@@ -61,7 +61,10 @@ impl Core {
     pub(crate) fn flush_sealed(&self, keyspace: &Arc<KeyspaceState>) -> Result<()> {
         let sealed = keyspace.view.load().sealed.clone();
         let Some(newest) = sealed.first() else { return Ok(()) };
-        let flushed_to = newest.end_position();
+        let flushed_to = match planted!(replay_boundary_too_high) {
+            true => self.wal.position(),
+            false => newest.end_position(),
+        };
         let started = self.env.clock.monotonic_ns();
 
         let output = self.write_memtables(keyspace, &sealed)?;
@@ -82,7 +85,8 @@ impl Core {
 
     /// Merges MemTables into tables of one run, durable.
     fn write_memtables(&self, keyspace: &KeyspaceState, sealed: &[Arc<Mem>]) -> Result<JobOutput> {
-        let snapshots = self.snapshots.live();
+        let mut snapshots = self.snapshots.live();
+        snapshots.retain(|_| !planted!(snapshot_missed_by_flush));
         let mut merged = MergeCursor::new(sealed.iter().map(|m| m.table.cursor()).collect());
         merged.seek_first()?;
         let config = &self.config.compaction;

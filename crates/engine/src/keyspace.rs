@@ -14,7 +14,7 @@ use crate::scan::{Bounds, Cursor, Iter};
 use std::cell::RefCell;
 use std::ops::Bound;
 use std::sync::Arc;
-use tanada_format::SeqNo;
+use tanada_format::{SeqNo, planted};
 use tanada_table::Value;
 
 /// A batch kept per thread for single puts keeps at most this much memory.
@@ -220,6 +220,11 @@ impl Keyspace {
     pub(crate) fn iter_within(&self, at: Option<SeqNo>, bounds: Bounds) -> Iter {
         let core = self.core();
         core.counters.add(Count::Scans, 1);
+        let at = match planted!(seq_taken_before_version_pinned) {
+            // At the look at the clock somebody else has a turn.
+            true => Some(at.unwrap_or(core.visible())).filter(|_| core.now_ms() > 0),
+            false => at,
+        };
         let view = self.state.view.load_full();
         let seqno = at.unwrap_or_else(|| core.visible());
         Iter::new(view, seqno, core.now_ms(), bounds)

@@ -2,13 +2,14 @@
 //!
 //! Ids, the internal key and its one ordering, varints, checksums, limits and
 //! the corruption error. Nothing here does I/O, starts a thread or knows what a
-//! file is for.
+//! file is for; only a build for [`planted!`] bugs asks the environment.
 
 mod checksum;
 mod corruption;
 mod entry;
 mod ids;
 mod limits;
+mod planted;
 mod record;
 mod varint;
 
@@ -17,6 +18,8 @@ pub use corruption::Corruption;
 pub use entry::{EntryRef, ValueKind, compare_internal};
 pub use ids::{DatabaseId, KeyspaceId, Level, LogId, LogPosition, SeqNo, TableId};
 pub use limits::{MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_LEVELS, MAX_RECORD_LEN, MAX_VALUE_LEN};
+#[cfg(tanada_planted)]
+pub use planted::is_planted;
 pub use record::{
     RECORD_ALIGN, RECORD_FRAME_LEN, RecordCursor, RecordFile, RecordFrame, RecordSalt,
     SHORT_FRAME_LEN, SHORT_PAYLOAD_END, ShortFrame, record_len, record_padding, short_record_len,

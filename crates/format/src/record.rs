@@ -32,7 +32,7 @@
 //! passes. The chained `body_crc` says that no record before this one is missing
 //! or was exchanged. `kind` is never 0, so preallocated zeros are never a record.
 
-use crate::{DatabaseId, crc32c, crc32c_extend};
+use crate::{DatabaseId, crc32c, crc32c_extend, planted};
 
 /// Bytes of a frame.
 pub const RECORD_FRAME_LEN: usize = 24;
@@ -77,6 +77,9 @@ pub struct RecordSalt(u32);
 impl RecordSalt {
     /// The salt of the file with this number in this database.
     pub fn new(file: RecordFile, database: DatabaseId, number: u64) -> RecordSalt {
+        if planted!(recycled_wal_stale_records) {
+            return RecordSalt(0);
+        }
         let crc = crc32c_extend(crc32c(&[file as u8]), &database.0);
         RecordSalt(crc32c_extend(crc, &number.to_le_bytes()))
     }
@@ -229,7 +232,7 @@ impl RecordCursor {
         let frame = RecordFrame { payload_len, body_crc, kind, flags: 0, synced };
         let bytes = frame.encode(self.salt, self.offset);
         self.offset += frame.record_len();
-        self.chain = body_crc;
+        self.chain = link(body_crc);
         bytes
     }
 
@@ -251,7 +254,7 @@ impl RecordCursor {
         out[..4].copy_from_slice(&crc.to_le_bytes());
         out[4..].copy_from_slice(&rest);
         self.offset += short_record_len(len as u64);
-        self.chain = body_crc;
+        self.chain = link(body_crc);
         out
     }
 
@@ -270,7 +273,7 @@ impl RecordCursor {
             return false;
         }
         self.offset += frame.record_len();
-        self.chain = frame.body_crc;
+        self.chain = link(frame.body_crc);
         true
     }
 
@@ -285,9 +288,15 @@ impl RecordCursor {
             return false;
         }
         self.offset += short_record_len(payload.len() as u64);
-        self.chain = body_crc;
+        self.chain = link(body_crc);
         true
     }
+}
+
+/// What the next record's checksum continues.
+#[inline]
+fn link(body_crc: u32) -> u32 {
+    if planted!(recycled_wal_stale_records) { 0 } else { body_crc }
 }
 
 /// The zeros that pad a record with a payload of `payload_len` bytes.

@@ -19,7 +19,7 @@
 
 use crate::damage::{Damage, Fields};
 use crate::fences::{FenceBuilder, Fences};
-use tanada_format::{SeqNo, write_varint};
+use tanada_format::{SeqNo, planted, write_varint};
 
 /// Where a sealed block lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,10 @@ pub(crate) struct Partition {
 impl Partition {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Partition, Damage> {
         let mut fields = Fields(bytes);
-        let offset = fields.u64()?;
+        let mut offset = fields.u64()?;
+        if planted!(over_4GiB_offsets) {
+            offset &= u64::from(u32::MAX);
+        }
         let fences = Fences::parse(&mut fields)?;
         let mut ends = Vec::with_capacity(fences.count());
         let mut end = 0u32;
@@ -235,5 +238,37 @@ impl Top {
 
     pub(crate) fn partitions(&self) -> &[PartitionHandle] {
         &self.partitions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// redb #515: an offset went through 32 bits, and what lay behind the first
+    /// 4 GiB of a file was read from its beginning.
+    #[test]
+    fn over_4gib_offsets() {
+        for first in [0, u64::from(u32::MAX) - 50, 5 << 30, 1 << 45] {
+            let handles = [(0, 100), (100, 70), (170, 4096)];
+            let handles = handles.map(|(at, len)| Handle { offset: first + at, len });
+            let mut builder = PartitionBuilder::default();
+            for (handle, key) in handles.iter().zip(["a", "b", "c"]) {
+                builder.push((key.as_bytes(), SeqNo::MAX), *handle);
+            }
+            assert_eq!(builder.offset(), first);
+            let partition = Partition::parse(&builder.finish()).unwrap();
+            assert_eq!([0, 1, 2].map(|i| partition.handle(i)), handles);
+            assert_eq!(partition.end(), handles[2].end());
+
+            let index = Handle { offset: partition.end(), len: 300 };
+            let filter = Handle { offset: index.end() + 1000, len: 200 };
+            let mut builder = TopBuilder::default();
+            builder.push((b"a", SeqNo::MAX), 3, index, filter);
+            let limit = filter.end();
+            let top = Top::parse(&builder.finish(), limit).unwrap();
+            let partition = &top.partitions()[0];
+            assert_eq!((partition.index, partition.filter), (index, filter));
+        }
     }
 }

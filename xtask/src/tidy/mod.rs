@@ -10,6 +10,7 @@ mod links;
 mod map;
 mod modules;
 mod opening;
+mod planted;
 mod translations;
 
 use crate::source::Source;
@@ -47,6 +48,11 @@ const RULES: &[Rule] = &[
     (cellar::RULE, "unsafe code only in the listed modules", cellar::check),
     (opening::RULE, "every Rust file opens with //!", opening::check),
     (map::RULE, "the maps name every module and every decision", map::check),
+    (
+        planted::RULE,
+        "every listed failure has its planted bug, or waits for its feature",
+        planted::check,
+    ),
     (links::RULE, "relative links in the docs lead somewhere", links::check),
     (translations::RULE, "a page and its translation are in step", translations::check),
 ];

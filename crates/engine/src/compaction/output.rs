@@ -6,7 +6,7 @@ use super::visible::{Retention, UnsupportedKind};
 use crate::error::{Error, Result};
 use crate::version::TableMeta;
 use std::path::PathBuf;
-use tanada_format::{Level, TableId};
+use tanada_format::{Level, TableId, planted};
 use tanada_table::{Cursor, TableBuilder, TableSummary};
 
 /// Bytes of entries between two looks at whether the job should stop or give way.
@@ -67,7 +67,7 @@ impl<'a> Output<'a> {
             since_yield += (entry.key.len() + entry.value.len() + 16) as u64;
             let kept = retention.keep(entry, &mut may_be_below);
             if let Some(entry) = kept.map_err(|kind| self.unsupported(kind))? {
-                if retention.began_key() {
+                if retention.began_key() || planted!(same_user_key_across_files) {
                     let written = self.builder.as_ref().map_or(0, TableBuilder::estimated_size);
                     if cutter.starts_table(entry.key, written) {
                         self.finish_table()?;

@@ -8,7 +8,7 @@
 
 use super::config::Config;
 use crate::version::Version;
-use tanada_format::MAX_LEVELS;
+use tanada_format::{MAX_LEVELS, planted};
 
 /// Index of the last level.
 pub(crate) const LAST: usize = MAX_LEVELS - 1;
@@ -38,6 +38,9 @@ impl Shape {
             ideal_base -= 1;
         }
         let first_with_data = (1..LAST).find(|&l| !levels[l].is_empty()).unwrap_or(LAST);
+        if planted!(base_level_skips_nonempty) {
+            return Shape { targets, ideal_base, base: ideal_base };
+        }
         Shape { targets, ideal_base, base: ideal_base.min(first_with_data) }
     }
 

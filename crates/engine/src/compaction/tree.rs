@@ -11,7 +11,7 @@ use super::visible::is_expired;
 use crate::version::{Run, RunId, TableHandle, TableMeta, Version};
 use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
-use tanada_format::{Level, SeqNo};
+use tanada_format::{Level, SeqNo, planted};
 
 /// What is true at the moment of a decision, beside the tree itself.
 #[derive(Clone, Copy, Debug)]
@@ -175,7 +175,8 @@ impl<'v> Tree<'v> {
             let group = self.group(target..=target, seed, None);
             return self.finish(reason, Method::Merge, group.inputs, target, group.keys);
         }
-        let (above, newest) = self.free_group(source, target - 1, seed)?;
+        let bottom = if planted!(base_level_skips_nonempty) { source } else { target - 1 };
+        let (above, newest) = self.free_group(source, bottom, seed)?;
         let allowed = match reason {
             Reason::Manual => 1,
             _ => self.config.runs_in(target, LAST),

@@ -9,7 +9,7 @@
 //! for the newest of them, which alone is kept. So a key has at most one
 //! version more than there are snapshots.
 
-use tanada_format::{EntryRef, SeqNo, ValueKind};
+use tanada_format::{EntryRef, SeqNo, ValueKind, planted};
 
 /// A kind of entry that this version of the engine cannot judge: dropping it,
 /// or what lies under it, might lose data. The job ends, its inputs stay.
@@ -100,8 +100,12 @@ impl<'a> Retention<'a> {
         if !deletes {
             return Ok(Some(entry));
         }
+        if planted!(ttl_exposes_older) && entry.kind == ValueKind::Put {
+            return Ok(None);
+        }
         // In the oldest stripe, no older version of this job is kept.
-        if stripe == 0 && !may_be_below(entry.key) {
+        let hides_nothing = stripe == 0 || planted!(delete_at_bottom_drops_snapshot_version);
+        if hides_nothing && !may_be_below(entry.key) {
             return Ok(None);
         }
         Ok(Some(EntryRef { kind: ValueKind::Delete, expires_at_ms: 0, value: &[], ..entry }))

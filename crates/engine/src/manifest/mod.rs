@@ -34,7 +34,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tanada_format::{
-    Corruption, KeyspaceId, MAX_RECORD_LEN, RecordCursor, RecordFile, RecordSalt, TableId,
+    Corruption, KeyspaceId, MAX_RECORD_LEN, RecordCursor, RecordFile, RecordSalt, TableId, planted,
     record_padding,
 };
 use tanada_vfs::WriteFile;
@@ -289,7 +289,12 @@ impl Manifest {
         let mut next = self.state.clone();
         let changed = apply(&self.state, &mut next, &edit, &self.files)
             .map_err(|e| Error::InvalidArgument(format!("this edit does not fit: {e}")))?;
-        self.write(&edit, &next)?;
+        let written = self.write(&edit, &next);
+        if planted!(manifest_sync_fail_then_delete) && written.is_err() {
+            let free = |t: &Arc<TableHandle>| Deletion { path: t.path(), size_bytes: 0 };
+            changed.obsolete.iter().map(free).for_each(|d| self.files.deletions.push(d));
+        }
+        written?;
         self.state = next;
         self.ids.reserved(self.state.next_table_id);
         for table in &changed.obsolete {
@@ -333,6 +338,9 @@ impl Manifest {
     }
 
     fn poison_on_error<T>(&mut self, result: Result<T>) -> Result<T> {
+        if planted!(manifest_enospc_middle) {
+            return result;
+        }
         result.inspect_err(|e| self.failed = Some(e.to_string()))
     }
 
@@ -355,7 +363,9 @@ impl Manifest {
                 return Err(e);
             }
         };
-        let switched = fs.rename(&temporary, &current).and_then(|()| fs.sync_dir(dir));
+        let settle =
+            || if planted!(current_rename_not_dirsynced) { Ok(()) } else { fs.sync_dir(dir) };
+        let switched = fs.rename(&temporary, &current).and_then(|()| settle());
         self.poison_on_error(switched.map_err(Error::from))?;
 
         if !self.current.as_os_str().is_empty() {

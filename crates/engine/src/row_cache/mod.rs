@@ -59,7 +59,7 @@ use self::shard::{Name, Shard};
 use parking_lot::RwLock;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use tanada_format::{KeyspaceId, SeqNo};
+use tanada_format::{KeyspaceId, SeqNo, planted};
 use tanada_table::Value;
 
 const SHARD_BITS: u32 = 6;
@@ -176,7 +176,7 @@ impl RowCache {
         let mut shard = cell.shard.write();
         // Relaxed: if `remove` had this lock before, the lock makes the new generation
         // visible; if not, it is still to come.
-        if self.generation.load(Relaxed) != generation {
+        if self.generation.load(Relaxed) != generation && !planted!(row_cache_stale_under_race) {
             return;
         }
         shard.insert(name, key, row);
@@ -280,7 +280,8 @@ impl RowCache {
     #[inline]
     fn locate<'k>(&self, keyspace: KeyspaceId, key: &'k [u8], hash: u64) -> (&Cell, Name<'k>) {
         // Keyspaces with the same keys shall not crowd the same shards and buckets.
-        let hash = hash ^ u64::from(keyspace.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let apart = u64::from(keyspace.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = if planted!(cache_key_reuse) { hash } else { hash ^ apart };
         let cell = &self.shards[(hash >> (64 - SHARD_BITS)) as usize];
         (cell, Name { hash, keyspace, key })
     }

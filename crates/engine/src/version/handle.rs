@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use tanada_format::{DatabaseId, TableId};
+use tanada_format::{DatabaseId, TableId, planted};
 use tanada_table::{BlockCache, Error, FilterStats, Table};
 use tanada_vfs::FileSystem;
 
@@ -134,6 +134,9 @@ impl TableHandle {
     /// synced. After a failed append nothing may be marked: the edit may or may
     /// not be on disk, and with it what the next open needs.
     pub(crate) fn mark_obsolete(&self) {
+        if planted!(backup_vs_deletion) {
+            self.files.deletions.push(Deletion { path: self.path(), size_bytes: 0 });
+        }
         self.obsolete.store(true, Ordering::Relaxed);
     }
 }

@@ -269,13 +269,21 @@ fn leftover_temp_blocks_open() {
 fn wal_error_swallowed() {
     // fjall #304, #308: a failed write of the log did not stop the database, and
     // batches acknowledged after it were lost on reopening.
-    for op in [Op::LogAppend, Op::LogSync, Op::SyncDir] {
+    for (op, times) in [
+        (Op::LogAppend, u64::MAX),
+        (Op::LogSync, u64::MAX),
+        (Op::SyncDir, u64::MAX),
+        // The disk is well again after one failure; the log is not.
+        (Op::LogAppend, 1),
+        (Op::LogSync, 1),
+        (Op::SyncDir, 1),
+    ] {
         let machine = machine();
         let faults = Faults::over_memory(&machine);
         let mut wal = create(&faults.env(&machine.env()), &Tail::new_database()).unwrap();
         fill(&mut wal, 0..14);
         wal.sync().unwrap();
-        faults.add(Rule::fail(EIO).on(op));
+        faults.add(Rule::fail(EIO).on(op).times(times));
         let mut failed = 0;
         for number in 14..30_u64 {
             let appended = wal.append(&[&number.to_le_bytes(), &[7; 112]]);

@@ -7,8 +7,8 @@ use super::segment::{Tail, kind, log_path};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use tanada_format::{
-    DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RecordCursor, SHORT_PAYLOAD_END, record_len,
-    record_padding,
+    DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RecordCursor, SHORT_PAYLOAD_END, planted,
+    record_len, record_padding,
 };
 use tanada_vfs::{Env, LogFile};
 
@@ -88,7 +88,7 @@ impl WalWriter {
         let id = handle.new_id();
         let path = log_path(dir, id);
         let unfinished = path.with_extension("log.tmp");
-        if env.fs.exists(&unfinished)? {
+        if !planted!(leftover_temp_blocks_open) && env.fs.exists(&unfinished)? {
             env.fs.remove(&unfinished)?; // an earlier opening was cut short
         }
         let carried_bytes = (tail.position.0 - tail.synced.0).next_multiple_of(4096);

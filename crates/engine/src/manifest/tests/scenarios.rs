@@ -87,7 +87,9 @@ fn manifest_sync_fail_then_delete() {
 /// appended behind the half one, and the manifest could not be read any more.
 #[test]
 fn manifest_enospc_middle() {
-    for bytes in [0, 1, 23, 24, 40, 100] {
+    // Nothing of the edit was written, and there is room again; or a part of it was.
+    let short = [0, 1, 23, 24, 40, 100].map(|bytes| Rule::short_write(bytes, ENOSPC));
+    for rule in [Rule::fail(ENOSPC)].into_iter().chain(short) {
         let machine = MemoryMachine::new(1);
         let faults = Faults::over_memory(&machine);
         let mut manifest = create(&faults.env(&machine.env()));
@@ -95,8 +97,7 @@ fn manifest_enospc_middle() {
         manifest.append(&edit).unwrap();
         let acknowledged = snapshot(&manifest);
         let refused = flush(&mut manifest, ("b", "d"));
-        let rule = Rule::short_write(bytes, ENOSPC).on(Op::Append).path_suffix("MANIFEST-000001");
-        faults.add(rule.nth(1));
+        faults.add(rule.on(Op::Append).path_suffix("MANIFEST-000001").nth(1));
         let error = manifest.append(&refused).unwrap_err();
         assert!(matches!(&error, Error::Io(e) if tanada_vfs::raw_os_error(e) == Some(ENOSPC)));
         let error = manifest.append(&refused).unwrap_err();

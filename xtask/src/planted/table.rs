@@ -1,0 +1,244 @@
+//! Every failure of `docs/scenarios.md`, with the faults that are planted for it
+//! and the tests that must find them, or with what it waits for.
+//!
+//! Only data. `cargo xtask tidy` holds it complete and true.
+
+/// One line of `docs/scenarios.md`.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) state: State,
+}
+
+/// What there is of it.
+pub(crate) enum State {
+    /// These faults can be put back.
+    Planted(&'static [Fault]),
+    /// Its feature is not there yet.
+    Comes(Feature),
+    /// No fault of the engine's: this test of another room holds it.
+    Elsewhere(Test),
+}
+
+/// A switch in the engine.
+pub(crate) struct Fault {
+    /// As in `planted!(name)`.
+    pub(crate) name: &'static str,
+    /// Each of them must fail with the fault in, and pass without.
+    pub(crate) tests: &'static [Test],
+}
+
+/// A test, as `cargo test` would be told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Test {
+    /// The directory below `crates/`.
+    pub(crate) room: &'static str,
+    /// The file below `tests/`; `lib` for unit tests.
+    pub(crate) target: &'static str,
+    pub(crate) name: &'static str,
+}
+
+impl Test {
+    /// The last part of its name: that of the function.
+    pub(crate) fn function(&self) -> &'static str {
+        self.name.rsplit("::").next().unwrap_or(self.name)
+    }
+}
+
+/// Something that is still to be built, and how to see that it has been.
+#[derive(Clone, Copy)]
+pub(crate) struct Feature {
+    pub(crate) what: &'static str,
+    /// It is there when a file whose path starts so …
+    pub(crate) below: &'static str,
+    /// … has this in it.
+    pub(crate) text: &'static str,
+}
+
+const fn feature(what: &'static str, below: &'static str, text: &'static str) -> Feature {
+    Feature { what, below, text }
+}
+
+const INGEST: Feature = feature("ingestion", "crates/engine/src/", "pub fn ingest(");
+const FUTURES: Feature = feature("futures in the engine", "crates/engine/src/", "async fn ");
+const REPAIR: Feature = feature("tanada repair", "crates/cli/src/verbs/repair", "//!");
+const CLEAR: Feature = feature("clear", "crates/engine/src/keyspace.rs", "pub fn clear(");
+const RANGES: Feature = feature("range deletes", "crates/engine/src/", "pub fn delete_range(");
+const BLOBS: Feature = feature("blob files", "crates/engine/src/lib.rs", "mod blob");
+const REMOTE: Feature = feature("the remote copy", "crates/remote/src/lib.rs", "//!");
+const REDIS: Feature = feature("the Redis protocol", "crates/server/src/", "mod resp;");
+const ACCESS: Feature = feature("access control", "crates/server/src/", "mod access;");
+const BACKUP: Feature = feature("backups by a server", "crates/engine/src/", "pub fn checkpoint(");
+
+/// A unit test of the engine.
+macro_rules! unit {
+    ($name:literal) => {
+        Test { room: "engine", target: "lib", name: $name }
+    };
+}
+
+/// One of `crates/engine/tests/scenarios.rs`.
+macro_rules! scenario {
+    ($name:literal) => {
+        Test { room: "engine", target: "scenarios", name: $name }
+    };
+}
+
+const fn planted(name: &'static str, faults: &'static [Fault]) -> Scenario {
+    Scenario { name, state: State::Planted(faults) }
+}
+
+const fn comes(name: &'static str, feature: Feature) -> Scenario {
+    Scenario { name, state: State::Comes(feature) }
+}
+
+/// A test of the server, below `crates/server/tests/`.
+const fn served(name: &'static str, target: &'static str, test: &'static str) -> Scenario {
+    Scenario { name, state: State::Elsewhere(Test { room: "server", target, name: test }) }
+}
+
+/// A fault under the scenario's own name.
+macro_rules! one {
+    ($name:literal, $($test:expr),+) => {
+        planted($name, &[Fault { name: $name, tests: &[$($test),+] }])
+    };
+}
+
+/// In the order of the list.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    // Logs, manifest, files.
+    one!("wal_error_swallowed", unit!("wal::failure_tests::wal_error_swallowed")),
+    one!("midlog_corruption_silent", unit!("wal::failure_tests::midlog_corruption_silent")),
+    one!("append_after_torn_tail", unit!("wal::failure_tests::append_after_torn_tail")),
+    one!("recycled_wal_stale_records", unit!("wal::failure_tests::recycled_wal_stale_records")),
+    one!("older_wal_lost_newer_kept", unit!("wal::failure_tests::older_wal_lost_newer_kept")),
+    one!("only_latest_wal_replayed", unit!("wal::failure_tests::only_latest_wal_replayed")),
+    one!("replay_boundary_too_high", scenario!("replay_boundary_too_high")),
+    comes("ingest_seqno_not_recovered", INGEST),
+    one!(
+        "current_rename_not_dirsynced",
+        unit!("manifest::tests::scenarios::current_rename_not_dirsynced")
+    ),
+    one!(
+        "manifest_sync_fail_then_delete",
+        unit!("manifest::tests::scenarios::manifest_sync_fail_then_delete")
+    ),
+    one!("manifest_enospc_middle", unit!("manifest::tests::scenarios::manifest_enospc_middle")),
+    one!(
+        "fsync_retry_lies",
+        unit!("wal::failure_tests::fsync_retry_lies"),
+        Test {
+            room: "engine",
+            target: "lying_syncs",
+            name: "what_a_new_process_acknowledges_survives_though_a_sync_failed_in_the_one_before",
+        }
+    ),
+    one!(
+        "group_commit_one_waiter_sees_error",
+        unit!("commit::tests::group_commit_one_waiter_sees_error")
+    ),
+    comes("cancelled_future_half_commits", FUTURES),
+    one!("leftover_temp_blocks_open", unit!("wal::failure_tests::leftover_temp_blocks_open")),
+    comes("repair_panics_on_garbage", REPAIR),
+    one!("stall_forever_after_kill", scenario!("stall_forever_after_kill")),
+    // Compaction, visibility, caches.
+    comes("clear_resurrects_after_replay", CLEAR),
+    comes("clear_races_compaction", CLEAR),
+    one!(
+        "delete_at_bottom_drops_snapshot_version",
+        unit!("compaction::visible::tests::delete_at_bottom_drops_snapshot_version")
+    ),
+    one!(
+        "snapshot_dirty_read_during_compaction",
+        scenario!("snapshot_dirty_read_during_compaction")
+    ),
+    one!("snapshot_missed_by_flush", scenario!("snapshot_missed_by_flush")),
+    one!("seq_taken_before_version_pinned", scenario!("seq_taken_before_version_pinned")),
+    one!("lost_inserts_bulk", scenario!("lost_inserts_bulk")),
+    one!("same_user_key_across_files", unit!("compaction::run::tests::same_user_key_across_files")),
+    one!("two_compactions_same_inputs", unit!("compaction::tests::two_compactions_same_inputs")),
+    one!("base_level_skips_nonempty", unit!("compaction::tests::base_level_skips_nonempty")),
+    comes("range_tombstone_truncation", RANGES),
+    one!("io_error_returns_older_value", scenario!("io_error_returns_older_value")),
+    one!("iterator_swallows_error", unit!("merge::tests::iterator_swallows_error")),
+    one!("cache_key_reuse", unit!("row_cache::tests::cache_key_reuse")),
+    one!("row_cache_stale_under_race", unit!("row_cache::tests::row_cache_stale_under_race")),
+    planted(
+        "ttl_exposes_older",
+        &[
+            Fault {
+                name: "ttl_exposes_older",
+                tests: &[unit!("compaction::visible::tests::ttl_exposes_older")],
+            },
+            Fault {
+                name: "ttl_revived_by_clock_set_back",
+                tests: &[scenario!("ttl_revived_by_clock_set_back")],
+            },
+        ],
+    ),
+    comes("blob_gc_writes_back_deleted", BLOBS),
+    comes("blob_gc_loses_values", BLOBS),
+    comes("blob_relocation_wrong_meta", BLOBS),
+    one!("backup_vs_deletion", unit!("manifest::tests::scenarios::backup_vs_deletion")),
+    one!(
+        "over_4GiB_offsets",
+        Test { room: "table", target: "lib", name: "index::tests::over_4gib_offsets" }
+    ),
+    // Remote.
+    comes("fenced_writer_acks_after_gc", REMOTE),
+    comes("gc_deletes_live_table", REMOTE),
+    comes("store_ignores_preconditions", REMOTE),
+    comes("conflict_409_taken_for_failure", REMOTE),
+    comes("etag_unquoted", REMOTE),
+    comes("list_unordered", REMOTE),
+    comes("put_retried_after_timeout", REMOTE),
+    // Server.
+    comes("aof_tail_never_synced", REDIS),
+    served("shutdown_without_flush", "lifecycle", "what_was_acknowledged_survives_a_stop"),
+    comes("unauthenticated_memory", ACCESS),
+    comes("glob_backtracking", REDIS),
+    served(
+        "declared_length_allocates",
+        "bad_input",
+        "a_declared_length_takes_no_memory_and_an_endless_body_is_cut",
+    ),
+    served("slow_reader_fills_memory", "bad_input", "a_reader_that_takes_nothing_is_cut_off"),
+    served("slowloris", "bad_input", "slow_clients_are_cut_off"),
+    comes("pipeline_flood", REDIS),
+    served("cross_protocol", "bad_input", "cross_protocol_and_smuggling_find_nothing_to_hold"),
+    comes("acl_leaks_existence", ACCESS),
+    comes("path_traversal_backup", BACKUP),
+    comes("endpoint_ssrf", REMOTE),
+];
+
+/// All faults that can be put back, in the order of the list.
+pub(crate) fn faults() -> impl Iterator<Item = &'static Fault> {
+    SCENARIOS.iter().flat_map(|scenario| match scenario.state {
+        State::Planted(faults) => faults,
+        State::Comes(_) | State::Elsewhere(_) => &[],
+    })
+}
+
+/// One of `crates/sim/tests/`.
+macro_rules! simulated {
+    ($target:literal, $name:literal) => {
+        Test { room: "sim", target: $target, name: $name }
+    };
+}
+
+/// Tests that know of no single fault: what is found by chance.
+pub(crate) const SIMULATION: &[Test] = &[
+    simulated!(
+        "model",
+        "every_answer_is_the_oracles_through_flushes_compactions_kills_and_power_cuts"
+    ),
+    simulated!("model", "every_answer_is_the_oracles_when_few_keys_have_many_versions"),
+    simulated!("model", "every_answer_is_the_oracles_when_memtables_fill_by_themselves"),
+    simulated!("failures", "failed_syncs_lose_nothing_that_was_acknowledged"),
+    simulated!("failures", "failed_writes_lose_nothing_that_was_acknowledged"),
+    simulated!("failures", "failed_changes_of_names_lose_nothing_that_was_acknowledged"),
+    simulated!("failures", "failed_reads_are_errors_and_never_other_answers"),
+    simulated!(
+        "crashes",
+        "whatever_call_the_power_fails_at_a_prefix_with_all_that_was_promised_is_left"
+    ),
+];
