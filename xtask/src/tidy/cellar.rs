@@ -15,6 +15,7 @@ const CELLAR: &[(&str, &str)] = &[
     ("crates/table/src/epoch.rs", "readers of what others replace, without a count for each"),
     ("crates/table/src/slots.rs", "blocks borrowed from their slots"),
     ("crates/engine/src/memtable/", "readers without locks beside one writer"),
+    ("crates/stress/src/power_cut.rs", "the ioctl that cuts the power of a file system"),
 ];
 
 /// Finds `unsafe` elsewhere.

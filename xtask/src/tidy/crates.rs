@@ -18,6 +18,18 @@ const WALLS: &[(&str, &str, &[&str])] = &[
     ("tanada-server", "server", &["tanada", "tanada-remote"]),
     ("tanada-cli", "cli", &["tanada", "tanada-remote", "tanada-server"]),
     ("tanada-sim", "sim", &["tanada-format", "tanada-vfs", "tanada-table", "tanada"]),
+    (
+        "tanada-stress",
+        "stress",
+        &[
+            "tanada-format",
+            "tanada-vfs",
+            "tanada-table",
+            "tanada",
+            "tanada-remote",
+            "tanada-server",
+        ],
+    ),
 ];
 
 /// The engine is synchronous and knows no network: these stay above it.

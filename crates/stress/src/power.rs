@@ -1,0 +1,71 @@
+//! `power`: a true power cut under a running server, on a file system of its own.
+
+use crate::disks::Image;
+use crate::failure::{Failure, Result};
+use crate::lives::{Lives, draw_end, draw_settings, is_overload};
+use crate::operation::Mix;
+use crate::rig::Rig;
+use crate::server::Settings;
+use crate::workload::{Event, Go};
+use std::sync::atomic::{AtomicBool, Ordering};
+use tanada::Durability;
+
+/// Size of the file system; the file it lies in is sparse.
+const SIZE_MIB: u64 = 1024;
+
+/// Cuts the power so many times, and opens the database once more.
+///
+/// # Errors
+/// Broken, or lacking where no file system can be mounted.
+pub(crate) fn run(rig: &mut Rig) -> Result<()> {
+    let dir = rig.dir().to_owned();
+    let mut disk = Image::create(&rig.env, &dir.join("image"), &dir.join("disk"), SIZE_MIB)?;
+    let data = disk.path().join("data");
+    let count = rig.options.count;
+    let mut lives = Lives::of_new(rig, data);
+    for _ in 0..count {
+        let mut dice = lives.dice();
+        // Most writes are synced, by the server's setting; some ask for less.
+        let memory_mib = draw_settings(&mut dice).memory_mib;
+        let settings = Settings { memory_mib, durability: Durability::Synced };
+        let mut server = lives.open(settings, Durability::Synced)?;
+        let end = draw_end(&mut dice);
+        let killer = server.killer();
+        // Set before the cut: what is refused from then on is refused rightly.
+        // Relaxed: the refusals it explains come after the cut, which the kernel
+        // orders.
+        let is_cut = AtomicBool::new(false);
+        let decide = |event: Event<'_>| match event {
+            Event::Acknowledged { count, .. } if count == end => {
+                is_cut.store(true, Ordering::Relaxed);
+                let cut = disk.cut_power();
+                killer.kill();
+                cut.map_or_else(Go::Fail, |()| Go::Stop)
+            }
+            Event::Acknowledged { .. } => Go::On,
+            Event::Refused { .. } if is_cut.load(Ordering::Relaxed) => Go::Stop,
+            Event::Refused { problem, .. } if is_overload(problem) => Go::On,
+            Event::Refused { problem, .. } => {
+                Go::Fail(Failure::broken(format!("a healthy server refuses: {problem}")))
+            }
+        };
+        lives.live(&server, Mix::EVERYTHING, None, &decide)?;
+        if !is_cut.load(Ordering::Relaxed) {
+            return Err(Failure::broken(format!(
+                "clients lost a server whose power was on: {}",
+                server.said()
+            )));
+        }
+        // Its log is mapped: without the file system it may have met SIGBUS first.
+        server.end_in_any_way()?;
+        disk.unmount()?;
+        disk.mount()?;
+        lives.rig.count("power cuts", 1);
+        lives.rig.advance();
+    }
+    let settings = Settings { memory_mib: 16, durability: Durability::Synced };
+    let mut server = lives.open(settings, Durability::Synced)?;
+    server.kill()?;
+    drop(server);
+    disk.unmount()
+}
