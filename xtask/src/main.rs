@@ -1,5 +1,5 @@
 //! Work on the repository itself: `cargo xtask tidy`, `cargo xtask test`,
-//! `cargo xtask planted` and `cargo xtask bench`.
+//! `cargo xtask planted`, `cargo xtask stress` and `cargo xtask bench`.
 //!
 //! Not part of the product. It touches files and the clock directly, because
 //! the walls it guards are those of the crates, not its own.
@@ -8,6 +8,7 @@
 mod bench;
 mod planted;
 mod source;
+mod stress;
 mod test;
 mod tidy;
 mod tree;
@@ -29,6 +30,9 @@ Commands:
          Puts bugs back that other engines had, and shows which test finds each,
          and that a release has none of the switches; with --quick it looks at
          the ordinary build, with --simulation it tells what is found by chance
+  stress MODE [--count N] [--seed N] [--clients N] [--dir DIR] [--require]
+         Kills, cuts off and starves the real server, as long as asked;
+         `stress bounded` is what `test` runs; `stress` alone names the modes
   bench  [report] [--quick] [--only WORKLOAD,..] [--engines NAME,..] [--rounds N]
          Builds Tanada and its peers, measures them in turn, and writes
          docs/benchmarks.md; `report` writes it from the rows that are there
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::main(root),
         ["test"] => test::main(root),
         ["planted", rest @ ..] => planted::main(root, rest),
+        ["stress", rest @ ..] => stress::main(root, rest),
         ["bench", rest @ ..] => bench::main(root, rest),
         other => {
             eprintln!("error: xtask does not know '{}'\n\n{HELP}", other.join(" "));

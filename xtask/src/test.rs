@@ -19,8 +19,8 @@ struct Outcome {
 
 /// Runs every step, the later ones too when one fails, and answers for all.
 pub(crate) fn main(root: &Path) -> ExitCode {
-    println!("tanada: format, clippy, tidy, tests, end-to-end, planted bugs;");
-    println!("about ten minutes on two cores");
+    println!("tanada: format, clippy, tidy, tests, end-to-end, planted bugs, stress;");
+    println!("about twelve minutes on two cores");
     let began = Instant::now();
     let mut outcomes = Vec::new();
     let mut step = |name: &'static str, run: &mut dyn FnMut() -> bool| {
@@ -44,6 +44,11 @@ pub(crate) fn main(root: &Path) -> ExitCode {
     step("end-to-end", &mut || end_to_end(root));
     // After it: the ordinary build that is looked at is the one it has used.
     step("planted bugs", &mut || crate::planted::main(root, &["--quick"]) == ExitCode::SUCCESS);
+    let mut stress = crate::stress::Bounded::default();
+    step("stress", &mut || {
+        stress = crate::stress::bounded(root);
+        stress.ok
+    });
 
     println!("\n{:<22} {:>9}", "step", "seconds");
     for outcome in &outcomes {
@@ -51,6 +56,7 @@ pub(crate) fn main(root: &Path) -> ExitCode {
         println!("{:<22} {:>9.1}  {verdict}", outcome.step, outcome.time.as_secs_f64());
     }
     println!("{:<22} {:>9.1}", "all", began.elapsed().as_secs_f64());
+    stress.tell_what_was_left_out();
     let failed: Vec<_> = outcomes.iter().filter(|o| !o.ok).map(|o| o.step).collect();
     if failed.is_empty() {
         println!("test result: ok. every step passed");
@@ -97,6 +103,8 @@ const NEEDS: &[Need] = &[
     Need { program: "curl", package: "curl", why: "the README's first minute is run as written" },
     Need { program: "setpriv", package: "util-linux", why: "one test runs without root's rights" },
     Need { program: "mount", package: "mount", why: "one test fills a small disk" },
+    Need { program: "losetup", package: "mount", why: "power is cut on a disk in a file" },
+    Need { program: "mkfs.ext4", package: "e2fsprogs", why: "that disk has a file system" },
 ];
 
 /// Sees to toolchain components, programs, and the Debian package index.
