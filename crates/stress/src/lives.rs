@@ -4,7 +4,7 @@
 use crate::client::Problem;
 use crate::contents::read_all;
 use crate::failure::{Failure, Result};
-use crate::history::{Contents, Effect, Fate, Ticks, Touch};
+use crate::history::{Contents, Cut, Effect, Fate, Ticks, Touch};
 use crate::journal::{Beginning, Journal, Kept};
 use crate::operation::{Action, Mix, Subject, planned};
 use crate::promise::{Life, Record};
@@ -13,6 +13,7 @@ use crate::server::{Launch, Server, Settings, Started};
 use crate::stamp::Stamp;
 use crate::workload::{Event, Go, Workload};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tanada::Durability;
 use tanada_vfs::memory::Dice;
@@ -34,7 +35,7 @@ const FATES: u32 = 1_000_001;
 pub(crate) struct Lives<'r> {
     pub(crate) rig: &'r mut Rig,
     data: PathBuf,
-    ticks: Ticks,
+    ticks: Arc<Ticks>,
     /// Which life this is, or the last one was.
     pub(crate) life: u32,
     /// What was there when it began.
@@ -51,7 +52,7 @@ impl<'r> Lives<'r> {
         Lives {
             rig,
             data,
-            ticks: Ticks::default(),
+            ticks: Arc::default(),
             life: 0,
             contents: Contents::default(),
             touches: Vec::new(),
@@ -92,6 +93,23 @@ impl<'r> Lives<'r> {
             }
         }
         lives
+    }
+
+    /// The clock of all its clients.
+    pub(crate) fn ticks(&self) -> Arc<Ticks> {
+        Arc::clone(&self.ticks)
+    }
+
+    /// Judges what was acknowledged after a cut had begun, as a power cut lets
+    /// nobody see: such a write may be lost, whatever it was promised.
+    ///
+    /// # Errors
+    /// Broken when one that was sent after the cut was acknowledged as synced:
+    /// there was nothing left to sync to.
+    pub(crate) fn doubt(&mut self, cut: Cut) -> Result<()> {
+        let doubted = cut.doubt(&mut self.touches).map_err(Failure::broken)?;
+        self.rig.count("acknowledged during the cut", doubted);
+        Ok(())
     }
 
     /// Random bits for the life that comes next.

@@ -2,11 +2,13 @@
 
 use crate::disks::Image;
 use crate::failure::{Failure, Result};
+use crate::history::Cut;
 use crate::lives::{Lives, draw_end, draw_settings, is_overload};
 use crate::operation::Mix;
 use crate::rig::Rig;
 use crate::server::Settings;
 use crate::workload::{Event, Go};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tanada::Durability;
 
@@ -35,10 +37,14 @@ pub(crate) fn run(rig: &mut Rig) -> Result<()> {
         // Relaxed: the refusals it explains come after the cut, which the kernel
         // orders.
         let is_cut = AtomicBool::new(false);
+        let ticks = lives.ticks();
+        let cut_at = Mutex::new(None);
         let decide = |event: Event<'_>| match event {
             Event::Acknowledged { count, .. } if count == end => {
                 is_cut.store(true, Ordering::Relaxed);
+                let began = ticks.next();
                 let cut = disk.cut_power();
+                *cut_at.lock() = Some(Cut { began, ended: ticks.next() });
                 killer.kill();
                 cut.map_or_else(Go::Fail, |()| Go::Stop)
             }
@@ -50,12 +56,13 @@ pub(crate) fn run(rig: &mut Rig) -> Result<()> {
             }
         };
         lives.live(&server, Mix::EVERYTHING, None, &decide)?;
-        if !is_cut.load(Ordering::Relaxed) {
+        let Some(cut) = cut_at.into_inner() else {
             return Err(Failure::broken(format!(
                 "clients lost a server whose power was on: {}",
                 server.said()
             )));
-        }
+        };
+        lives.doubt(cut)?;
         // Its log is mapped: without the file system it may have met SIGBUS first.
         server.end_in_any_way()?;
         disk.unmount()?;

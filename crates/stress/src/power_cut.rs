@@ -23,7 +23,9 @@ const FS_IOC_SHUTDOWN: Opcode = opcode::read::<u32>(b'X', 125);
 const WITHOUT_FLUSHING: u32 = 2;
 
 /// Cuts the power of the file system mounted at `mount`. Nothing that is
-/// synced before this is called is lost, nothing is synced after it returned.
+/// synced before this is called is lost, nothing is synced after it returned. A
+/// sync that is under way meanwhile may say that it succeeded, and be wrong: see
+/// [`crate::history::Cut`].
 ///
 /// # Errors
 /// Lacking where the file system or the rights do not allow it; trouble when
