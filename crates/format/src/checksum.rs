@@ -14,6 +14,42 @@ pub fn crc32c_extend(crc: u32, bytes: &[u8]) -> u32 {
     ::crc32c::crc32c_append(crc, bytes)
 }
 
+/// The CRC-32C that, extended by `bytes`, gives `crc`: extending undone. One
+/// byte at a time; for repair alone.
+pub fn crc32c_before(crc: u32, bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 256] = {
+        let mut table = [0; 256];
+        let mut i = 0;
+        while i < 256 {
+            let mut word = i as u32;
+            let mut bit = 0;
+            while bit < 8 {
+                word = if word & 1 == 1 { word >> 1 ^ 0x82f6_3b78 } else { word >> 1 };
+                bit += 1;
+            }
+            table[i] = word;
+            i += 1;
+        }
+        table
+    };
+    // No two words of the table have the same highest byte.
+    const BY_TOP: [u8; 256] = {
+        let mut by_top = [0; 256];
+        let mut i = 0;
+        while i < 256 {
+            by_top[(TABLE[i] >> 24) as usize] = i as u8;
+            i += 1;
+        }
+        by_top
+    };
+    let mut state = !crc;
+    for &byte in bytes.iter().rev() {
+        let index = BY_TOP[(state >> 24) as usize];
+        state = (state ^ TABLE[usize::from(index)]) << 8 | u32::from(index ^ byte);
+    }
+    !state
+}
+
 /// Checksum of a stored block, bound to the table and to its place in the file,
 /// so that a block read from elsewhere never passes.
 #[inline]
@@ -27,4 +63,19 @@ pub fn block_checksum(table: TableId, offset: u64, bytes: &[u8]) -> u32 {
 #[inline]
 pub fn hash_key(key: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_extended_is_taken_back() {
+        let bytes: Vec<u8> = (0..200u32).map(|i| (i * 37) as u8).collect();
+        for (i, crc) in [0, 1, 0xffff_ffff, 0x1234_5678].into_iter().enumerate() {
+            for len in [0, 1, 8, 16, 199] {
+                assert_eq!(crc32c_before(crc32c_extend(crc, &bytes[i..len.max(i)]), &bytes[i..len.max(i)]), crc);
+            }
+        }
+    }
 }

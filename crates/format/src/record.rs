@@ -32,7 +32,7 @@
 //! passes. The chained `body_crc` says that no record before this one is missing
 //! or was exchanged. `kind` is never 0, so preallocated zeros are never a record.
 
-use crate::{DatabaseId, crc32c, crc32c_extend, planted};
+use crate::{DatabaseId, crc32c, crc32c_before, crc32c_extend, planted};
 
 /// Bytes of a frame.
 pub const RECORD_FRAME_LEN: usize = 24;
@@ -184,6 +184,17 @@ impl ShortFrame {
     /// What the payload is.
     pub fn kind(&self) -> u16 {
         u16::from(self.rest[3] & !SHORT)
+    }
+
+    /// The chained checksum up to and including this record's payload, if the
+    /// frame, at `offset` of the file that `salt` names, is as it was written.
+    /// Proves nothing by itself; for repair alone.
+    pub fn body_crc(&self, salt: RecordSalt, offset: u64) -> u32 {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&salt.0.to_le_bytes());
+        bytes[4..12].copy_from_slice(&offset.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.rest);
+        crc32c_before(self.crc, &bytes)
     }
 }
 
