@@ -115,6 +115,7 @@ impl Core {
         let table_options = |id, _level| {
             let mut options = TableOptions::new(id, self.database_id);
             options.compression = (*keyspace.compression.lock()).into();
+            options.keyspace = Some(keyspace.id);
             options
         };
         job(&JobIo {

@@ -14,7 +14,9 @@ use crate::properties::{TableProperties, TopHandle};
 use crate::sealed::{MAX_RAW_LEN, TRAILER_LEN, seal, seal_alone};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use tanada_format::{DatabaseId, EntryRef, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo, TableId, hash_key};
+use tanada_format::{
+    DatabaseId, EntryRef, KeyspaceId, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo, TableId, hash_key,
+};
 use tanada_vfs::WriteFile;
 
 /// Bytes gathered before the file is appended to.
@@ -41,13 +43,16 @@ pub struct TableOptions {
     pub block_size: u32,
     /// Filter bits for each key; 0.0 means no filter. Kept in thousandths.
     pub bits_per_key: f64,
+    /// The keyspace whose entries these are, for who has nothing but the file.
+    pub keyspace: Option<KeyspaceId>,
 }
 
 impl TableOptions {
     /// LZ4, blocks that take 4 KiB of memory with their bookkeeping, 10 bits a key.
     pub fn new(id: TableId, database: DatabaseId) -> TableOptions {
         let compression = Compression::Lz4;
-        TableOptions { id, database, compression, block_size: 4032, bits_per_key: 10.0 }
+        let (block_size, bits_per_key, keyspace) = (4032, 10.0, None);
+        TableOptions { id, database, compression, block_size, bits_per_key, keyspace }
     }
 }
 
@@ -115,6 +120,7 @@ impl TableBuilder {
             filter_millibits_per_key: millibits,
             filter_probes: u64::from(probes),
             block_size: u64::from(options.block_size),
+            keyspace: options.keyspace,
             ..TableProperties::default()
         };
         TableBuilder {

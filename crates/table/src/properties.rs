@@ -8,7 +8,7 @@
 use crate::compression::Compression;
 use crate::damage::{Damage, Fields};
 use crate::index::Handle;
-use tanada_format::{EntryRef, SeqNo, ValueKind, write_varint};
+use tanada_format::{EntryRef, KeyspaceId, SeqNo, ValueKind, write_varint};
 
 /// Counts and bounds of one table.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -66,6 +66,8 @@ pub struct TableProperties {
     pub max_block_len: u64,
     /// What blocks were cut at, before compression.
     pub block_size: u64,
+    /// The keyspace whose entries these are; not every table says so.
+    pub keyspace: Option<KeyspaceId>,
     pub(crate) top: TopHandle,
 }
 
@@ -162,6 +164,9 @@ impl TableProperties {
         for (tag, n) in (3..).zip(numbers) {
             bytes(tag, &n.to_le_bytes());
         }
+        if let Some(keyspace) = self.keyspace {
+            bytes(29, &keyspace.0.to_le_bytes());
+        }
         out
     }
 
@@ -182,6 +187,10 @@ impl TableProperties {
                 3..=28 => {
                     let n = value.try_into().map_err(|_| "a property is not a number")?;
                     p.set(tag, u64::from_le_bytes(n))?;
+                }
+                29 => {
+                    let id = value.try_into().map_err(|_| "a keyspace's id is not a number")?;
+                    p.keyspace = Some(KeyspaceId(u32::from_le_bytes(id)));
                 }
                 _ => {}
             }
@@ -251,6 +260,8 @@ mod tests {
         assert_eq!((p.min_seqno, p.max_seqno), (SeqNo(5), SeqNo(7)));
         p.compression = Compression::Zstd;
         p.top = TopHandle { offset: 7, len: 9 };
+        let with_keyspace = TableProperties { keyspace: Some(KeyspaceId(3)), ..p.clone() };
+        assert_eq!(TableProperties::parse(&with_keyspace.encode()).unwrap(), with_keyspace);
         let mut bytes = p.encode();
         assert_eq!(TableProperties::parse(&bytes).unwrap(), p);
         for cut in 0..bytes.len() {

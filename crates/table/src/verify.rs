@@ -127,6 +127,7 @@ impl Table {
             filter_probes: told.filter_probes,
             max_block_len: told.max_block_len,
             block_size: told.block_size,
+            keyspace: told.keyspace,
             top: told.top,
             ..walk.counted.clone()
         };
