@@ -104,6 +104,7 @@ impl Partition {
             ends.push(end);
         }
         fields.end()?;
+        offset.checked_add(u64::from(end)).ok_or("an index partition points behind any file")?;
         Ok(Partition { fences, offset, ends: ends.into() })
     }
 

@@ -30,6 +30,9 @@ mod cursor;
 mod read_ahead;
 mod table_cursor;
 mod verify;
+mod salvage;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 
 pub use builder::{TableBuilder, TableOptions, TableSummary};
 pub use cache::{BlockCache, BlockCacheStats};
@@ -41,6 +44,7 @@ pub use error::Error;
 pub use filter::theoretical_false_positive_rate;
 pub use get::{CacheUse, FilterStats, Found, GetContext, GetTrace, InMemory, Missing, ReadMode};
 pub use properties::TableProperties;
+pub use salvage::{Gap, Salvage, database_of, salvage};
 pub use table::Table;
 pub use table_cursor::{CursorOptions, TableCursor};
 pub use value::Value;
