@@ -86,11 +86,11 @@ impl fmt::Display for Error {
                 write!(f, "{} needs a newer tanada: {what}", file.display())
             }
             Error::Corruption(c) => {
-                write!(f, "{c}; restore this file from a copy, nothing was changed")
+                write!(f, "{c}; restore this file from a copy, or save the rest with `tanada repair`; nothing was changed")
             }
             Error::MissingFile { file } => write!(
                 f,
-                "{} is missing though the database needs it; restore it from a copy, nothing was changed",
+                "{} is missing though the database needs it; restore it from a copy, or save the rest with `tanada repair`; nothing was changed",
                 file.display()
             ),
             Error::Io(e) => e.fmt(f),

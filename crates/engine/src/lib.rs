@@ -26,6 +26,7 @@ mod budget;
 mod health;
 mod snapshots;
 mod pacing;
+mod salvage;
 mod wal;
 mod batch;
 mod memtable;
@@ -56,6 +57,9 @@ mod handle;
 mod keyspace;
 mod snapshot;
 mod db;
+mod repair;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 
 pub use batch::Batch;
 pub use compact::CompactSummary;
@@ -65,6 +69,7 @@ pub use explain::{Explain, Outcome, Step, Tier};
 pub use keyspace::{Keyspace, Record};
 pub use options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOptions};
 pub use range::KeyRange;
+pub use repair::{LostPart, RepairReport, RepairedFile, repair};
 pub use scan::{Cursor, Iter};
 pub use snapshot::Snapshot;
 pub use stats::*;

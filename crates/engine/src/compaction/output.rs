@@ -139,7 +139,8 @@ impl Drop for Output<'_> {
     }
 }
 
-fn describe(summary: TableSummary, created_ms: u64) -> TableMeta {
+/// What the manifest says of a table that was written at `created_ms`.
+pub(crate) fn describe(summary: TableSummary, created_ms: u64) -> TableMeta {
     let properties = summary.properties;
     TableMeta {
         id: summary.id,

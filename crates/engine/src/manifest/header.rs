@@ -73,3 +73,10 @@ pub(crate) fn check(
     };
     Err(Error::Unsupported { file: file.into(), what })
 }
+
+/// The database that the manifest which begins so says it belongs to.
+pub(crate) fn database_of(bytes: &[u8]) -> Option<DatabaseId> {
+    let bytes = bytes.first_chunk::<HEADER_LEN>()?;
+    let sound = bytes[..8] == *MAGIC && bytes[124..] == crc32c(&bytes[..124]).to_le_bytes();
+    sound.then(|| DatabaseId(bytes[32..48].try_into().expect("16 bytes of the header")))
+}

@@ -14,14 +14,18 @@ mod current;
 mod directory;
 mod state;
 mod reader;
+mod salvage;
 mod table_ids;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use current::Current;
 pub(crate) use directory::{Found, inspect};
-pub(crate) use edit::{CreatedKeyspace, Edit};
+pub(crate) use edit::{ChangedKeyspace, CreatedKeyspace, Edit};
 pub(crate) use names::FileName;
+pub(crate) use salvage::Known;
 pub(crate) use state::State;
 pub(crate) use table_ids::TableIds;
 

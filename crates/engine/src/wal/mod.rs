@@ -17,6 +17,7 @@ mod reader;
 mod carry;
 mod writer;
 mod recover;
+pub(crate) mod salvage;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]

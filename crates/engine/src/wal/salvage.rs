@@ -1,0 +1,162 @@
+//! What is left of a damaged log, for repair: commit groups, and where there
+//! are none.
+
+use super::group::{Group, decode_entry};
+use super::header::{LOG_HEADER_LEN, LogHeader, Parsed};
+use super::segment::kind;
+use crate::error::Result;
+use crate::salvage::RecordBytes;
+use std::ops::Range;
+use std::path::Path;
+use tanada_format::{
+    DatabaseId, KeyspaceId, LogId, RECORD_FRAME_LEN, RecordFile, RecordFrame, RecordSalt,
+    SHORT_FRAME_LEN, SeqNo, crc32c, crc32c_before, read_varint,
+};
+
+/// What is left of one log.
+#[derive(Debug, Default)]
+pub(crate) struct SalvagedLog {
+    /// Its header, if that is whole.
+    pub(crate) header: Option<LogHeader>,
+    /// Whether nothing was ever written to it.
+    pub(crate) blank: bool,
+    /// Commit groups, in order.
+    pub(crate) groups: Vec<SalvagedGroup>,
+    /// Places where there is no valid record, in order.
+    pub(crate) damage: Vec<DamagedRecords>,
+    /// The chained checksum behind the last record.
+    chain: u32,
+}
+
+/// Where a commit group lies in its file.
+#[derive(Clone, Debug)]
+pub(crate) struct SalvagedGroup {
+    pub(crate) payload: Range<usize>,
+    pub(crate) first: SeqNo,
+    pub(crate) last: SeqNo,
+}
+
+/// Bytes that hold no valid record.
+#[derive(Clone, Debug)]
+pub(crate) struct DamagedRecords {
+    /// Where in the file.
+    pub(crate) bytes: Range<u64>,
+    /// How many groups lie before.
+    pub(crate) behind: usize,
+    /// Whether valid records follow, so that something was lost for certain.
+    pub(crate) followed: bool,
+    /// Keys that the damaged bytes seem to name. Nothing proves them.
+    pub(crate) seem: Vec<(KeyspaceId, Vec<u8>)>,
+}
+
+impl SalvagedLog {
+    /// Reads the bytes of log `id`. `before` is the log that it follows, as far
+    /// as that is known.
+    ///
+    /// # Errors
+    /// As [`LogHeader::parse`].
+    pub(crate) fn read(
+        bytes: &[u8],
+        path: &Path,
+        database: DatabaseId,
+        id: LogId,
+        before: Option<&SalvagedLog>,
+    ) -> Result<SalvagedLog> {
+        let mut log = SalvagedLog::default();
+        match LogHeader::parse(bytes, path, database, id)? {
+            Parsed::Header(header) => log.header = Some(header),
+            Parsed::Blank => log.blank = bytes.iter().all(|&b| b == 0),
+            Parsed::Unreadable => {}
+        }
+        let salt = RecordSalt::new(RecordFile::Log, database, id.0);
+        let chains = match &log.header {
+            Some(header) => vec![header.chain],
+            None => likely_chains(bytes, salt, before),
+        };
+        let (from, kinds) = (LOG_HEADER_LEN as usize, &[kind::GROUP, kind::MARK]);
+        let found = RecordBytes { bytes, salt, from, kinds }.salvage(&chains);
+        let mut damage = found.damage.into_iter().peekable();
+        for (n, (kind, payload)) in found.records.into_iter().enumerate() {
+            while let Some(here) = damage.next_if(|here| here.behind <= n) {
+                log.note(bytes, here.bytes, here.followed);
+            }
+            if kind == kind::GROUP {
+                log.take(bytes, payload);
+            }
+        }
+        damage.for_each(|here| log.note(bytes, here.bytes, here.followed));
+        log.chain = found.chain;
+        Ok(log)
+    }
+
+    fn take(&mut self, bytes: &[u8], payload: Range<usize>) {
+        match Group::parse(&bytes[payload.clone()]) {
+            Ok(group) if group.entries().all(|entry| entry.is_ok()) => {
+                let (first, last) = (group.first_seqno, group.last_seqno());
+                self.groups.push(SalvagedGroup { payload, first, last });
+            }
+            _ => self.note(bytes, payload, true),
+        }
+    }
+
+    fn note(&mut self, bytes: &[u8], lost: Range<usize>, followed: bool) {
+        let seem = seeming_keys(&bytes[lost.clone()]);
+        let bytes = lost.start as u64..lost.end as u64;
+        let behind = self.groups.len();
+        self.damage.push(DamagedRecords { bytes, behind, followed, seem });
+    }
+}
+
+/// Checksums that the first record of a log with a damaged header may continue.
+/// The record proves the one that it was written behind.
+fn likely_chains(bytes: &[u8], salt: RecordSalt, before: Option<&SalvagedLog>) -> Vec<u32> {
+    let mut chains = Vec::new();
+    if let Some((header, records)) = bytes.split_first_chunk::<{ LOG_HEADER_LEN as usize }>() {
+        // The one to which the first record leads back, if the header's own
+        // checksum says that nothing but this field of it is damaged.
+        let payload = |frame: &RecordFrame| {
+            records.get(RECORD_FRAME_LEN..)?.get(..frame.payload_len as usize)
+        };
+        if let Some(frame) = RecordFrame::decode(records, salt, LOG_HEADER_LEN)
+            && let Some(payload) = payload(&frame)
+        {
+            let chain = crc32c_before(frame.body_crc, payload);
+            let mut mended = *header;
+            mended[80..84].copy_from_slice(&chain.to_le_bytes());
+            if database_of(&mended).is_some() {
+                chains.push(chain);
+            }
+        }
+        chains.push(u32::from_le_bytes(header[80..84].try_into().expect("4 bytes of the header")));
+    }
+    chains.extend(before.map(|log| log.chain));
+    chains.push(0);
+    chains
+}
+
+/// The database that the log which begins so says it belongs to.
+pub(crate) fn database_of(bytes: &[u8]) -> Option<DatabaseId> {
+    let (covered, rest) = bytes.split_at_checked(LOG_HEADER_LEN as usize - 4)?;
+    let sound = covered.starts_with(b"TANADLOG") && rest.starts_with(&crc32c(covered).to_le_bytes());
+    sound.then(|| DatabaseId(covered[32..48].try_into().expect("16 bytes of the header")))
+}
+
+/// The keys of the entries that damaged bytes seem to hold, up to the first
+/// that is none.
+fn seeming_keys(bytes: &[u8]) -> Vec<(KeyspaceId, Vec<u8>)> {
+    let behind_frame = [SHORT_FRAME_LEN, RECORD_FRAME_LEN].into_iter();
+    behind_frame.filter_map(|head| keys_of(bytes.get(head..)?)).next().unwrap_or_default()
+}
+
+fn keys_of(payload: &[u8]) -> Option<Vec<(KeyspaceId, Vec<u8>)>> {
+    let (_, seqno_len) = read_varint(payload)?;
+    let (count, count_len) = read_varint(&payload[seqno_len..])?;
+    let mut rest = &payload[seqno_len + count_len..];
+    let mut keys = Vec::new();
+    for _ in 0..count {
+        let Ok((entry, len)) = decode_entry(rest) else { break };
+        keys.push((entry.keyspace, entry.key.to_vec()));
+        rest = &rest[len..];
+    }
+    (!keys.is_empty()).then_some(keys)
+}
