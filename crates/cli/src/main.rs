@@ -17,13 +17,13 @@ mod verbs;
 use clap::{Parser, Subcommand};
 use failure::Failure;
 use std::process::ExitCode;
-use verbs::{compact, delete, dump, get, load, put, scan, serve, stats, verify};
+use verbs::{compact, delete, dump, get, load, put, repair, scan, serve, stats, verify};
 
 const LONG_ABOUT: &str = "\
 Tanada is a persistent key-value store on a log-structured merge tree.
 
-Every verb but `serve` works on a directory (--data, ./data by default) or on
-a running server (--url). A directory belongs to one process at a time: while
+Every verb but `serve` and `repair` works on a directory (--data, ./data by
+default) or on a running server (--url). A directory belongs to one process at a time: while
 a server has it, use --url.
 
 On a terminal answers are for people; otherwise, or with --json, for programs.
@@ -60,6 +60,7 @@ enum Verb {
     Stats(stats::Stats),
     Compact(compact::Compact),
     Verify(verify::Verify),
+    Repair(repair::Repair),
 }
 
 fn main() -> ExitCode {
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         Verb::Stats(verb) => verb.run(),
         Verb::Compact(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
+        Verb::Repair(verb) => verb.run(),
     };
     match done {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ pub(crate) mod dump;
 pub(crate) mod get;
 pub(crate) mod load;
 pub(crate) mod put;
+pub(crate) mod repair;
 pub(crate) mod scan;
 pub(crate) mod serve;
 pub(crate) mod stats;

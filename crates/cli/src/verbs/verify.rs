@@ -73,6 +73,6 @@ impl Verify {
             damage.len(),
             damage[0]
         ))
-        .then("restore the named files from a copy; nothing was changed"))
+        .then("restore the named files from a copy, or save the rest with `tanada repair`; nothing was changed"))
     }
 }
