@@ -1,11 +1,14 @@
 //! Work on the repository itself: `cargo xtask tidy`, `cargo xtask test`,
-//! `cargo xtask planted`, `cargo xtask stress` and `cargo xtask bench`.
+//! `cargo xtask planted`, `cargo xtask stress`, `cargo xtask damage`,
+//! `cargo xtask fuzz` and `cargo xtask bench`.
 //!
 //! Not part of the product. It touches files and the clock directly, because
 //! the walls it guards are those of the crates, not its own.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod bench;
+mod damage;
+mod fuzz;
 mod planted;
 mod source;
 mod stress;
@@ -36,6 +39,10 @@ Commands:
   bench  [report] [--quick] [--only WORKLOAD,..] [--engines NAME,..] [--rounds N]
          Builds Tanada and its peers, measures them in turn, and writes
          docs/benchmarks.md; `report` writes it from the rows that are there
+  damage Changes every byte of the golden databases in three ways, cuts every
+         file at every length, and repairs each; tests look at a part of them
+  fuzz   [TARGET] [--seconds N]
+         Runs the fuzzing targets of fuzz/, a minute each unless told otherwise
 ";
 
 fn main() -> ExitCode {
@@ -52,6 +59,8 @@ fn main() -> ExitCode {
         ["planted", rest @ ..] => planted::main(root, rest),
         ["stress", rest @ ..] => stress::main(root, rest),
         ["bench", rest @ ..] => bench::main(root, rest),
+        ["damage"] => damage::main(root),
+        ["fuzz", rest @ ..] => fuzz::main(root, rest),
         other => {
             eprintln!("error: xtask does not know '{}'\n\n{HELP}", other.join(" "));
             ExitCode::from(2)

@@ -43,6 +43,8 @@ mod guard;
 mod routes;
 mod connection;
 mod server;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 
 pub use options::{Limits, ServerError, ServerOptions};
 pub use server::{BoundServer, Server, shutdown_signal};
