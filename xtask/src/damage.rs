@@ -7,7 +7,16 @@ use std::process::{Command, ExitCode};
 /// Runs them, optimised, with every place and every change.
 pub(crate) fn main(root: &Path) -> ExitCode {
     let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--release", "--package", "tanada", "--test", "damage", "--test", "repair"]);
+    cargo.args([
+        "test",
+        "--release",
+        "--package",
+        "tanada",
+        "--test",
+        "damage",
+        "--test",
+        "repair",
+    ]);
     let status = cargo.current_dir(root).env("TANADA_EXHAUSTIVE", "1").status();
     match status {
         Ok(status) if status.success() => ExitCode::SUCCESS,

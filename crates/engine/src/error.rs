@@ -86,7 +86,10 @@ impl fmt::Display for Error {
                 write!(f, "{} needs a newer tanada: {what}", file.display())
             }
             Error::Corruption(c) => {
-                write!(f, "{c}; restore this file from a copy, or save the rest with `tanada repair`; nothing was changed")
+                write!(
+                    f,
+                    "{c}; restore this file from a copy, or save the rest with `tanada repair`; nothing was changed"
+                )
             }
             Error::MissingFile { file } => write!(
                 f,

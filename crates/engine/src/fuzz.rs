@@ -198,7 +198,10 @@ mod tests {
             fs.create(&path).unwrap().append(bytes).unwrap();
         }
         let inputs = corpus(target);
-        assert!(inputs.iter().any(|input| input == bytes), "{target}/{name} is written differently");
+        assert!(
+            inputs.iter().any(|input| input == bytes),
+            "{target}/{name} is written differently"
+        );
     }
 
     #[test]
@@ -238,7 +241,10 @@ mod tests {
         let mut group = GroupHeader::new(SeqNo(9), 2).bytes().to_vec();
         for (kind, value) in [(ValueKind::Put, &b"value"[..]), (ValueKind::Delete, &b""[..])] {
             let (keyspace, expires_at_ms) = (KeyspaceId(300), 1_700_000_000_000);
-            encode_entry(&mut group, &GroupEntry { keyspace, kind, expires_at_ms, key: b"k", value });
+            encode_entry(
+                &mut group,
+                &GroupEntry { keyspace, kind, expires_at_ms, key: b"k", value },
+            );
         }
         keep("commit_group", "two", &group);
     }

@@ -347,7 +347,11 @@ mod tests {
             let garbage: Vec<u8> = (0..30_000)
                 .map(|i| {
                     dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    if fill % 3 == 0 { (dice >> 56) as u8 } else { [0x81, 0, 1, 0xff][(i + fill) % 4] }
+                    if fill % 3 == 0 {
+                        (dice >> 56) as u8
+                    } else {
+                        [0x81, 0, 1, 0xff][(i + fill) % 4]
+                    }
                 })
                 .collect();
             assert!(salvage(&garbage, &[]).records.is_empty());

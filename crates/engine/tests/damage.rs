@@ -162,7 +162,10 @@ fn places(name: &str, bytes: &[u8]) -> impl Iterator<Item = usize> {
 fn flips(at: usize, byte: u8) -> impl Iterator<Item = u8> {
     let all = [byte ^ 0x01, byte ^ 0xff, 0];
     let one = at % 3;
-    (0..3).filter(move |n| exhaustive() || *n == one).map(move |n| all[n]).filter(move |b| *b != byte)
+    (0..3)
+        .filter(move |n| exhaustive() || *n == one)
+        .map(move |n| all[n])
+        .filter(move |b| *b != byte)
 }
 
 fn every_change_is_noticed(golden: Golden) {

@@ -74,7 +74,10 @@ mod tests {
         let bytes: Vec<u8> = (0..200u32).map(|i| (i * 37) as u8).collect();
         for (i, crc) in [0, 1, 0xffff_ffff, 0x1234_5678].into_iter().enumerate() {
             for len in [0, 1, 8, 16, 199] {
-                assert_eq!(crc32c_before(crc32c_extend(crc, &bytes[i..len.max(i)]), &bytes[i..len.max(i)]), crc);
+                assert_eq!(
+                    crc32c_before(crc32c_extend(crc, &bytes[i..len.max(i)]), &bytes[i..len.max(i)]),
+                    crc
+                );
             }
         }
     }

@@ -230,6 +230,9 @@ mod tests {
             fs.create(&path).unwrap().append(bytes).unwrap();
         }
         let inputs = corpus(target);
-        assert!(inputs.iter().any(|input| input == bytes), "{target}/{name} is written differently");
+        assert!(
+            inputs.iter().any(|input| input == bytes),
+            "{target}/{name} is written differently"
+        );
     }
 }

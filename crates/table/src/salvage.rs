@@ -149,9 +149,7 @@ impl Parts {
             .and_then(|raw| TableProperties::parse(&raw));
         let top = properties.as_ref().map_err(|_| None).and_then(|properties| {
             let handle = properties.top_handle().map_err(Some)?;
-            raw(file, id, handle, MAX_RAW_LEN)
-                .and_then(|raw| Top::parse(&raw, at))
-                .map_err(Some)
+            raw(file, id, handle, MAX_RAW_LEN).and_then(|raw| Top::parse(&raw, at)).map_err(Some)
         });
         match top {
             Ok(top) => parts.top = Some(top),
@@ -396,8 +394,7 @@ fn by_search<E: From<Error>>(
     if parts.properties.is_none() {
         // They lie last. Nothing else has all the tags.
         let last = blocks.iter().rev().take(2);
-        parts.properties =
-            last.filter_map(|b| TableProperties::parse(&open(b).ok()?).ok()).next();
+        parts.properties = last.filter_map(|b| TableProperties::parse(&open(b).ok()?).ok()).next();
     }
     let end = match parts.properties.as_ref() {
         Some(properties) => properties.data_bytes.min(len),
@@ -473,14 +470,17 @@ fn end_of_data(
         let top = Top::parse(&open(block).ok()?, limit).ok()?;
         let first = top.partitions().first()?;
         let is_block = |handle: Handle| {
-            blocks.iter().any(|b| {
-                b.start as u64 == handle.offset && b.len() as u64 == u64::from(handle.len)
-            })
+            blocks
+                .iter()
+                .any(|b| b.start as u64 == handle.offset && b.len() as u64 == u64::from(handle.len))
         };
         let indexes = top.partitions().iter().all(|p| is_block(p.index));
         let filtered = first.filter.len != 0;
-        (indexes && (!filtered || is_block(first.filter)))
-            .then_some(if filtered { first.filter.offset } else { first.index.offset })
+        (indexes && (!filtered || is_block(first.filter))).then_some(if filtered {
+            first.filter.offset
+        } else {
+            first.index.offset
+        })
     })
 }
 

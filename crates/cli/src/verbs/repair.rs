@@ -100,8 +100,7 @@ fn show(output: &mut Output, report: &RepairReport) -> Result<()> {
 
 /// One lost part as a line.
 fn lost(part: &LostPart) -> String {
-    let mut text =
-        format!("lost: {} at offset {}, {} bytes", part.file, part.offset, part.bytes);
+    let mut text = format!("lost: {} at offset {}, {} bytes", part.file, part.offset, part.bytes);
     if let Some(entries) = part.entries {
         text += &format!(", {} entries", count(entries));
     }

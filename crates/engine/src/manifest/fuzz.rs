@@ -1,6 +1,7 @@
 //! What only the manifest can do for fuzzers.
 
 use super::codec;
+#[cfg(test)]
 use super::edit::Edit;
 use super::{header, reader};
 use std::path::Path;

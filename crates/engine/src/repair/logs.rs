@@ -292,9 +292,7 @@ impl Spool {
             }
             let (_, table) = match &mut writing {
                 Some(writing) => writing,
-                none => {
-                    none.insert((keyspace, target.begin(Compression::None, None)?))
-                }
+                none => none.insert((keyspace, target.begin(Compression::None, None)?)),
             };
             let Write { kind, expires_at_ms, value } = &write;
             let (kind, expires_at_ms) = (*kind, *expires_at_ms);

@@ -30,9 +30,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use tables::{LostRange, Owner, name_of};
-use tanada_format::{
-    DatabaseId, EntryRef, KeyspaceId, Level, MAX_LEVELS, SeqNo, ValueKind,
-};
+use tanada_format::{DatabaseId, EntryRef, KeyspaceId, Level, MAX_LEVELS, SeqNo, ValueKind};
 use tanada_vfs::{Env, FileSystem};
 
 /// So many doubtful keys are named.
@@ -73,8 +71,7 @@ pub fn repair(
 
     env.fs.create_dir_all(target)?;
     let writer = Target::new(env, target);
-    let from_tables =
-        tables::read(&*env.fs, source, database, &mut known, &writer, &mut report)?;
+    let from_tables = tables::read(&*env.fs, source, database, &mut known, &writer, &mut report)?;
     let from_logs = logs::read(&*env.fs, source, database, &known, &writer, &mut report)?;
 
     let mut by_owner: BTreeMap<Owner, Vec<Source>> = BTreeMap::new();
@@ -90,8 +87,11 @@ pub fn repair(
     }
     let places = places(by_owner.keys().copied(), &known)?;
 
+    // Numbers of lost writes are not handed out again either.
+    let lost = report.lost.iter().filter_map(|part| part.last_seqno).max().unwrap_or(0);
+    let found = known.last_seqno.max(from_tables.last_seqno).max(from_logs.last_seqno);
     let mut edit = Edit {
-        last_seqno: Some(known.last_seqno.max(from_tables.last_seqno).max(from_logs.last_seqno)),
+        last_seqno: Some(found.max(SeqNo(lost))),
         clock_high_ms: Some(known.clock_high_ms),
         ..Edit::default()
     };
@@ -156,11 +156,7 @@ fn check_target(fs: &dyn FileSystem, source: &Path, target: &Path) -> Result<()>
 }
 
 /// The database that most files say they belong to.
-fn guess_database(
-    fs: &dyn FileSystem,
-    dir: &Path,
-    manifests: &[DatabaseId],
-) -> Option<DatabaseId> {
+fn guess_database(fs: &dyn FileSystem, dir: &Path, manifests: &[DatabaseId]) -> Option<DatabaseId> {
     let mut votes: BTreeMap<DatabaseId, usize> = BTreeMap::new();
     manifests.iter().for_each(|id| *votes.entry(*id).or_default() += 1);
     for entry in fs.read_dir(dir).unwrap_or_default() {
@@ -191,10 +187,7 @@ struct Place {
 
 /// Keyspaces of the new database: those of the old one under their ids, with
 /// none left out between them, and behind them those of tables that nobody owns.
-fn places(
-    owners: impl Iterator<Item = Owner>,
-    known: &Known,
-) -> Result<BTreeMap<Owner, Place>> {
+fn places(owners: impl Iterator<Item = Owner>, known: &Known) -> Result<BTreeMap<Owner, Place>> {
     let owners: Vec<Owner> = owners.collect();
     let last = owners.iter().filter_map(|owner| match owner {
         Owner::Keyspace(id) => Some(id.0),
@@ -213,7 +206,8 @@ fn places(
             Owner::Keyspace(id) => known.keyspaces.get(&id),
             Owner::Lost(_) => None,
         };
-        let options = told.and_then(|(_, bytes)| keyspace_options::decode(bytes, Path::new("")).ok());
+        let options =
+            told.and_then(|(_, bytes)| keyspace_options::decode(bytes, Path::new("")).ok());
         let mut name = name_of(owner, known);
         while places.values().any(|place| place.name == name) {
             name.push('~');

@@ -173,9 +173,8 @@ pub(super) fn newest(
     sources.sort_unstable_by(|a, b| a.min_key.cmp(&b.min_key));
     let mut chains: Vec<Chain> = Vec::new();
     for source in sources {
-        let ends_before = |c: &&mut Chain| {
-            c.sources.last().is_some_and(|last| last.max_key < source.min_key)
-        };
+        let ends_before =
+            |c: &&mut Chain| c.sources.last().is_some_and(|last| last.max_key < source.min_key);
         match chains.iter_mut().find(ends_before) {
             Some(chain) => chain.sources.push(source),
             None => chains.push(Chain { sources: vec![source], at: 0, cursor: None }),

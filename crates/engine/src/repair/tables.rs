@@ -84,7 +84,7 @@ fn choose(
     for id in missing {
         report.assumed.push(format!("table {id}, which is not there, had been replaced"));
     }
-    Ok((there.difference(&known.removed).copied().collect(), BTreeSet::new()))
+    Ok((there.into_iter().filter(|id| !known.removed.contains(id)).collect(), BTreeSet::new()))
 }
 
 /// Reads all tables that count.
@@ -99,7 +99,8 @@ pub(super) fn read(
     let (live, missing) = choose(fs, dir, known, report)?;
     let mut from = FromTables::default();
     for id in missing {
-        let gap = Gap::unknown(0..0, "the file is missing".into(), Bound::Unbounded, Bound::Unbounded);
+        let gap =
+            Gap::unknown(0..0, "the file is missing".into(), Bound::Unbounded, Bound::Unbounded);
         from.lose(id, known, None, vec![gap], 0, report);
     }
     for id in live {

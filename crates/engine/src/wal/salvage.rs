@@ -137,7 +137,8 @@ fn likely_chains(bytes: &[u8], salt: RecordSalt, before: Option<&SalvagedLog>) -
 /// The database that the log which begins so says it belongs to.
 pub(crate) fn database_of(bytes: &[u8]) -> Option<DatabaseId> {
     let (covered, rest) = bytes.split_at_checked(LOG_HEADER_LEN as usize - 4)?;
-    let sound = covered.starts_with(b"TANADLOG") && rest.starts_with(&crc32c(covered).to_le_bytes());
+    let sound =
+        covered.starts_with(b"TANADLOG") && rest.starts_with(&crc32c(covered).to_le_bytes());
     sound.then(|| DatabaseId(covered[32..48].try_into().expect("16 bytes of the header")))
 }
 

@@ -159,6 +159,9 @@ pub(crate) fn make(golden: Golden) -> (Files, Expected) {
     }
     maker.delete(0, "deleted in the log");
     maker.space(1).flush().unwrap();
+    // Whoever opens it begins a log of his own.
+    maker.db.close().unwrap();
+    maker.db = open(&machine, DIR).unwrap();
     let mut batch = tanada::Batch::new();
     batch.put("batch:1", "together");
     batch.put("batch:2", "with this");
