@@ -12,7 +12,8 @@ impl Core {
     /// So closing is quick however much was written.
     ///
     /// # Errors
-    /// When the log cannot be synced. It is closed all the same.
+    /// When the log cannot be synced, or the manifest not written. It is closed
+    /// all the same.
     pub(crate) fn close(&self) -> Result<()> {
         let was_poisoned = self.health.is_poisoned();
         if !self.health.close() {
@@ -25,18 +26,30 @@ impl Core {
             if was_poisoned { Ok(()) } else { writer.wal.close() }
         };
         self.stop_background();
-        let noted = if was_poisoned { Ok(()) } else { self.note_clock() };
+        let noted = match synced {
+            Ok(()) if !was_poisoned => self.note_end(),
+            _ => Ok(()),
+        };
         self.lock.lock().take();
         synced.and(noted)
     }
 
-    /// Notes the latest time acted upon in the manifest, so that a clock set
-    /// back before the next opening revives nothing that has expired.
-    fn note_clock(&self) -> Result<()> {
+    /// Notes in the manifest how much of the log is durable, so that a log that is
+    /// cut while nobody looks does not pass for a torn one, and the latest time
+    /// acted upon, so that a clock set back before the next opening revives nothing
+    /// that has expired.
+    fn note_end(&self) -> Result<()> {
         let mut manifest = self.manifest.lock();
-        let high = self.clock_high_ms.load(Ordering::Relaxed);
-        if high > manifest.state().clock_high_ms {
-            manifest.append(&Edit { clock_high_ms: Some(high), ..Edit::default() })?;
+        let edit = Edit {
+            clock_high_ms: Some(self.clock_high_ms.load(Ordering::Relaxed)),
+            log_synced: Some(self.wal.synced_position()),
+            ..Edit::default()
+        };
+        let state = manifest.state();
+        if edit.clock_high_ms > Some(state.clock_high_ms)
+            || edit.log_synced > Some(state.log_synced())
+        {
+            manifest.append(&edit)?;
         }
         Ok(())
     }

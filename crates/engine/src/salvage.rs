@@ -35,6 +35,8 @@ pub(crate) struct Salvaged {
     pub(crate) damage: Vec<DamagedBytes>,
     /// The chained checksum behind the last record.
     pub(crate) chain: u32,
+    /// Where the last record ends.
+    pub(crate) end: usize,
 }
 
 /// Bytes that hold no valid record.
@@ -165,7 +167,7 @@ impl Walk<'_> {
                 }
             }
         }
-        self.found.chain = chain;
+        (self.found.chain, self.found.end) = (chain, at);
     }
 
     /// The kind of a record whose frame is damaged, by its place: what comes

@@ -56,6 +56,11 @@ impl Patient {
                 if found == wanted {
                     continue;
                 }
+                // A damaged record that seems to name a key takes that key with it.
+                let doubted = format!("{name}: {}", key.escape_ascii());
+                if found.is_none() && report.doubtful_keys.contains(&doubted) {
+                    continue;
+                }
                 let lost = |part: &&LostPart| may_have_held(part, &name, key, newest);
                 let Some(part) = report.lost.iter().find(lost) else {
                     panic!(

@@ -45,6 +45,7 @@ mod top {
     pub(super) const NEXT_KEYSPACE_ID: u64 = 3;
     pub(super) const LAST_SEQNO: u64 = 4;
     pub(super) const CLOCK_HIGH_MS: u64 = 5;
+    pub(super) const LOG_SYNCED: u64 = 6;
     pub(super) const CREATED: u64 = 8;
     pub(super) const CHANGED: u64 = 9;
     pub(super) const DROPPED: u64 = 10;
@@ -83,6 +84,7 @@ pub(crate) fn encode(edit: &Edit) -> Vec<u8> {
     put_u32(&mut out, top::NEXT_KEYSPACE_ID, edit.next_keyspace_id.map(|id| id.0));
     put_u64(&mut out, top::LAST_SEQNO, edit.last_seqno.map(|n| n.0));
     put_u64(&mut out, top::CLOCK_HIGH_MS, edit.clock_high_ms);
+    put_u64(&mut out, top::LOG_SYNCED, edit.log_synced.map(|p| p.0));
     // Nested fields are built beside the output, since their length comes first.
     let mut inner = Vec::new();
     let mut leaf = Vec::new();
@@ -173,6 +175,7 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Edit, DecodeError> {
             }
             top::LAST_SEQNO => once(&mut edit.last_seqno, SeqNo(field.u64()?), &field)?,
             top::CLOCK_HIGH_MS => once(&mut edit.clock_high_ms, field.u64()?, &field)?,
+            top::LOG_SYNCED => once(&mut edit.log_synced, LogPosition(field.u64()?), &field)?,
             top::CREATED => edit.created.push(decode_created(&field)?),
             top::CHANGED => edit.changed.push(decode_changed(&field)?),
             top::DROPPED => edit.dropped.push(KeyspaceId(field.u32()?)),

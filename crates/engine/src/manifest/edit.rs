@@ -20,6 +20,9 @@ pub(crate) struct Edit {
     pub(crate) clock_high_ms: Option<u64>,
     /// Recovery begins with this log; those before it are not needed.
     pub(crate) oldest_log: Option<LogId>,
+    /// The log was synced up to here when the database was closed: should less of
+    /// it be found, it was cut since.
+    pub(crate) log_synced: Option<LogPosition>,
     /// New keyspaces.
     pub(crate) created: Vec<CreatedKeyspace>,
     /// Keyspaces that stay.

@@ -17,7 +17,9 @@ use crate::salvage::RecordBytes;
 use crate::version::{AddedTable, RemovedTable};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
-use tanada_format::{DatabaseId, KeyspaceId, LogId, RecordFile, RecordSalt, SeqNo, TableId};
+use tanada_format::{
+    DatabaseId, KeyspaceId, LogId, LogPosition, RecordFile, RecordSalt, SeqNo, TableId,
+};
 use tanada_vfs::FileSystem;
 
 /// Longest manifest that is read when it is damaged.
@@ -39,6 +41,8 @@ pub(crate) struct Known {
     pub(crate) oldest_log: Option<LogId>,
     pub(crate) last_seqno: SeqNo,
     pub(crate) clock_high_ms: u64,
+    /// The log was synced up to here.
+    pub(crate) log_synced: LogPosition,
     /// What is damaged: file name and a sentence.
     pub(crate) damage: Vec<(String, String)>,
     /// What had to be assumed; one sentence each.
@@ -140,6 +144,8 @@ impl Known {
         self.oldest_log = self.oldest_log.max(edit.oldest_log.filter(|id| id.0 != 0));
         self.last_seqno = self.last_seqno.max(edit.last_seqno.unwrap_or_default());
         self.clock_high_ms = self.clock_high_ms.max(edit.clock_high_ms.unwrap_or_default());
+        let flushed = edit.changed.iter().filter_map(|changed| changed.flushed_to).max();
+        self.log_synced = self.log_synced.max(edit.log_synced.max(flushed).unwrap_or_default());
         for created in &edit.created {
             let known = (created.name.clone(), created.options.clone());
             self.keyspaces.insert(created.id, known);

@@ -25,6 +25,8 @@ pub(crate) struct State<T> {
     pub(crate) last_seqno: SeqNo,
     /// The latest wall time acted upon, in milliseconds since 1970.
     pub(crate) clock_high_ms: u64,
+    /// The log was synced up to here when the database was last closed.
+    pub(crate) log_synced: LogPosition,
     /// The keyspaces there are.
     pub(crate) keyspaces: BTreeMap<KeyspaceId, Keyspace<T>>,
 }
@@ -50,6 +52,7 @@ impl<T> Default for State<T> {
             next_keyspace_id: KeyspaceId(0),
             last_seqno: SeqNo::ZERO,
             clock_high_ms: 0,
+            log_synced: LogPosition(0),
             keyspaces: BTreeMap::new(),
         }
     }
@@ -70,6 +73,7 @@ impl<T: Default> State<T> {
         raise(&mut self.oldest_log, edit.oldest_log);
         raise(&mut self.last_seqno, edit.last_seqno);
         raise(&mut self.clock_high_ms, edit.clock_high_ms);
+        raise(&mut self.log_synced, edit.log_synced);
         for created in &edit.created {
             self.create(created)?;
         }
@@ -140,6 +144,7 @@ impl<T: Default> State<T> {
             next_keyspace_id: Some(self.next_keyspace_id),
             last_seqno: Some(self.last_seqno),
             clock_high_ms: Some(self.clock_high_ms),
+            log_synced: Some(self.log_synced),
             created: created.collect(),
             changed: changed.collect(),
             dropped: Vec::new(),
@@ -161,7 +166,8 @@ impl State<Arc<Version>> {
 
     /// The log is known to be synced up to here.
     pub(crate) fn log_synced(&self) -> LogPosition {
-        self.keyspaces.values().map(|k| k.flushed_to).max().unwrap_or_default()
+        let flushed = self.keyspaces.values().map(|k| k.flushed_to).max();
+        flushed.unwrap_or_default().max(self.log_synced)
     }
 }
 

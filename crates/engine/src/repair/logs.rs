@@ -57,6 +57,7 @@ pub(super) fn read(
     drop_cut_tails(&mut logs);
     let mut from = FromLogs::default();
     note_damage(&logs, &mut from, report);
+    note_cuts(&logs, known, report);
 
     let mut spool = Spool::default();
     for log in &logs {
@@ -119,6 +120,9 @@ fn open_all(
             Ok(read) => {
                 if read.header.is_none() {
                     report.damage.push(format!("{name}: its header is damaged"));
+                    if read.groups.is_empty() && read.damage.is_empty() {
+                        report.lost.push(lost("nothing of it can be read".to_owned()));
+                    }
                 }
                 logs.push(Log { id, name, bytes, read });
             }
@@ -251,6 +255,35 @@ fn note_damage(logs: &[Log], from: &mut FromLogs, report: &mut RepairReport) {
                 from.doubts.extend(damage.seem.iter().map(doubt));
             }
         }
+    }
+}
+
+/// Lists what a log ends before: the next one begins later, or the manifest says
+/// that more of it was synced.
+fn note_cuts(logs: &[Log], known: &Known, report: &mut RepairReport) {
+    for (n, log) in logs.iter().enumerate() {
+        let Some(end) = log.read.end_position() else { continue };
+        let wanted = match logs.get(n + 1).map(|later| later.read.header) {
+            Some(Some(later)) => later.base,
+            Some(None) => continue, // nobody knows where it begins
+            None => known.log_synced,
+        };
+        // Damage at the end is in the list, and tells how far it goes.
+        let damaged = log.read.damage.last().is_some_and(|damage| !damage.followed);
+        if damaged || end >= wanted {
+            continue;
+        }
+        let last = logs[..=n].iter().rev().find_map(|log| log.read.groups.last());
+        let next = logs[n + 1..].iter().find_map(|log| log.read.groups.first());
+        report.lost.push(LostPart {
+            file: log.name.clone(),
+            offset: log.read.end,
+            bytes: wanted.0 - end.0,
+            what: "the file was cut, or zeros lie where records were".to_owned(),
+            first_seqno: last.map(|group| group.last.0 + 1),
+            last_seqno: next.map(|group| group.first.0 - 1),
+            ..LostPart::default()
+        });
     }
 }
 

@@ -20,7 +20,7 @@
 //! so are logs that lay behind it. Where two logs name the same
 //! predecessor, the later one knew better.
 
-use super::header::{LogHeader, Parsed};
+use super::header::{LOG_HEADER_LEN, LogHeader, Parsed};
 use super::reader::{End, LogReader, RecordPlace};
 use super::segment::{Segment, Tail, log_path, parse_log_name};
 use crate::error::{Error, Result};
@@ -244,7 +244,10 @@ fn blame(
     // From the witness back: the first log that cannot be walked through is it.
     let from = witness.map(|n| &later[n]).or(later.iter().rfind(|log| log.header().is_some()));
     let Some(mut log) = from else {
-        let unreadable = later.iter().find(|log| log.parsed == Parsed::Unreadable);
+        // One without room for a header was cut; one that is blank never begun.
+        let headless_one =
+            |log: &&LogReader| log.parsed == Parsed::Unreadable || log.len < LOG_HEADER_LEN;
+        let unreadable = later.iter().find(headless_one);
         return unreadable.map_or(lost_here, headless);
     };
     while let Some(header) = log.header() {

@@ -9,8 +9,8 @@ use crate::salvage::RecordBytes;
 use std::ops::Range;
 use std::path::Path;
 use tanada_format::{
-    DatabaseId, KeyspaceId, LogId, RECORD_FRAME_LEN, RecordFile, RecordFrame, RecordSalt,
-    SHORT_FRAME_LEN, SeqNo, crc32c, crc32c_before, read_varint,
+    DatabaseId, KeyspaceId, LogId, LogPosition, RECORD_FRAME_LEN, RecordFile, RecordFrame,
+    RecordSalt, SHORT_FRAME_LEN, SeqNo, crc32c, crc32c_before, read_varint,
 };
 
 /// What is left of one log.
@@ -26,6 +26,8 @@ pub(crate) struct SalvagedLog {
     pub(crate) damage: Vec<DamagedRecords>,
     /// The chained checksum behind the last record.
     chain: u32,
+    /// Where in the file the last record ends.
+    pub(crate) end: u64,
 }
 
 /// Where a commit group lies in its file.
@@ -85,8 +87,14 @@ impl SalvagedLog {
             }
         }
         damage.for_each(|here| log.note(bytes, here.bytes, here.followed));
-        log.chain = found.chain;
+        (log.chain, log.end) = (found.chain, found.end as u64);
         Ok(log)
+    }
+
+    /// The position behind the last record, where the header tells that of the first.
+    pub(crate) fn end_position(&self) -> Option<LogPosition> {
+        let records = self.end.saturating_sub(LOG_HEADER_LEN);
+        self.header.map(|header| LogPosition(header.base.0 + records))
     }
 
     fn take(&mut self, bytes: &[u8], payload: Range<usize>) {
