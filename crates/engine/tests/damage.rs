@@ -262,7 +262,7 @@ fn a_file_that_is_not_there_is_named() {
                 Err(Error::MissingFile { file }) => assert_eq!(file, path),
                 // That the last log is gone as a whole cannot be told, unless the
                 // manifest knows that some of it was synced.
-                other => assert!(Some(name) == logs().last(), "{name}: {:?}", other.err()),
+                other => assert!(Some(name) == logs().next_back(), "{name}: {:?}", other.err()),
             }
         }
     }

@@ -17,8 +17,8 @@ fn databases_written_by_the_first_version_open_verify_and_read_back() {
         let report = db.verify().expect(golden.name);
         assert_eq!(report.damage, Vec::<String>::new(), "{}", golden.name);
         let read = read(&db).expect(golden.name);
-        for space in 0..2 {
-            assert_eq!(read[space], expected.contents(space, now_ms), "{}", golden.name);
+        for (space, read) in read.iter().enumerate() {
+            assert_eq!(*read, expected.contents(space, now_ms), "{}", golden.name);
         }
     }
 }

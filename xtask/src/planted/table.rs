@@ -60,7 +60,6 @@ const fn feature(what: &'static str, below: &'static str, text: &'static str) ->
 
 const INGEST: Feature = feature("ingestion", "crates/engine/src/", "pub fn ingest(");
 const FUTURES: Feature = feature("futures in the engine", "crates/engine/src/", "async fn ");
-const REPAIR: Feature = feature("tanada repair", "crates/cli/src/verbs/repair", "//!");
 const CLEAR: Feature = feature("clear", "crates/engine/src/keyspace.rs", "pub fn clear(");
 const RANGES: Feature = feature("range deletes", "crates/engine/src/", "pub fn delete_range(");
 const BLOBS: Feature = feature("blob files", "crates/engine/src/lib.rs", "mod blob");
@@ -138,7 +137,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     comes("cancelled_future_half_commits", FUTURES),
     one!("leftover_temp_blocks_open", unit!("wal::failure_tests::leftover_temp_blocks_open")),
-    comes("repair_panics_on_garbage", REPAIR),
+    one!(
+        "repair_panics_on_garbage",
+        Test { room: "engine", target: "repair", name: "repair_panics_on_garbage" }
+    ),
     one!("stall_forever_after_kill", scenario!("stall_forever_after_kill")),
     // Compaction, visibility, caches.
     comes("clear_resurrects_after_replay", CLEAR),

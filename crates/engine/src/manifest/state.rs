@@ -144,7 +144,7 @@ impl<T: Default> State<T> {
             next_keyspace_id: Some(self.next_keyspace_id),
             last_seqno: Some(self.last_seqno),
             clock_high_ms: Some(self.clock_high_ms),
-            log_synced: Some(self.log_synced),
+            log_synced: Some(self.log_synced).filter(|&position| position > LogPosition(0)),
             created: created.collect(),
             changed: changed.collect(),
             dropped: Vec::new(),

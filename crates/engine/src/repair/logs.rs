@@ -9,7 +9,7 @@ use crate::wal::salvage::{SalvagedGroup, SalvagedLog};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tanada_format::{DatabaseId, EntryRef, KeyspaceId, LogId, SeqNo, ValueKind};
+use tanada_format::{DatabaseId, EntryRef, KeyspaceId, LogId, SeqNo, ValueKind, planted};
 use tanada_table::Compression;
 use tanada_vfs::FileSystem;
 
@@ -118,6 +118,9 @@ fn open_all(
         match SalvagedLog::read(&bytes, &path, database, id, before) {
             Ok(read) if read.blank => {}
             Ok(read) => {
+                if planted!(repair_panics_on_garbage) {
+                    assert!(read.header.is_some(), "a log begins with a header");
+                }
                 if read.header.is_none() {
                     report.damage.push(format!("{name}: its header is damaged"));
                     if read.groups.is_empty() && read.damage.is_empty() {

@@ -21,7 +21,7 @@ pub use report::{LostPart, RepairReport, RepairedFile};
 use crate::error::{Error, Result};
 use crate::keyspace_options;
 use crate::manifest::{ChangedKeyspace, CreatedKeyspace, Edit, FileName, Known, Manifest};
-use crate::options::KeyspaceOptions;
+use crate::options::Compression;
 use crate::version::{AddedTable, RunId, TableFiles, VersionEdit};
 use crate::wal;
 use spool::{Rank, Source, Target, Writing, newest};
@@ -124,7 +124,7 @@ pub fn repair(
         edit.created.push(CreatedKeyspace {
             id: place.id,
             name: place.name.clone(),
-            options: keyspace_options::encode(&place.options),
+            options: keyspace_options::encode(place.compression),
         });
     }
     edit.changed = (saved.into_iter())
@@ -182,7 +182,7 @@ type Doubts = HashMap<Owner, HashMap<Vec<u8>, SeqNo>>;
 struct Place {
     id: KeyspaceId,
     name: String,
-    options: KeyspaceOptions,
+    compression: Compression,
 }
 
 /// Keyspaces of the new database: those of the old one under their ids, with
@@ -206,13 +206,13 @@ fn places(owners: impl Iterator<Item = Owner>, known: &Known) -> Result<BTreeMap
             Owner::Keyspace(id) => known.keyspaces.get(&id),
             Owner::Lost(_) => None,
         };
-        let options =
+        let compression =
             told.and_then(|(_, bytes)| keyspace_options::decode(bytes, Path::new("")).ok());
         let mut name = name_of(owner, known);
         while places.values().any(|place| place.name == name) {
             name.push('~');
         }
-        let place = Place { id: KeyspaceId(n), name, options: options.unwrap_or_default() };
+        let place = Place { id: KeyspaceId(n), name, compression: compression.unwrap_or_default() };
         places.insert(owner, place);
     }
     Ok(places)
@@ -248,9 +248,7 @@ impl Saving<'_> {
             }
             let table = match &mut writing {
                 Some(table) => table,
-                none => {
-                    none.insert(target.begin(place.options.compression.into(), Some(place.id))?)
-                }
+                none => none.insert(target.begin(place.compression.into(), Some(place.id))?),
             };
             table.add(entry)
         })?;
