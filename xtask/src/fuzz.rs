@@ -12,6 +12,10 @@ use std::process::{Command, ExitCode};
 
 /// Of each target, unless told otherwise.
 const SECONDS: u64 = 60;
+/// Of each target, in `cargo xtask test`.
+pub(crate) const BOUNDED: &[&str] = &["--seconds", "3"];
+/// A run shorter than this prints its figures and no progress.
+const QUIET_BELOW_SECONDS: u64 = 30;
 
 const FLAGS: &[&str] = &[
     "-Cpasses=sancov-module",
@@ -115,5 +119,8 @@ fn run(root: &Path, host: &str, name: &str, seconds: u64) -> bool {
     }
     fuzzer.arg(format!("-max_total_time={seconds}")).arg(format!("-artifact_prefix={artifacts}"));
     fuzzer.args(["-max_len=65536", "-timeout=25", "-rss_limit_mb=4096", "-print_final_stats=1"]);
+    if seconds < QUIET_BELOW_SECONDS {
+        fuzzer.arg("-verbosity=0");
+    }
     fuzzer.status().is_ok_and(|status| status.success())
 }
