@@ -64,10 +64,11 @@ impl Core {
         !state.stop
     }
 
-    /// Without threads, does all work that is due. With threads, nothing.
+    /// Without threads, does all work that is due, unless a simulation says when.
+    /// With threads, nothing.
     #[inline]
     pub(crate) fn run_inline(&self) {
-        if self.background.is_inline() {
+        if self.background.is_inline() && !self.config.simulation.is_scheduled() {
             while self.step() {}
         }
     }
@@ -152,21 +153,23 @@ impl Core {
     pub(crate) fn step(&self) -> bool {
         let job = {
             let mut state = self.background.state.lock();
-            if state.stop { None } else { self.next_job(&mut state, Worker::Caller) }
+            if state.stop { None } else { self.callers_job(&mut state) }
         };
         job.map(|job| self.run(job)).is_some()
     }
 
+    /// What a thread that waits for the background does itself.
+    fn callers_job(&self, state: &mut State) -> Option<Job> {
+        match self.config.simulation.order() {
+            Some(order) => self.scheduled_job(state, order),
+            None => self.next_job(state, Worker::Caller),
+        }
+    }
+
     /// The most urgent work that conflicts with nothing in flight.
     fn next_job(&self, state: &mut State, worker: Worker) -> Option<Job> {
-        if !self.health.may_work() {
+        if !self.may_start(state) {
             return None;
-        }
-        if state.retry_at_ns != 0 {
-            if self.env.clock.monotonic_ns() < state.retry_at_ns {
-                return None;
-            }
-            state.retry_at_ns = 0;
         }
         let keyspaces = self.keyspaces.load();
         let flushes = match worker {
@@ -175,48 +178,125 @@ impl Core {
             Worker::Compactor => !state.flushing.is_empty() || state.deleting,
             Worker::LogKeeper => false,
         };
-        if flushes {
-            for keyspace in keyspaces.iter() {
-                let view = keyspace.view.load();
-                if planted!(stall_forever_after_kill)
-                    && view.sealed.iter().any(|m| m.end_position() <= self.opened_position)
-                {
-                    continue;
-                }
-                if !view.sealed.is_empty() && state.flushing.insert(keyspace.id) {
-                    return Some(Job::Flush(Arc::clone(keyspace)));
-                }
-            }
+        if flushes && let Some(job) = self.next_flush(state, keyspaces.iter()) {
+            return Some(job);
         }
         if worker == Worker::LogKeeper {
-            let wanted = !state.preparing && self.wal.wants_next();
-            state.preparing |= wanted;
-            return wanted.then_some(Job::PrepareLog);
+            return self.next_log(state);
         }
-        let garbage = !state.log_files.is_empty() || !self.tables.deletions.is_empty();
-        if garbage && !state.deleting {
-            state.deleting = true;
-            return Some(Job::Delete(std::mem::take(&mut state.log_files)));
+        if let Some(job) = self.next_deletion(state) {
+            return Some(job);
         }
         if worker == Worker::Flusher {
             return None;
         }
         let idle = self.is_idle(state);
-        if state.compactions < self.compactors() {
-            for keyspace in keyspaces.iter().filter(|k| !state.damaged.contains(&k.id)) {
-                let version = Arc::clone(&keyspace.view.load().version);
-                let in_flight = state.compacting.entry(keyspace.id).or_default();
-                let config = &self.config.compaction;
-                let moment = self.picking_moment();
-                let picked = match idle {
-                    true => compaction::pick_idle(&version, config, in_flight, moment),
-                    false => compaction::pick(&version, config, in_flight, moment),
-                };
-                if let Some(plan) = picked {
-                    in_flight.start(&plan);
-                    state.compactions += 1;
-                    return Some(Job::Compact(Arc::clone(keyspace), Box::new(plan)));
-                }
+        self.next_compaction(state, keyspaces.iter(), idle)
+    }
+
+    /// Any work that conflicts with nothing in flight, looked for in the order that
+    /// a simulation has drawn. Each order finds work whenever there is any.
+    fn scheduled_job(&self, state: &mut State, order: u64) -> Option<Job> {
+        if !self.may_start(state) {
+            return None;
+        }
+        // The number's digits, each to a base of its own.
+        let mut rest = order;
+        let mut digit = |base: usize| {
+            let digit = rest % base as u64;
+            rest /= base as u64;
+            digit as usize
+        };
+        let mut kinds = [0, 1, 2, 3];
+        for last in (1..kinds.len()).rev() {
+            kinds.swap(last, digit(last + 1));
+        }
+        let keyspaces = self.keyspaces.load();
+        let first = digit(keyspaces.len());
+        let idle = digit(8) == 0;
+        let turned = || keyspaces[first..].iter().chain(&keyspaces[..first]);
+        kinds.into_iter().find_map(|kind| match kind {
+            0 => self.next_flush(state, turned()),
+            1 => self.next_log(state),
+            2 => self.next_deletion(state),
+            _ => self.next_compaction(state, turned(), idle),
+        })
+    }
+
+    /// Whether any job may start: a while after one has failed.
+    fn may_start(&self, state: &mut State) -> bool {
+        if !self.health.may_work() {
+            return false;
+        }
+        if state.retry_at_ns != 0 {
+            if self.env.clock.monotonic_ns() < state.retry_at_ns {
+                return false;
+            }
+            state.retry_at_ns = 0;
+        }
+        true
+    }
+
+    /// A flush, marked as in flight, of the first keyspace that wants one.
+    fn next_flush<'k>(
+        &self,
+        state: &mut State,
+        keyspaces: impl Iterator<Item = &'k Arc<KeyspaceState>>,
+    ) -> Option<Job> {
+        for keyspace in keyspaces {
+            let view = keyspace.view.load();
+            if planted!(stall_forever_after_kill)
+                && view.sealed.iter().any(|m| m.end_position() <= self.opened_position)
+            {
+                continue;
+            }
+            if !view.sealed.is_empty() && state.flushing.insert(keyspace.id) {
+                return Some(Job::Flush(Arc::clone(keyspace)));
+            }
+        }
+        None
+    }
+
+    fn next_log(&self, state: &mut State) -> Option<Job> {
+        let wanted = !state.preparing && self.wal.wants_next();
+        state.preparing |= wanted;
+        wanted.then_some(Job::PrepareLog)
+    }
+
+    fn next_deletion(&self, state: &mut State) -> Option<Job> {
+        let garbage = !state.log_files.is_empty() || !self.tables.deletions.is_empty();
+        if !garbage || state.deleting {
+            return None;
+        }
+        state.deleting = true;
+        Some(Job::Delete(std::mem::take(&mut state.log_files)))
+    }
+
+    fn next_compaction<'k>(
+        &self,
+        state: &mut State,
+        keyspaces: impl Iterator<Item = &'k Arc<KeyspaceState>>,
+        idle: bool,
+    ) -> Option<Job> {
+        if state.compactions >= self.compactors() {
+            return None;
+        }
+        for keyspace in keyspaces {
+            if state.damaged.contains(&keyspace.id) {
+                continue;
+            }
+            let version = Arc::clone(&keyspace.view.load().version);
+            let in_flight = state.compacting.entry(keyspace.id).or_default();
+            let config = &self.config.compaction;
+            let moment = self.picking_moment();
+            let picked = match idle {
+                true => compaction::pick_idle(&version, config, in_flight, moment),
+                false => compaction::pick(&version, config, in_flight, moment),
+            };
+            if let Some(plan) = picked {
+                in_flight.start(&plan);
+                state.compactions += 1;
+                return Some(Job::Compact(Arc::clone(keyspace), Box::new(plan)));
             }
         }
         None

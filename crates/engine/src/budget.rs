@@ -19,6 +19,8 @@ pub(crate) struct Budget {
     pub(crate) memtable_seal: u64,
     /// All MemTables together never hold more: writers wait for a flush.
     pub(crate) memtables_max: u64,
+    /// The caches together never take more, whatever is left for them.
+    pub(crate) caches_max: u64,
     /// Kept for the jobs of the background threads and the mapped log.
     pub(crate) jobs: u64,
     /// MemTables of all keyspaces, sealed ones included. Relaxed: a sum that
@@ -32,6 +34,7 @@ impl Budget {
             total,
             memtable_seal: (total / 8).min(64 << 20),
             memtables_max: total / 8 * 3,
+            caches_max: total,
             jobs: (total / 16).min((threads + 1) * (4 << 20)),
             memtable_bytes: AtomicU64::new(0),
         }
@@ -42,7 +45,7 @@ impl Budget {
     pub(crate) fn caches(&self, row_cache: RowCacheUse) -> CacheShares {
         let memtables = self.memtable_bytes.load(Ordering::Relaxed) + self.memtable_seal;
         let taken = memtables + self.jobs;
-        let left = self.total.saturating_sub(taken);
+        let left = self.total.saturating_sub(taken).min(self.caches_max);
         let row_cache = match row_cache {
             RowCacheUse::Asked => left / 8,
             RowCacheUse::Aside => 0,

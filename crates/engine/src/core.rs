@@ -17,9 +17,10 @@ use crate::memtable::ChunkPool;
 use crate::options::{Compression, Durability};
 use crate::pacing::Pacing;
 use crate::row_cache::{RowCache, Worth};
+use crate::simulation::Simulation;
 use crate::snapshots::Snapshots;
 use crate::version::{TableFiles, Version};
-use crate::wal::WalHandle;
+use crate::wal::{SegmentSizes, WalHandle};
 use crate::work::Background;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -95,6 +96,7 @@ pub(crate) struct Config {
     pub(crate) memory: u64,
     pub(crate) threads: usize,
     pub(crate) compaction: compaction::Config,
+    pub(crate) simulation: Simulation,
 }
 
 impl Config {
@@ -106,7 +108,25 @@ impl Config {
     ) -> Config {
         let memtable = Budget::new(memory, threads as u64).memtable_seal;
         let compaction = compaction::Config::for_memtable(memtable);
-        Config { durability, compression, memory, threads, compaction }
+        let simulation = Simulation::default();
+        Config { durability, compression, memory, threads, compaction, simulation }
+    }
+
+    /// With what a simulation sets.
+    pub(crate) fn simulated(mut self, simulation: Simulation) -> Config {
+        self.compaction = simulation.compaction(self.compaction);
+        self.simulation = simulation;
+        self
+    }
+
+    /// The budget that the memory is divided by.
+    pub(crate) fn budget(&self) -> Budget {
+        self.simulation.budget(Budget::new(self.memory, self.threads as u64))
+    }
+
+    /// How large log files are.
+    pub(crate) fn log_sizes(&self) -> SegmentSizes {
+        self.simulation.log(SegmentSizes::for_memtable(self.budget().memtable_seal))
     }
 }
 

@@ -11,6 +11,9 @@ use crate::options::{Compression, Durability, KeyspaceOptions, PutOptions, Write
 use crate::range::KeyRange;
 use crate::recovery;
 use crate::scan::{Cursor, Iter};
+use crate::simulation::Simulation;
+#[cfg(feature = "simulation")]
+use crate::simulation::{Scheduler, Tuning};
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
 use crate::verify::VerifyReport;
@@ -31,6 +34,7 @@ pub struct Builder {
     threads: usize,
     create_if_missing: bool,
     env: Env,
+    simulation: Simulation,
 }
 
 impl Builder {
@@ -75,6 +79,21 @@ impl Builder {
         self
     }
 
+    /// Sets sizes that otherwise follow from the memory budget.
+    #[cfg(feature = "simulation")]
+    pub fn tuning(mut self, tuning: Tuning) -> Builder {
+        self.simulation.tuning = tuning;
+        self
+    }
+
+    /// Lets `scheduler` say what the background does next. Of effect only where
+    /// [`Builder::env`] has no threads.
+    #[cfg(feature = "simulation")]
+    pub fn scheduler(mut self, scheduler: Arc<dyn Scheduler>) -> Builder {
+        self.simulation.scheduler = Some(scheduler);
+        self
+    }
+
     /// Opens the database, creating it if that is allowed.
     ///
     /// Cost: reads the manifest and replays the log's tail; no table is read.
@@ -98,6 +117,7 @@ impl Builder {
             )));
         }
         let config = Config::new(self.memory, self.durability, self.compression, self.threads);
+        let config = config.simulated(self.simulation);
         let core = recovery::open(self.env, self.path, config, self.create_if_missing)?;
         core.start_background()?;
         Ok(Db::new(core))
@@ -154,6 +174,7 @@ impl Db {
             threads: env.threads.parallelism().clamp(2, 8),
             create_if_missing: true,
             env,
+            simulation: Simulation::default(),
         }
     }
 
@@ -324,6 +345,13 @@ impl Db {
     /// Statistics of every tier. Cost: a walk over all tables in memory.
     pub fn stats(&self) -> Stats {
         self.core().stats()
+    }
+
+    /// Does one piece of the background's work in this thread, if any is due, where
+    /// there are no other threads for it. Answers whether it did.
+    #[cfg(feature = "simulation")]
+    pub fn step(&self) -> bool {
+        self.core().background.is_inline() && self.core().step()
     }
 
     /// Makes every write durable and ends the threads. All handles answer

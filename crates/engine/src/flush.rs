@@ -116,7 +116,7 @@ impl Core {
             let mut options = TableOptions::new(id, self.database_id);
             options.compression = (*keyspace.compression.lock()).into();
             options.keyspace = Some(keyspace.id);
-            options
+            self.config.simulation.table(options)
         };
         job(&JobIo {
             files: &self.tables,

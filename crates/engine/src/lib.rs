@@ -38,6 +38,7 @@ mod merge;
 mod compaction;
 mod jobs;
 mod keyspace_options;
+mod simulation;
 mod mem;
 mod commit_queue;
 mod work;
@@ -71,6 +72,8 @@ pub use options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOpt
 pub use range::KeyRange;
 pub use repair::{LostPart, RepairReport, RepairedFile, repair};
 pub use scan::{Cursor, Iter};
+#[cfg(feature = "simulation")]
+pub use simulation::{Scheduler, Tuning};
 pub use snapshot::Snapshot;
 pub use stats::*;
 pub use tanada_format::{Corruption, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};

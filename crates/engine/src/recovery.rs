@@ -55,7 +55,7 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
     }
     env.fs.create_dir_all(&path)?;
     let lock = lock(&env, &path)?;
-    let budget = Budget::new(config.memory, config.threads as u64);
+    let budget = config.budget();
     let block_cache = BlockCache::new(budget.caches(RowCacheUse::Asked).block_cache);
     let files = |id| TableFiles::new(Arc::clone(&env.fs), &path, id, Arc::clone(&block_cache));
     let (tables, mut manifest) = match manifest::inspect(&*env.fs, &path)? {
@@ -67,7 +67,7 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
     let mut replay = Replay::new(token, &manifest, &path, &budget, config.compression)?;
     let tail = replay_log(&env, &path, tables.database, &manifest, &mut replay)?;
     let fresh = tail.predecessor.is_none();
-    let wal = WalWriter::create(&env, &path, tables.database, &tail, budget.memtable_seal)?;
+    let wal = WalWriter::create(&env, &path, tables.database, &tail, config.log_sizes())?;
     manifest.settle()?;
     if fresh {
         // Only now may a write be acknowledged: the manifest knows of the log.

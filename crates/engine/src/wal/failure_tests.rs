@@ -1,6 +1,7 @@
 //! Failures that really happened to logs of other engines, one test each, and
 //! the ways in which this one may fail without losing anything.
 
+use super::handle::SegmentSizes;
 use super::harness::*;
 use super::header::{LOG_HEADER_LEN, LogHeader};
 use super::recover::RecoverFrom;
@@ -127,7 +128,7 @@ fn recycled_wal_stale_records() {
         let mut tail = Tail::new_database();
         tail.next_log = LogId(log);
         let other = super::harness::machine();
-        let mut wal = WalWriter::create_sized(&other.env(), dir(), database, &tail, SMALL).unwrap();
+        let mut wal = WalWriter::create(&other.env(), dir(), database, &tail, SMALL).unwrap();
         fill(&mut wal, 100..103);
         let mut file = bytes(&other, log);
         file[offset_of(3) as usize..].copy_from_slice(&old[offset_of(3) as usize..]);
@@ -502,8 +503,8 @@ fn a_record_of_a_newer_version_is_called_newer() {
 fn a_record_over_a_gigabyte_long_is_refused_and_one_of_40_mib_reads_back() {
     let machine = machine();
     let env: Env = machine.env();
-    let mut wal =
-        WalWriter::create(&env, dir(), DATABASE, &Tail::new_database(), 64 << 20).unwrap();
+    let sizes = SegmentSizes::for_memtable(64 << 20);
+    let mut wal = WalWriter::create(&env, dir(), DATABASE, &Tail::new_database(), sizes).unwrap();
     let part = vec![5; 1 << 20];
     let too_many = vec![&part[..]; (MAX_RECORD_LEN >> 20) + 1];
     let error = wal.append(&too_many).unwrap_err();

@@ -17,17 +17,17 @@ use tanada_vfs::{Env, LogFile, LogSyncer};
 
 /// Capacities of log files, unless one record needs more.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SegmentSizes {
+pub(crate) struct SegmentSizes {
     /// Of the first file; each later one is twice as large.
-    pub(super) min_bytes: u64,
+    pub(crate) min_bytes: u64,
     /// Of those after it has been reached.
-    pub(super) max_bytes: u64,
+    pub(crate) max_bytes: u64,
 }
 
 impl SegmentSizes {
     /// Small databases stay small; busy ones pay for a new file some times a
     /// MemTable, which is `memtable_bytes`.
-    pub(super) fn for_memtable(memtable_bytes: u64) -> SegmentSizes {
+    pub(crate) fn for_memtable(memtable_bytes: u64) -> SegmentSizes {
         let max_bytes = (memtable_bytes / 2).next_multiple_of(1 << 20).clamp(1 << 20, 32 << 20);
         SegmentSizes { min_bytes: 1 << 20, max_bytes }
     }

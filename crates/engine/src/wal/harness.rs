@@ -30,7 +30,7 @@ pub(super) fn machine() -> MemoryMachine {
 }
 
 pub(super) fn create(env: &Env, tail: &Tail) -> Result<WalWriter> {
-    WalWriter::create_sized(env, dir(), DATABASE, tail, SMALL)
+    WalWriter::create(env, dir(), DATABASE, tail, SMALL)
 }
 
 /// A writer of a new database on `machine`.

@@ -27,7 +27,7 @@ mod crash_tests;
 #[cfg(test)]
 mod golden_tests;
 
-pub(crate) use handle::WalHandle;
+pub(crate) use handle::{SegmentSizes, WalHandle};
 pub(crate) use reader::RecordPlace;
 pub(crate) use recover::{RecoverFrom, recover};
 pub(crate) use segment::Tail;

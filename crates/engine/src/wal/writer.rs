@@ -57,8 +57,6 @@ impl WalWriter {
     /// again, into the new log, at their old positions. On return all of it is
     /// durable, and its name.
     ///
-    /// Logs grow to half of `memtable_bytes`, within bounds.
-    ///
     /// Costs a sync of the new log and one of the directory, and to read and
     /// write what had not been synced.
     ///
@@ -66,17 +64,6 @@ impl WalWriter {
     /// `Io`. The old logs are as they were, and the new one is without effect:
     /// it gets its name when it is whole.
     pub(crate) fn create(
-        env: &Env,
-        dir: &Path,
-        database: DatabaseId,
-        tail: &Tail,
-        memtable_bytes: u64,
-    ) -> Result<WalWriter> {
-        let sizes = SegmentSizes::for_memtable(memtable_bytes);
-        WalWriter::create_sized(env, dir, database, tail, sizes)
-    }
-
-    pub(super) fn create_sized(
         env: &Env,
         dir: &Path,
         database: DatabaseId,
