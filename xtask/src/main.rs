@@ -1,6 +1,6 @@
 //! Work on the repository itself: `cargo xtask tidy`, `cargo xtask test`,
-//! `cargo xtask planted`, `cargo xtask stress`, `cargo xtask damage`,
-//! `cargo xtask fuzz` and `cargo xtask bench`.
+//! `cargo xtask simulate`, `cargo xtask planted`, `cargo xtask stress`,
+//! `cargo xtask damage`, `cargo xtask fuzz` and `cargo xtask bench`.
 //!
 //! Not part of the product. It touches files and the clock directly, because
 //! the walls it guards are those of the crates, not its own.
@@ -10,6 +10,7 @@ mod bench;
 mod damage;
 mod fuzz;
 mod planted;
+mod simulate;
 mod source;
 mod stress;
 mod test;
@@ -36,6 +37,10 @@ Commands:
   stress MODE [--count N] [--seed N] [--clients N] [--dir DIR] [--require]
          Kills, cuts off and starves the real server, as long as asked;
          `stress bounded` is what `test` runs; `stress` alone names the modes
+  simulate  [--seeds N] [--first SEED] [--jobs N] [--seed SEED]
+         Runs N simulated lives (default 1000): random operations, the background's
+         steps, power cuts and failing calls, all from a seed. `--seed` replays one;
+         what fails is made as short as it can be, and printed
   bench  [report] [--quick] [--only WORKLOAD,..] [--engines NAME,..] [--rounds N]
          Builds Tanada and its peers, measures them in turn, and writes
          docs/benchmarks.md; `report` writes it from the rows that are there
@@ -58,6 +63,7 @@ fn main() -> ExitCode {
         ["test"] => test::main(root),
         ["planted", rest @ ..] => planted::main(root, rest),
         ["stress", rest @ ..] => stress::main(root, rest),
+        ["simulate", rest @ ..] => simulate::main(root, rest),
         ["bench", rest @ ..] => bench::main(root, rest),
         ["damage"] => damage::main(root),
         ["fuzz", rest @ ..] => fuzz::main(root, rest),

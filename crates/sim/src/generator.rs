@@ -1,12 +1,13 @@
-//! Draws operations from a seed.
+//! Draws operations from a seed, or from the bytes of a fuzzer.
 //!
 //! Keys come from a small pool, so that versions pile up, with a few very hot
 //! ones; the pool is adversarial: shared prefixes of every length, zeros, 0xff,
 //! one key the beginning of another, keys of 1 byte and of 64 KiB. A share of
 //! reads asks for keys beside the pool.
 
+use crate::choices::{Bytes, Choices};
 use crate::operation::{
-    Cover, Direction, End, Exit, Key, Move, Operation, Range, ValueSpec, Write,
+    Cover, Direction, End, Exit, Key, Move, Operation, Range, Refusal, ValueSpec, Write,
 };
 use std::ops::Bound;
 use tanada::{Compression, Durability};
@@ -27,6 +28,8 @@ pub struct Profile {
     pub upkeep_permille: u64,
     /// Whether writes are most of the rest, and scans rare.
     pub mostly_writes: bool,
+    /// A batch takes no further write once it holds so many bytes.
+    pub batch_bytes: usize,
 }
 
 impl Profile {
@@ -39,6 +42,20 @@ impl Profile {
             dies: true,
             upkeep_permille: 60,
             mostly_writes: false,
+            batch_bytes: 2 << 20,
+        }
+    }
+
+    /// What fits into the small MemTables of a simulation.
+    pub fn small() -> Profile {
+        Profile {
+            keys: 24,
+            huge_permille: 4,
+            large_permille: 60,
+            dies: true,
+            upkeep_permille: 110,
+            mostly_writes: false,
+            batch_bytes: 64 << 10,
         }
     }
 
@@ -51,14 +68,16 @@ impl Profile {
             dies: false,
             upkeep_permille: 200,
             mostly_writes: true,
+            batch_bytes: 2 << 20,
         }
     }
 }
 
-/// An endless sequence of operations.
+/// A sequence of operations, as long as its source of choices: endless when that
+/// is a seed.
 #[derive(Clone, Debug)]
-pub struct Generator {
-    dice: Dice,
+pub struct Generator<C = Dice> {
+    dice: C,
     profile: Profile,
     pool: Vec<Key>,
     hot: Vec<Key>,
@@ -68,14 +87,36 @@ pub struct Generator {
 impl Generator {
     /// The sequence of `seed`.
     pub fn new(seed: u64, profile: Profile) -> Generator {
-        let mut dice = Dice::new(seed);
-        let pool = pool(&mut dice, profile.keys);
-        let hot = (0..3).map(|_| pick(&mut dice, &pool).clone()).collect();
-        Generator { dice, profile, pool, hot, stamp: seed << 32 }
+        Generator { stamp: seed << 32, ..Generator::drawing_from(Dice::new(seed), profile) }
+    }
+}
+
+impl Generator<Bytes> {
+    /// The sequence that a fuzzer's bytes describe. Any bytes describe one.
+    pub fn from_bytes(bytes: &[u8], profile: Profile) -> Generator<Bytes> {
+        Generator::drawing_from(Bytes::new(bytes), profile)
+    }
+}
+
+/// Ends with its source of choices.
+impl<C: Choices> Iterator for Generator<C> {
+    type Item = Operation;
+
+    fn next(&mut self) -> Option<Operation> {
+        (!self.dice.is_over()).then(|| self.operation())
+    }
+}
+
+impl<C: Choices> Generator<C> {
+    /// The sequence that `choices` make.
+    pub fn drawing_from(mut choices: C, profile: Profile) -> Generator<C> {
+        let pool = pool(&mut choices, profile.keys);
+        let hot = (0..3).map(|_| pick(&mut choices, &pool).clone()).collect();
+        Generator { dice: choices, profile, pool, hot, stamp: 0 }
     }
 
-    /// The dice, for choices that belong to the same seed.
-    pub fn dice(&mut self) -> &mut Dice {
+    /// The source, for choices that belong to the same sequence.
+    pub fn dice(&mut self) -> &mut C {
         &mut self.dice
     }
 
@@ -93,7 +134,10 @@ impl Generator {
         }
         let space = self.space();
         match self.dice.below(100) {
-            0..=24 => Operation::Get(space, self.key()),
+            0..=19 => Operation::Get(space, self.key()),
+            20..=21 => Operation::Explain(space, self.key()),
+            22..=23 => Operation::Refused(space, self.refusal()),
+            24 => Operation::Stats,
             25..=31 => {
                 let n = self.dice.below(6);
                 Operation::MultiGet(space, (0..n).map(|_| self.key()).collect())
@@ -133,6 +177,10 @@ impl Generator {
             78..=84 => Operation::Verify,
             _ => Operation::Reopen(self.exit(), self.durability()),
         }
+    }
+
+    fn refusal(&mut self) -> Refusal {
+        *pick(&mut self.dice, &Refusal::ALL)
     }
 
     fn exit(&mut self) -> Exit {
@@ -204,10 +252,15 @@ impl Generator {
     fn batch(&mut self) -> Operation {
         let n = match self.dice.below(10) {
             0 => 0,
-            1..=7 => 1 + self.dice.below(8),
-            _ => 20 + self.dice.below(60),
+            1..=7 => 1 + self.dice.below(8) as usize,
+            _ => 20 + self.dice.below(60) as usize,
         };
-        let writes = (0..n).map(|_| self.write()).collect();
+        let (mut writes, mut bytes) = (Vec::new(), 0);
+        while writes.len() < n && bytes < self.profile.batch_bytes {
+            let write = self.write();
+            bytes += write.key.len() + write.value.map_or(0, |value| value.len);
+            writes.push(write);
+        }
         Operation::WriteBatch(writes, self.durability())
     }
 
@@ -268,11 +321,11 @@ fn end(bit: u64) -> End {
     if bit & 1 == 0 { End::Front } else { End::Back }
 }
 
-fn pick<'t, T>(dice: &mut Dice, of: &'t [T]) -> &'t T {
+fn pick<'t, T>(dice: &mut impl Choices, of: &'t [T]) -> &'t T {
     &of[dice.below(of.len() as u64) as usize]
 }
 
-fn pool(dice: &mut Dice, keys: usize) -> Vec<Key> {
+fn pool(dice: &mut impl Choices, keys: usize) -> Vec<Key> {
     let mut pool: Vec<Key> = [
         &b"\0"[..],
         b"\0\0",
@@ -312,11 +365,32 @@ fn pool(dice: &mut Dice, keys: usize) -> Vec<Key> {
 }
 
 /// Makes a key that lies just beside.
-fn disturb(dice: &mut Dice, key: &mut Key) {
+fn disturb(dice: &mut impl Choices, key: &mut Key) {
     match dice.below(4) {
         0 if key.len() < tanada::MAX_KEY_LEN => key.push(0),
         1 if key.len() > 1 => drop(key.pop()),
         2 => *key.last_mut().expect("no key is empty") ^= 1,
         _ => key[0] = key[0].wrapping_add(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_describe_operations_and_end() {
+        let mut dice = Dice::new(1);
+        for len in [0, 1, 7, 64, 2_000] {
+            let bytes: Vec<u8> = (0..len).map(|_| dice.next_u64() as u8).collect();
+            let profile = Profile { keys: 4, ..Profile::small() };
+            let drawn = |bytes: &[u8]| {
+                format!("{:?}", Vec::from_iter(Generator::from_bytes(bytes, profile)))
+            };
+            assert_eq!(drawn(&bytes), drawn(&bytes));
+            let count = Generator::from_bytes(&bytes, profile).count();
+            assert!(count <= bytes.len(), "every operation takes a choice");
+            assert!(len < 2_000 || count > 10, "{count} operations of {len} bytes");
+        }
     }
 }

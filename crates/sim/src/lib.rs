@@ -6,15 +6,25 @@
 //! run depends on its seed alone: the same seed twice makes the same calls. A
 //! failing seed prints the command that replays it, see [`seeds`].
 //!
-//! Read in this order: an [`operation::Operation`] is one call of the public
-//! API, as data; [`generator`] draws them; [`oracle`] knows what each must
-//! answer; [`runner`] does them and compares; [`crash`] cuts a run at each of
-//! its calls; [`inject`] lets single calls fail.
+//! Read in this order: an [`operation::Operation`] is one call of the public API,
+//! as data; [`generator`] draws them from [`choices`]; [`oracle`] knows what each must
+//! answer; [`runner`] does them and compares; [`crash`] cuts a run at each of its
+//! calls; [`inject`] lets single calls fail. A [`plan`] is all of it in one list, with
+//! the work of the background: [`simulation`] runs it, [`shrink`] shortens one that
+//! fails.
 
 pub mod seeds;
+pub mod choices;
+pub mod digest;
 pub mod operation;
 pub mod generator;
 pub mod oracle;
+pub mod trace;
 pub mod runner;
 pub mod crash;
 pub mod inject;
+pub mod tuning;
+pub mod plan;
+mod others;
+pub mod simulation;
+pub mod shrink;

@@ -117,6 +117,35 @@ pub enum Exit {
     PowerCut(u64),
 }
 
+/// A call that must be refused, with nothing done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A key without bytes is put.
+    EmptyKey,
+    /// A key over the limit is read.
+    LongKey,
+    /// A time to live of nothing.
+    NoTtl,
+    /// A batch of which one write is faulty.
+    FaultyBatch,
+    /// A keyspace without a name.
+    NoName,
+    /// A second opening of what is open.
+    OpenTwice,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Refusal; 6] = [
+        Refusal::EmptyKey,
+        Refusal::LongKey,
+        Refusal::NoTtl,
+        Refusal::FaultyBatch,
+        Refusal::NoName,
+        Refusal::OpenTwice,
+    ];
+}
+
 /// One step of a run.
 #[derive(Clone, Debug)]
 pub enum Operation {
@@ -124,8 +153,14 @@ pub enum Operation {
     WriteOne(Write),
     /// `write_with`.
     WriteBatch(Vec<Write>, Durability),
-    /// `get`, `contains` and `get_record`.
+    /// `get`, `contains`, `get_record` and `try_get_record`.
     Get(usize, Key),
+    /// `explain`.
+    Explain(usize, Key),
+    /// A call that must be refused.
+    Refused(usize, Refusal),
+    /// `stats`, and the names of all keyspaces.
+    Stats,
     /// `multi_get`.
     MultiGet(usize, Vec<Key>),
     /// `get_in` of a snapshot: snapshot, keyspace, key.

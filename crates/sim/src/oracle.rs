@@ -118,8 +118,13 @@ impl Oracle {
 
     /// All that is visible survives everything from now on.
     pub fn all_durable(&mut self) {
-        self.buffered = self.visible;
-        self.synced = self.visible;
+        self.durable_up_to(self.visible);
+    }
+
+    /// All up to here survives everything from now on.
+    pub fn durable_up_to(&mut self, seqno: u64) {
+        self.buffered = self.buffered.max(seqno);
+        self.synced = self.synced.max(seqno);
     }
 
     /// Takes back every write behind `seqno`.

@@ -1,16 +1,19 @@
 //! Does operations on a database, and compares every answer with the oracle's.
 
+use crate::digest::Digest;
 use crate::operation::{
-    Cover, Direction, End, Exit, Key, Move, Operation, Range, ValueSpec, Write,
+    Cover, Direction, End, Exit, Key, Move, Operation, Range, Refusal, ValueSpec, Write,
 };
 use crate::oracle::{Moment, Oracle, Space};
+use crate::trace::Trace;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tanada::{
-    Batch, Compression, Cursor, Db, Durability, Error, Iter, Keyspace, KeyspaceOptions, PutOptions,
-    Result, Snapshot, Value, WriteOptions,
+    Batch, Compression, Cursor, Db, Durability, Error, Iter, Keyspace, KeyspaceOptions,
+    MAX_KEY_LEN, PutOptions, Result, Scheduler, Snapshot, Tuning, Value, WriteOptions,
 };
 use tanada_vfs::fault::Faults;
 use tanada_vfs::{Clock, Env, MemoryMachine};
@@ -33,6 +36,33 @@ pub struct Settings {
     pub durability: Durability,
 }
 
+/// What a simulation puts around the engine. The default is nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Sizes of its parts.
+    pub tuning: Tuning,
+    /// Who says what the background does next.
+    pub scheduler: Option<Arc<dyn Scheduler>>,
+    /// Who notes every call to the machine.
+    pub trace: Option<Trace>,
+}
+
+/// The latest wall time that an engine has been shown, in milliseconds. Clones are
+/// the same. Relaxed: all of it happens in one thread.
+#[derive(Clone, Debug)]
+pub struct ShownTime(Arc<AtomicU64>);
+
+impl ShownTime {
+    /// The engine's time now: the clock's, but it never goes back.
+    pub fn now_ms(&self, machine: &MemoryMachine) -> u64 {
+        let now = machine.clock().wall_ms();
+        now.max(self.0.fetch_max(now, Ordering::Relaxed))
+    }
+}
+
+/// Threads that it thinks it has; the real machine's number must not matter.
+const THREADS: usize = 4;
+
 /// A database on a machine in memory, and what it must answer.
 pub struct Runner {
     machine: MemoryMachine,
@@ -41,8 +71,10 @@ pub struct Runner {
     /// Shared with whoever cuts the run at its calls.
     oracle: Arc<Mutex<Oracle>>,
     settings: Settings,
-    /// The latest wall time that the engine has been shown.
-    high_ms: u64,
+    surroundings: Surroundings,
+    /// Every answer.
+    answers: Digest,
+    shown: ShownTime,
     open: Option<Open>,
     /// Whether closing made everything durable, as it does when nothing fails.
     trusts_closing: bool,
@@ -69,6 +101,7 @@ struct RunningScan {
     iter: Iter,
     expected: VecDeque<(Key, Arc<[u8]>)>,
     failed: bool,
+    answers: Digest,
 }
 
 /// A cursor, its moment, and the key it must stand on.
@@ -77,6 +110,7 @@ struct RunningCursor {
     space: usize,
     moment: Moment,
     at: Option<Key>,
+    answers: Digest,
 }
 
 impl Runner {
@@ -99,17 +133,53 @@ impl Runner {
         settings: Settings,
     ) -> Runner {
         let faults = Faults::over_memory(&machine);
-        let high_ms = machine.clock().wall_ms();
+        let shown = ShownTime(Arc::new(AtomicU64::new(machine.clock().wall_ms())));
         Runner {
             machine,
             faults,
             oracle,
             settings,
-            high_ms,
+            surroundings: Surroundings::default(),
+            answers: Digest::default(),
+            shown,
             open: None,
             trusts_closing: true,
             done: 0,
         }
+    }
+
+    /// Puts these around the database from the next opening on.
+    pub fn surround(&mut self, surroundings: Surroundings) {
+        self.surroundings = surroundings;
+    }
+
+    /// The hash of every answer so far. The same operations give the same one,
+    /// whatever the sizes and the order of the background's work.
+    pub fn answers(&self) -> u64 {
+        self.answers.value()
+    }
+
+    /// The time that the engine has been shown.
+    pub fn shown(&self) -> &ShownTime {
+        &self.shown
+    }
+
+    /// The open keyspaces, the default one first.
+    ///
+    /// # Panics
+    /// When no database is open.
+    pub fn keyspaces(&self) -> &[Keyspace] {
+        self.spaces()
+    }
+
+    /// Of writes that do not say, from the next opening on.
+    pub fn set_durability(&mut self, durability: Durability) {
+        self.settings.durability = durability;
+    }
+
+    /// Lets go of all snapshots, iterators and cursors.
+    pub fn let_go(&mut self) {
+        *self.handles() = Handles::default();
     }
 
     /// The machine it runs on.
@@ -156,7 +226,11 @@ impl Runner {
     }
 
     fn env(&self) -> Env {
-        self.faults.env(&self.machine.env())
+        let env = self.faults.env(&self.machine.env());
+        match &self.surroundings.trace {
+            Some(trace) => trace.env(&env),
+            None => env,
+        }
     }
 
     /// Opens the database, and checks that what it holds is a prefix of the
@@ -169,12 +243,17 @@ impl Runner {
     /// # Panics
     /// When it holds anything else.
     pub fn open(&mut self, floor: u64) -> Result<()> {
-        let db = Db::builder(PATH)
+        let mut builder = Db::builder(PATH)
             .memory(MEMORY_BYTES)
             .durability(self.settings.durability)
             .compression(self.settings.compression)
-            .env(self.env())
-            .open()?;
+            .threads(THREADS)
+            .tuning(self.surroundings.tuning)
+            .env(self.env());
+        if let Some(scheduler) = &self.surroundings.scheduler {
+            builder = builder.scheduler(Arc::clone(scheduler));
+        }
+        let db = builder.open()?;
         let recovered = db.snapshot().seqno().0;
         {
             let mut oracle = self.oracle.lock();
@@ -216,6 +295,12 @@ impl Runner {
             Operation::WriteOne(write) => self.write_one(write),
             Operation::WriteBatch(writes, durability) => self.write_batch(writes, *durability),
             Operation::Get(space, key) => self.get(*space, key),
+            Operation::Explain(space, key) => self.explain(*space, key),
+            Operation::Refused(space, refusal) => self.refused(*space, *refusal),
+            Operation::Stats => {
+                self.stats();
+                Ok(())
+            }
             Operation::MultiGet(space, keys) => self.multi_get(*space, keys),
             Operation::GetAt(snapshot, space, key) => self.get_at(*snapshot, *space, key),
             Operation::Scan { space, snapshot, cover, direction } => {
@@ -256,9 +341,10 @@ impl Runner {
                 Ok(())
             }
             Operation::Flush(None) => {
+                let sealed = self.oracle.lock().visible;
                 self.db().flush()?;
-                // It syncs the log up to where the MemTables end.
-                self.oracle.lock().all_durable();
+                // It syncs the log up to where the MemTables ended.
+                self.oracle.lock().durable_up_to(sealed);
                 Ok(())
             }
             Operation::Flush(Some(space)) => {
@@ -278,7 +364,7 @@ impl Runner {
                 Ok(())
             }
             Operation::Reopen(exit, durability) => {
-                self.settings.durability = *durability;
+                self.set_durability(*durability);
                 self.reopen(*exit)
             }
             Operation::Verify => {
@@ -314,8 +400,16 @@ impl Runner {
     /// # Errors
     /// Those of opening; the database is down then.
     pub fn reopen(&mut self, exit: Exit) -> Result<()> {
-        let oracle = Arc::clone(&self.oracle);
-        let floor = match exit {
+        let floor = self.go_down(exit)?;
+        self.come_up(exit, floor)
+    }
+
+    /// Goes down. Answers up to where everything must be there when it is opened.
+    ///
+    /// # Errors
+    /// That of closing; the database is down then.
+    pub fn go_down(&mut self, exit: Exit) -> Result<u64> {
+        match exit {
             Exit::Close | Exit::Drop => {
                 let open = self.open.take();
                 if exit == Exit::Close {
@@ -324,23 +418,47 @@ impl Runner {
                     drop(open);
                 }
                 self.restore_clock();
-                let mut oracle = oracle.lock();
+                let mut oracle = self.oracle.lock();
                 if self.trusts_closing {
                     oracle.all_durable();
                 }
-                oracle.buffered
+                Ok(oracle.buffered)
             }
             Exit::Kill => {
                 self.become_machine(self.machine.kill());
-                oracle.lock().buffered
+                Ok(self.oracle.lock().buffered)
             }
             Exit::PowerCut(seed) => {
                 self.become_machine(self.machine.crash(seed));
-                oracle.lock().synced
+                let mut oracle = self.oracle.lock();
+                // Should it die again before it is open: the rest may be gone already.
+                oracle.buffered = oracle.synced;
+                Ok(oracle.synced)
             }
-        };
+        }
+    }
+
+    /// Goes down by being found on `machine` and with `oracle`, both of a moment
+    /// in the past. Answers as [`Runner::go_down`].
+    pub fn fall_back(&mut self, machine: MemoryMachine, mut oracle: Oracle, exit: Exit) -> u64 {
+        if matches!(exit, Exit::PowerCut(_)) {
+            oracle.buffered = oracle.synced;
+        }
+        let floor = oracle.buffered;
+        self.become_machine(machine);
+        *self.oracle.lock() = oracle;
+        floor
+    }
+
+    /// Opens what `exit` has left.
+    ///
+    /// # Errors
+    /// Those of opening; the database is down then.
+    pub fn come_up(&mut self, exit: Exit, floor: u64) -> Result<()> {
+        // An earlier try may have come so far.
+        self.open = None;
         self.open(floor)?;
-        let mut oracle = oracle.lock();
+        let mut oracle = self.oracle.lock();
         oracle.buffered = oracle.visible;
         if matches!(exit, Exit::PowerCut(_)) {
             // What a power cut left is what the disk has.
@@ -362,7 +480,7 @@ impl Runner {
     /// of the very latest time, for only flushes write it down.
     fn restore_clock(&self) {
         let clock = self.machine.clock();
-        clock.set_wall_ms(self.high_ms.max(clock.wall_ms()));
+        clock.set_wall_ms(self.shown.now_ms(&self.machine));
     }
 
     fn handles(&mut self) -> &mut Handles {
@@ -378,9 +496,8 @@ impl Runner {
     }
 
     /// The engine's time: it never goes back.
-    fn now_ms(&mut self) -> u64 {
-        self.high_ms = self.high_ms.max(self.machine.clock().wall_ms());
-        self.high_ms
+    fn now_ms(&self) -> u64 {
+        self.shown.now_ms(&self.machine)
     }
 
     /// Lets the engine look at the clock.
@@ -438,14 +555,18 @@ impl Runner {
             oracle.started != oracle.visible
         };
         if unknown {
-            let refused = write(self).map(|_| ()).expect_err("written though the last one failed");
-            assert!(matches!(refused, Error::Poisoned { .. }), "{refused}");
-            return Err(refused);
+            // Either nothing is taken any more, or nothing was done the last time:
+            // then its numbers are given again, to this write.
+            if let Err(e @ Error::Poisoned { .. }) = self.db().write(Batch::new()) {
+                return Err(e);
+            }
+            self.oracle.lock().withdraw();
         }
         let expected = self.oracle.lock().begin(writes, now_ms);
         match write(self) {
             Ok(seqno) => {
                 assert_eq!(seqno.0, expected, "the write has another sequence number");
+                self.answers.number(seqno.0);
                 self.oracle.lock().acknowledge(durability);
                 Ok(())
             }
@@ -465,9 +586,17 @@ impl Runner {
         let keyspace = &self.spaces()[space];
         let (value, contains) = (keyspace.get(key)?, keyspace.contains(key)?);
         let record = keyspace.get_record(key)?;
+        let in_memory = match keyspace.try_get_record(key) {
+            Err(Error::WouldBlock) => None,
+            answer => Some(answer?),
+        };
         let oracle = self.oracle.lock();
         let version = oracle.get(space, key, moment);
         let expected = version.and_then(|v| v.value.as_deref());
+        self.answers.maybe(value.as_deref());
+        if let Some(record) = in_memory {
+            check_value("try_get_record", key, record.as_ref().map(|r| &*r.value), expected);
+        }
         check_value("get", key, value.as_deref(), expected);
         assert_eq!(contains, expected.is_some(), "contains {}", Short(key));
         check_value("get_record", key, record.as_ref().map(|r| &*r.value), expected);
@@ -476,6 +605,58 @@ impl Runner {
             assert_eq!(record.expires_at_ms.unwrap_or(0), version.expires_at_ms);
         }
         Ok(())
+    }
+
+    fn explain(&mut self, space: usize, key: &Key) -> Result<()> {
+        let (space, moment) = (self.space(space), self.moment());
+        let explained = self.spaces()[space].explain(key)?;
+        self.check_get("explain", space, key, moment, explained.value.as_ref());
+        assert!(!explained.steps.is_empty(), "nobody was asked for {}", Short(key));
+        if explained.value.is_some() {
+            let oracle = self.oracle.lock();
+            let version = oracle.get(space, key, moment);
+            assert_eq!(explained.seqno, version.map(|v| v.seqno), "version of {}", Short(key));
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, space: usize, refusal: Refusal) -> Result<()> {
+        let space = self.space(space);
+        let keyspace = &self.spaces()[space];
+        let taken = match refusal {
+            Refusal::EmptyKey => keyspace.put(b"", b"value").map(drop),
+            Refusal::LongKey => keyspace.get(vec![b'k'; MAX_KEY_LEN + 1]).map(drop),
+            Refusal::NoTtl => {
+                keyspace.put_with(b"a", b"value", PutOptions::new().ttl(Duration::ZERO)).map(drop)
+            }
+            Refusal::FaultyBatch => {
+                let mut batch = Batch::new();
+                batch.put_in(keyspace, b"a", b"must not be there");
+                batch.delete_in(keyspace, b"");
+                self.db().write(batch).map(drop)
+            }
+            Refusal::NoName => self.db().keyspace("", KeyspaceOptions::new()).map(drop),
+            Refusal::OpenTwice => {
+                Db::builder(PATH).memory(MEMORY_BYTES).env(self.env()).open().map(drop)
+            }
+        };
+        match taken {
+            Err(Error::InvalidArgument(_)) if refusal != Refusal::OpenTwice => Ok(()),
+            Err(Error::Locked { .. }) if refusal == Refusal::OpenTwice => Ok(()),
+            Err(e) => Err(e),
+            Ok(()) => panic!("{refusal:?} was taken"),
+        }
+    }
+
+    fn stats(&mut self) {
+        let stats = self.db().stats();
+        let oracle = self.oracle.lock();
+        assert_eq!(stats.seqno, oracle.visible, "statistics of another moment");
+        let created = oracle.spaces.iter().filter(|space| space.created);
+        let expected: Vec<&str> = created.map(|space| &*space.name).collect();
+        let found: Vec<&str> = stats.keyspaces.iter().map(|space| &*space.name).collect();
+        assert_eq!(found, expected);
+        assert_eq!(self.db().keyspaces(), expected[1..]);
     }
 
     fn multi_get(&mut self, space: usize, keys: &[Key]) -> Result<()> {
@@ -509,6 +690,7 @@ impl Runner {
     ) {
         let oracle = self.oracle.lock();
         let expected = oracle.get(space, key, moment).and_then(|v| v.value.as_deref());
+        self.answers.maybe(value.map(|v| &**v));
         check_value(what, key, value.map(|v| &**v), expected);
     }
 
@@ -534,7 +716,7 @@ impl Runner {
         let oracle = self.oracle.lock();
         let expected = oracle.scan(space, cover, moment);
         let expected = expected.map(|(key, value)| (key.clone(), Arc::clone(value))).collect();
-        RunningScan { iter, expected, failed: false }
+        RunningScan { iter, expected, failed: false, answers: self.answers.clone() }
     }
 
     fn open_cursor(&mut self, space: usize, snapshot: Option<usize>) {
@@ -547,10 +729,17 @@ impl Runner {
                 space: 0,
                 moment: Moment { seqno, ..now },
                 at: None,
+                answers: self.answers.clone(),
             },
             None => {
                 let cursor = self.spaces()[space].cursor();
-                RunningCursor { cursor, space, moment: now, at: None }
+                RunningCursor {
+                    cursor,
+                    space,
+                    moment: now,
+                    at: None,
+                    answers: self.answers.clone(),
+                }
             }
         };
         hold(&mut self.handles().cursors, opened);
@@ -615,6 +804,8 @@ impl RunningScan {
         };
         let found = found.transpose().inspect_err(|_| self.failed = true)?;
         let found = found.as_ref().map(|(key, value)| (&**key, &**value));
+        self.answers.maybe(found.map(|(key, _)| key));
+        self.answers.maybe(found.map(|(_, value)| value));
         check_entry("scan", found, expected.as_ref().map(|(key, value)| (&**key, &**value)));
         Ok(())
     }
@@ -649,7 +840,10 @@ impl RunningCursor {
         // A failed move leaves it nowhere, as `at` says already.
         moved?;
         let expected = expected.map(|(key, value)| (&**key, &**value));
-        check_entry("cursor", self.cursor.entry(), expected);
+        let found = self.cursor.entry();
+        self.answers.maybe(found.map(|(key, _)| key));
+        self.answers.maybe(found.map(|(_, value)| value));
+        check_entry("cursor", found, expected);
         self.at = expected.map(|(key, _)| key.to_vec());
         Ok(())
     }

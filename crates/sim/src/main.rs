@@ -1,0 +1,56 @@
+//! Runs the plans of many seeds, one after the other, and says how far it is:
+//! `cargo xtask simulate` starts one such process a core, for a run must be alone in
+//! its process to have the same trace each time.
+//!
+//! Lines on standard output, for who started it: `done SEEDS OPERATIONS CRASHES
+//! CUT_CALLS FAULTS STEPS`, sums so far, now and then and at the end. What failed
+//! goes to standard error, and the exit code is 1 then.
+
+use std::process::ExitCode;
+use tanada_sim::plan::Plan;
+use tanada_sim::shrink::check;
+use tanada_sim::simulation::{Summary, run};
+
+const HELP: &str = "usage: tanada-sim FIRST END STRIDE: seeds FIRST, FIRST + STRIDE, .. below END";
+
+/// One run in so many is run twice, to see that it leaves the same trace.
+const TWICE_EVERY: u64 = 64;
+
+/// Seeds between two lines.
+const REPORT_EVERY: u64 = 16;
+
+fn main() -> ExitCode {
+    let numbers: Result<Vec<u64>, _> = std::env::args().skip(1).map(|a| a.parse()).collect();
+    let Ok([first, end, stride]) = numbers.as_deref() else {
+        eprintln!("{HELP}");
+        return ExitCode::from(2);
+    };
+    let (mut seeds, mut sum) = (0, Summary::default());
+    for seed in (*first..*end).step_by((*stride).max(1) as usize) {
+        match check(seed) {
+            Ok(summary) => {
+                sum = sum.and(&summary);
+                if seeds % TWICE_EVERY == 0 && run(&Plan::of_seed(seed)) != summary {
+                    eprintln!("seed {seed} left another trace the second time; see both with:");
+                    eprintln!("    cargo xtask simulate --seed {seed}");
+                    return ExitCode::FAILURE;
+                }
+            }
+            Err(failure) => {
+                eprintln!("{failure}");
+                return ExitCode::FAILURE;
+            }
+        }
+        seeds += 1;
+        if seeds % REPORT_EVERY == 0 {
+            report(seeds, &sum);
+        }
+    }
+    report(seeds, &sum);
+    ExitCode::SUCCESS
+}
+
+fn report(seeds: u64, sum: &Summary) {
+    let Summary { operations, crashes, cut_calls, faults, steps, .. } = sum;
+    println!("done {seeds} {operations} {crashes} {cut_calls} {faults} {steps}");
+}

@@ -1,0 +1,180 @@
+//! What will happen in a simulated run, as a list: operations, work in the
+//! background, power cuts and deaths in the middle of calls, failing calls.
+//!
+//! Each turn has a seed of its own for all that is drawn while it lasts (what the
+//! background does next, what others do meanwhile). So a turn taken out of the list
+//! leaves the rest as it was, and a failing list can be shortened.
+
+use crate::choices::Choices;
+use crate::generator::{Generator, Profile};
+use crate::operation::{Exit, Operation};
+use crate::runner::Settings;
+use crate::tuning::random_tuning;
+use std::fmt;
+use tanada::Tuning;
+use tanada_vfs::fault::{EIO, EMFILE, ENOSPC, Op, Rule};
+
+/// A whole run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where it comes from; 0 for a fuzzer's bytes.
+    pub seed: u64,
+    /// How the database is opened.
+    pub settings: Settings,
+    /// Sizes of its parts.
+    pub tuning: Tuning,
+    /// What happens.
+    pub turns: Vec<Turn>,
+}
+
+/// One thing that happens.
+#[derive(Clone)]
+pub struct Turn {
+    /// What.
+    pub event: Event,
+    /// Decides all that is drawn meanwhile.
+    pub seed: u64,
+}
+
+/// What may happen.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A call of the public API.
+    Do(Operation),
+    /// So many jobs of the background, if so many are due.
+    Work(u64),
+    /// At the so-manieth changing call to the file system from here, counted from
+    /// 0, the process dies or the power fails; the next life begins after the
+    /// operation in which that happens.
+    CutAt(u64, Exit),
+    /// Calls fail.
+    Fault(Fault),
+    /// Nothing fails any more, and time passes.
+    Mend,
+}
+
+/// Calls of a kind that fail.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault {
+    /// The kind.
+    pub op: Op,
+    /// How.
+    pub way: Way,
+    /// Which one, from 1.
+    pub nth: u64,
+    /// Whether all after it fail as well.
+    pub lasting: bool,
+}
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug)]
+pub enum Way {
+    /// Not done, with this error number.
+    Refused(i32),
+    /// Done, and an error all the same.
+    DoneAndFailed,
+    /// Of an append, the first bytes are written.
+    Short,
+}
+
+impl Fault {
+    /// The rule that makes it so.
+    pub fn rule(&self) -> Rule {
+        let rule = match self.way {
+            Way::Refused(errno) => Rule::fail(errno),
+            Way::DoneAndFailed => Rule::apply_and_fail(EIO),
+            Way::Short => Rule::short_write(7, ENOSPC),
+        };
+        let rule = rule.on(self.op);
+        if self.lasting { rule.from_nth(self.nth) } else { rule.nth(self.nth) }
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A key of 64 KiB helps nobody.
+        let mut event = format!("{:?}", self.event);
+        if event.len() > 400 {
+            let end = (0..=400).rev().find(|&end| event.is_char_boundary(end)).unwrap_or(0);
+            event.truncate(end);
+            event.push('…');
+        }
+        write!(f, "{event} (seed {:#x})", self.seed)
+    }
+}
+
+/// Turns of a plan that bytes describe, at most.
+const MOST_TURNS: u64 = 400;
+
+impl Plan {
+    /// The run of `seed`. Seeds begin at 1.
+    pub fn of_seed(seed: u64) -> Plan {
+        let mut generator = Generator::new(seed, Profile::small());
+        let count = 40 + generator.dice().below(120);
+        Plan::draw(generator, seed, count)
+    }
+
+    /// The run that a fuzzer's bytes describe. Any bytes describe one.
+    pub fn from_bytes(bytes: &[u8]) -> Plan {
+        Plan::draw(Generator::from_bytes(bytes, Profile::small()), 0, MOST_TURNS)
+    }
+
+    fn draw<C: Choices>(mut generator: Generator<C>, seed: u64, most: u64) -> Plan {
+        let settings =
+            Settings { compression: generator.compression(), durability: generator.durability() };
+        let tuning = random_tuning(generator.dice());
+        let fails = generator.dice().chance(400);
+        let mut turns = Vec::new();
+        while (turns.len() as u64) < most && !generator.dice().is_over() {
+            let event = event(&mut generator, fails);
+            turns.push(Turn { event, seed: generator.dice().below(1 << 16) });
+        }
+        Plan { seed, settings, tuning, turns }
+    }
+}
+
+fn event<C: Choices>(generator: &mut Generator<C>, fails: bool) -> Event {
+    let dice = generator.dice();
+    match dice.below(1000) {
+        0..=149 => Event::Work(1 + dice.below(4)),
+        150..=174 => {
+            let exit = match dice.below(3) {
+                0 => Exit::Kill,
+                _ => Exit::PowerCut(dice.next_u64()),
+            };
+            Event::CutAt(dice.below(60), exit)
+        }
+        175..=194 if fails => Event::Fault(fault(dice)),
+        195..=219 if fails => Event::Mend,
+        _ => Event::Do(generator.operation()),
+    }
+}
+
+fn fault(dice: &mut impl Choices) -> Fault {
+    const OPS: [Op; 14] = [
+        Op::LogAppend,
+        Op::LogSync,
+        Op::LogWarm,
+        Op::Append,
+        Op::Sync,
+        Op::SyncDir,
+        Op::Create,
+        Op::CreateLog,
+        Op::Rename,
+        Op::Remove,
+        Op::Read,
+        Op::Open,
+        Op::Len,
+        Op::ReadDir,
+    ];
+    let op = OPS[dice.below(OPS.len() as u64) as usize];
+    let way = match dice.below(6) {
+        0 | 1 => Way::Refused(EIO),
+        2 => Way::Refused(ENOSPC),
+        3 => Way::Refused(EMFILE),
+        4 if op.changes() => Way::DoneAndFailed,
+        5 if matches!(op, Op::Append | Op::LogAppend) => Way::Short,
+        _ => Way::Refused(EIO),
+    };
+    Fault { op, way, nth: 1 + dice.below(8), lasting: dice.chance(300) }
+}

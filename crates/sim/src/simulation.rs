@@ -1,0 +1,481 @@
+//! Runs a [`Plan`]: one thread, and everything that happens drawn from its seed.
+//!
+//! The background does nothing by itself. Its jobs (flushes, compactions, logs made
+//! ready, files removed) are steps, drawn between operations and wherever the engine
+//! waits for one, in the middle of a commit too. While a job writes or removes
+//! tables, `others` come in. The power may fail at any changing call;
+//! then the operation goes on in a world that nobody will see, and the next life
+//! begins from what was left.
+//!
+//! At the end nothing fails any more, nobody writes, and within a bounded number of
+//! steps all that is owed must be done: MemTables in tables, trees in shape, files
+//! that nobody needs removed.
+
+use crate::operation::{Exit, Operation, ValueSpec, Write};
+use crate::oracle::Oracle;
+use crate::others::{Deed, Others};
+use crate::plan::{Event, Plan, Turn};
+use crate::runner::{PATH, Runner, Surroundings};
+use crate::trace::Trace;
+use parking_lot::Mutex;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tanada::{Error, Result, Scheduler};
+use tanada_vfs::MemoryMachine;
+use tanada_vfs::fault::{Call, Op};
+use tanada_vfs::memory::Dice;
+
+/// More steps than any run owes at its end.
+const MOST_STEPS: u64 = 5_000;
+/// More than any turn takes: somebody waits for what never comes.
+const MOST_ORDERS: u64 = 50_000;
+/// How deep others interrupt each other.
+const MOST_DEPTH: u32 = 2;
+/// Tries to write, after which a cured database must have taken one.
+const MOST_CURES: u32 = 4;
+/// So many looks for work in a row, in different orders, that there is none.
+const QUIET: u32 = 16;
+
+/// What was done, and its traces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Operations of the public API, those of others included.
+    pub operations: u64,
+    /// Deaths and power cuts.
+    pub crashes: u64,
+    /// Of these, in the middle of a call.
+    pub cut_calls: u64,
+    /// Calls that were to fail.
+    pub faults: u64,
+    /// Times that the background was asked for work.
+    pub steps: u64,
+    /// Changing calls to the file system.
+    pub changes: u64,
+    /// The hash of every call to the machine with its arguments and its answer.
+    pub trace: u64,
+    /// The hash of every answer.
+    pub answers: u64,
+}
+
+/// Runs `plan`.
+///
+/// # Panics
+/// When any promise is broken.
+pub fn run(plan: &Plan) -> Summary {
+    let mut simulation = Simulation::begin(plan);
+    for turn in &plan.turns {
+        simulation.take(turn);
+    }
+    simulation.end(plan.seed)
+}
+
+/// Draws what happens next.
+#[derive(Debug)]
+struct Orders(Mutex<Drawn>);
+
+#[derive(Debug)]
+struct Drawn {
+    dice: Dice,
+    /// Orders given in this turn, and in all.
+    given: u64,
+    all: u64,
+}
+
+impl Orders {
+    fn new_turn(&self, seed: u64) {
+        let mut drawn = self.0.lock();
+        drawn.dice = Dice::new(seed);
+        drawn.given = 0;
+    }
+
+    /// Dice of their own for one thing.
+    fn dice(&self) -> Dice {
+        Dice::new(self.0.lock().dice.next_u64())
+    }
+}
+
+impl Scheduler for Orders {
+    fn order(&self) -> u64 {
+        let mut drawn = self.0.lock();
+        drawn.given += 1;
+        drawn.all += 1;
+        assert!(drawn.given < MOST_ORDERS, "{MOST_ORDERS} steps did not bring what is waited for");
+        drawn.dice.next_u64()
+    }
+}
+
+/// What the machine's calls look at and change.
+struct World {
+    orders: Arc<Orders>,
+    oracle: Arc<Mutex<Oracle>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Changing calls until the next life begins, and how this one ends.
+    cut: Option<(u64, Exit)>,
+    fallen: Option<Fallen>,
+    others: Option<Arc<Others>>,
+    /// Whether nobody holds what a write needs.
+    may_write: bool,
+    /// Whether errors may be answered.
+    faulty: bool,
+    depth: u32,
+    changes: u64,
+    deeds: u64,
+}
+
+/// What the next life begins with.
+struct Fallen {
+    machine: MemoryMachine,
+    oracle: Oracle,
+    exit: Exit,
+}
+
+impl World {
+    fn before_change(&self, machine: &MemoryMachine, call: &Call) {
+        if std::thread::panicking() {
+            return;
+        }
+        {
+            let mut state = self.state.lock();
+            state.changes += 1;
+            if state.fallen.is_some() {
+                return;
+            }
+            match state.cut {
+                Some((0, exit)) => {
+                    let machine = match exit {
+                        Exit::PowerCut(seed) => machine.crash(seed),
+                        _ => machine.kill(),
+                    };
+                    let oracle = self.oracle.lock().clone();
+                    state.fallen = Some(Fallen { machine, oracle, exit });
+                    state.cut = None;
+                    return;
+                }
+                Some((left, exit)) => state.cut = Some((left - 1, exit)),
+                None => {}
+            }
+        }
+        // Tables are written and removed by jobs alone, which hold no lock meanwhile.
+        let table = call.path.extension().is_some_and(|extension| extension == "sst");
+        if table && matches!(call.op, Op::Create | Op::Append | Op::Sync | Op::Remove) {
+            self.meanwhile();
+        }
+    }
+
+    fn meanwhile(&self) {
+        let mut dice = self.orders.dice();
+        if !dice.chance(300) {
+            return;
+        }
+        let (others, may_write, faulty) = {
+            let mut state = self.state.lock();
+            let Some(others) = state.others.clone() else { return };
+            if state.depth == MOST_DEPTH {
+                return;
+            }
+            state.depth += 1;
+            state.deeds += 1;
+            (others, state.may_write, state.faulty)
+        };
+        for _ in 0..1 + dice.below(3) {
+            let deed = Deed::draw(&mut dice, may_write);
+            self.state.lock().may_write = may_write && deed != Deed::Write;
+            let done = others.act(deed, &mut dice);
+            self.state.lock().may_write = may_write;
+            if let Err(e) = done {
+                assert!(faulty && is_cause(&e), "{deed:?} during a job: {e}");
+            }
+        }
+        self.state.lock().depth -= 1;
+    }
+}
+
+/// Only these may be answered when a call fails: the cause, or what it led to.
+fn is_cause(e: &Error) -> bool {
+    matches!(e, Error::Io(_) | Error::ReadOnly { .. } | Error::Poisoned { .. })
+}
+
+struct Simulation {
+    runner: Runner,
+    world: Arc<World>,
+    trace: Trace,
+    l0_runs: u64,
+    /// Whether a call has failed in this life: files may have been left lying.
+    scarred: bool,
+    summary: Summary,
+}
+
+/// Or the database and its others would keep each other.
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        self.part();
+        self.runner.faults().remove_hook();
+    }
+}
+
+impl Simulation {
+    fn begin(plan: &Plan) -> Simulation {
+        let drawn = Drawn { dice: Dice::new(plan.seed), given: 0, all: 0 };
+        let orders = Arc::new(Orders(Mutex::new(drawn)));
+        let oracle = Arc::new(Mutex::new(Oracle::new()));
+        let machine = MemoryMachine::new(plan.seed);
+        let mut runner = Runner::before_opening(machine, Arc::clone(&oracle), plan.settings);
+        let trace = Trace::default();
+        runner.surround(Surroundings {
+            tuning: plan.tuning,
+            scheduler: Some(Arc::clone(&orders) as Arc<dyn Scheduler>),
+            trace: Some(trace.clone()),
+        });
+        let world = Arc::new(World { orders, oracle, state: Mutex::default() });
+        let l0_runs = plan.tuning.l0_runs.unwrap_or(8) as u64;
+        let summary = Summary::default();
+        let mut simulation = Simulation { runner, world, trace, l0_runs, scarred: false, summary };
+        simulation.come_up(Exit::Close, 0);
+        simulation
+    }
+
+    fn take(&mut self, turn: &Turn) {
+        self.world.orders.new_turn(turn.seed);
+        match &turn.event {
+            Event::Do(operation) => self.perform(operation),
+            Event::Work(steps) => {
+                self.world.state.lock().may_write = true;
+                for _ in 0..*steps {
+                    self.runner.db().step();
+                }
+            }
+            Event::CutAt(calls, exit) => self.world.state.lock().cut = Some((*calls, *exit)),
+            Event::Fault(fault) => {
+                self.world.state.lock().faulty = true;
+                self.scarred = true;
+                self.summary.faults += 1;
+                self.runner.distrust_closing();
+                self.runner.faults().add(fault.rule());
+            }
+            Event::Mend => self.mend(),
+        }
+        self.fall();
+    }
+
+    fn perform(&mut self, operation: &Operation) {
+        self.summary.operations += 1;
+        if let Operation::Reopen(exit, durability) = operation {
+            self.runner.set_durability(*durability);
+            self.reopen(*exit);
+            return;
+        }
+        let writes = matches!(operation, Operation::WriteOne(_) | Operation::WriteBatch(..));
+        self.world.state.lock().may_write = !writes;
+        match self.runner.apply(operation) {
+            Ok(()) if matches!(operation, Operation::CreateKeyspace(..)) => self.meet(),
+            Ok(()) => {}
+            Err(e) => {
+                self.expect_cause(&e);
+                if matches!(e, Error::Poisoned { .. }) && !self.has_fallen() {
+                    self.reopen(Exit::Kill);
+                }
+            }
+        }
+    }
+
+    /// An error is fine where calls fail, or where nobody will see it.
+    fn expect_cause(&self, e: &Error) {
+        let faulty = self.world.state.lock().faulty;
+        assert!((faulty && is_cause(e)) || self.has_fallen(), "nothing fails here: {e:?}");
+    }
+
+    fn has_fallen(&self) -> bool {
+        self.world.state.lock().fallen.is_some()
+    }
+
+    /// Begins the next life when the power has failed meanwhile; and again, when it
+    /// failed in the middle of that.
+    fn fall(&mut self) {
+        loop {
+            let Some(fallen) = self.world.state.lock().fallen.take() else { return };
+            self.part();
+            let Fallen { machine, oracle, exit } = fallen;
+            let floor = self.runner.fall_back(machine, oracle, exit);
+            self.summary.crashes += 1;
+            self.summary.cut_calls += 1;
+            self.world.state.lock().faulty = false;
+            self.come_up(exit, floor);
+        }
+    }
+
+    fn reopen(&mut self, exit: Exit) {
+        self.part();
+        let floor = match self.runner.go_down(exit) {
+            Ok(floor) => floor,
+            Err(e) => {
+                self.expect_cause(&e);
+                self.world.oracle.lock().buffered
+            }
+        };
+        if matches!(exit, Exit::Kill | Exit::PowerCut(_)) {
+            // A new machine, on which nothing fails.
+            self.summary.crashes += 1;
+            self.world.state.lock().faulty = false;
+        }
+        self.come_up(exit, floor);
+    }
+
+    fn come_up(&mut self, exit: Exit, floor: u64) {
+        let (world, machine) = (Arc::clone(&self.world), self.runner.machine().clone());
+        let hook = move |_, call: &Call| world.before_change(&machine, call);
+        self.runner.faults().before_each_change(hook);
+        if let Err(e) = self.runner.come_up(exit, floor) {
+            self.expect_cause(&e);
+            self.runner.faults().clear();
+            self.world.state.lock().faulty = false;
+            if let Err(e) = self.runner.come_up(exit, floor) {
+                panic!("it does not open though nothing fails any more: {e}");
+            }
+        }
+        self.scarred = self.world.state.lock().faulty;
+        self.meet();
+    }
+
+    /// Lets others have the database too.
+    fn meet(&self) {
+        let others = Others {
+            db: self.runner.db().clone(),
+            spaces: self.runner.keyspaces().to_vec(),
+            oracle: Arc::clone(&self.world.oracle),
+            machine: self.runner.machine().clone(),
+            shown: self.runner.shown().clone(),
+            snapshots: Mutex::default(),
+        };
+        let before = self.world.state.lock().others.replace(Arc::new(others));
+        drop(before);
+    }
+
+    /// Nobody else has the database from now on.
+    fn part(&self) {
+        let before = self.world.state.lock().others.take();
+        drop(before);
+    }
+
+    /// Calls succeed again, a while passes, and writes must be taken: at once, or
+    /// after an opening when the database says that it needs one.
+    fn mend(&mut self) {
+        self.runner.faults().clear();
+        if !self.world.state.lock().faulty || self.has_fallen() {
+            return;
+        }
+        self.runner.machine().clock().advance(Duration::from_secs(2));
+        let mut outcome = Ok(());
+        for _ in 0..MOST_CURES {
+            // A job that succeeds is what ends a read-only state.
+            while self.runner.db().step() {}
+            outcome = self.try_to_write();
+            if outcome.is_ok() || self.has_fallen() {
+                break;
+            }
+        }
+        match outcome {
+            Err(Error::Poisoned { .. }) if !self.has_fallen() => self.reopen(Exit::Kill),
+            Err(e) if !self.has_fallen() => {
+                panic!("nothing fails any more, yet it takes no writes: {e}")
+            }
+            _ => {}
+        }
+        self.world.state.lock().faulty = false;
+    }
+
+    fn try_to_write(&mut self) -> Result<()> {
+        let value = Some(ValueSpec { len: 20, stamp: 1, plain: true });
+        let write = Write { space: 0, key: b"mended".to_vec(), value, ttl_ms: None };
+        self.world.state.lock().may_write = false;
+        self.summary.operations += 2;
+        self.runner.apply(&Operation::Flush(None))?;
+        self.runner.apply(&Operation::WriteOne(write))
+    }
+
+    fn end(mut self, seed: u64) -> Summary {
+        self.world.orders.new_turn(seed);
+        self.world.state.lock().cut = None;
+        self.mend();
+        self.fall();
+        if self.scarred {
+            self.reopen(Exit::Kill);
+        }
+        self.drain();
+        self.perform(&Operation::Flush(None));
+        self.drain();
+        self.check_logs();
+        self.runner.check_everything().expect("nothing fails here");
+        self.reopen(Exit::PowerCut(seed));
+        let state = self.world.state.lock();
+        let mut summary = self.summary;
+        summary.operations += state.deeds;
+        summary.changes = state.changes;
+        summary.steps = self.world.orders.0.lock().all;
+        summary.trace = self.trace.value();
+        summary.answers = self.runner.answers();
+        summary
+    }
+
+    /// Nobody reads or writes: what is owed must be done, within bounds.
+    fn drain(&mut self) {
+        self.part();
+        self.runner.let_go();
+        let (mut steps, mut quiet) = (0, 0);
+        while quiet < QUIET {
+            if self.runner.db().step() {
+                (steps, quiet) = (steps + 1, 0);
+                assert!(steps < MOST_STEPS, "{steps} steps, and there is still work");
+            } else {
+                quiet += 1;
+            }
+        }
+        let stats = self.runner.db().stats();
+        assert_eq!(stats.read_only, None);
+        assert_eq!((stats.flush.running, stats.compaction.running), (0, 0));
+        assert_eq!(stats.flush.pending_bytes, 0, "MemTables wait for their flush");
+        assert_eq!(stats.compaction.pending_bytes, 0, "tables wait for their compaction");
+        let mut tables = 0;
+        for keyspace in &stats.keyspaces {
+            assert_eq!(keyspace.sealed_memtables, 0, "of {}", keyspace.name);
+            let level_0 = keyspace.levels.first().map_or(0, |level| level.runs);
+            assert!(level_0 < 4 * self.l0_runs, "{level_0} runs in level 0 of {}", keyspace.name);
+            tables += keyspace.levels.iter().map(|level| level.tables).sum::<u64>();
+        }
+        assert_eq!(self.files(".sst"), tables, "files of tables that nobody needs, or too few");
+    }
+
+    /// With nothing in MemTables, one log is being written, and one may be ready.
+    fn check_logs(&self) {
+        let stats = self.runner.db().stats();
+        assert!(stats.wal.files <= 2, "{} logs are kept", stats.wal.files);
+        let found = self.files(".log");
+        assert!(found <= stats.wal.files + 1, "{found} log files, {} needed", stats.wal.files);
+    }
+
+    fn files(&self, suffix: &str) -> u64 {
+        let names = self.runner.machine().env().fs.read_dir(Path::new(PATH));
+        let names = names.expect("the database is there");
+        names.iter().filter(|entry| entry.name.ends_with(suffix)).count() as u64
+    }
+}
+
+impl Summary {
+    /// The sums of both; no traces.
+    pub fn and(&self, other: &Summary) -> Summary {
+        Summary {
+            operations: self.operations + other.operations,
+            crashes: self.crashes + other.crashes,
+            cut_calls: self.cut_calls + other.cut_calls,
+            faults: self.faults + other.faults,
+            steps: self.steps + other.steps,
+            changes: self.changes + other.changes,
+            trace: 0,
+            answers: 0,
+        }
+    }
+}

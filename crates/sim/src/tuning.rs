@@ -1,0 +1,31 @@
+//! Random sizes: from one extreme to the other, so that a border which no write of
+//! a run reaches under one set is crossed by every write under the next.
+
+use crate::choices::Choices;
+use crate::generator::Profile;
+use tanada::Tuning;
+
+/// Any sizes under which the batches of [`Profile::small`] are taken.
+pub fn random_tuning(choices: &mut impl Choices) -> Tuning {
+    let memtable_bytes = pick(choices, &[4 << 10, 16 << 10, 64 << 10, 256 << 10, 2 << 20]);
+    // Half of it must hold a batch of that profile, and its last write besides.
+    let least = 2 * (Profile::small().batch_bytes as u64 + (192 << 10));
+    Tuning {
+        memtable_bytes: Some(memtable_bytes),
+        memtables_max_bytes: Some((4 * memtable_bytes).max(least)),
+        cache_bytes: pick(choices, &[Some(0), Some(4 << 10), Some(64 << 10), None]),
+        log_bytes: pick(choices, &[Some(8 << 10), Some(64 << 10), None]),
+        block_bytes: Some(pick(choices, &[64, 512, 4032, 32 << 10])),
+        bits_per_key: Some(pick(choices, &[0.0, 2.0, 10.0, 20.0])),
+        table_bytes: Some(pick(choices, &[4 << 10, 64 << 10, 2 << 20])),
+        base_bytes: Some(pick(choices, &[16 << 10, 256 << 10, 8 << 20])),
+        size_ratio: Some(pick(choices, &[2, 4, 8])),
+        l0_runs: Some(pick(choices, &[2, 3, 4, 8])),
+        inner_runs: Some(pick(choices, &[1, 1, 2, 3])),
+        garbage_age_ms: Some(pick(choices, &[0, 1_000, 60_000])),
+    }
+}
+
+fn pick<T: Copy>(choices: &mut impl Choices, of: &[T]) -> T {
+    of[choices.below(of.len() as u64) as usize]
+}
