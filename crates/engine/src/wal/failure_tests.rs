@@ -635,3 +635,30 @@ fn a_log_begun_anew_lets_go_of_all_before_it_once_that_is_synced() {
     }
     assert_eq!(numbers(&records(&machine.kill())), upto(22));
 }
+
+/// A process dies when the log it writes has never been synced, and all before it has.
+/// The next one carries its records over. Then the power fails, and takes that log.
+#[test]
+fn a_log_that_was_never_synced_may_vanish_after_its_records_were_carried_over() {
+    let machine = machine();
+    let mut wal = new_log(&machine);
+    let first_log = wal.current_log();
+    let mut earlier = wal.position();
+    while wal.current_log() == first_log {
+        earlier = wal.position();
+        wal.append(&[&[7; 300]]).unwrap();
+    }
+    let in_first_log = LogPosition(earlier.0 - 1);
+    wal.handle().sync_up_to(in_first_log).unwrap();
+    // It says how much is synced.
+    wal.append(&[&[7; 300]]).unwrap();
+    let killed = machine.kill();
+    let (recovered, found) = read(&killed).unwrap();
+    assert_eq!(recovered.tail.synced, earlier, "the first log to its end");
+    let wal = create(&killed.env(), &recovered.tail).unwrap();
+    for seed in 0..20 {
+        let (_, after) = read(&killed.crash(seed)).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        assert_eq!(after, found, "seed {seed}");
+    }
+    drop(wal);
+}

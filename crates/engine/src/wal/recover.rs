@@ -130,11 +130,14 @@ pub(crate) fn recover(
             None => (end.position, end.position),
         };
     }
+    // A log that holds nothing synced may be gone after a power cut, its header too:
+    // the next one must not follow it. The manifest vouches for the first.
+    let vouched = chain.iter().rev().find(|(_, start, _)| *start < named).or(chain.first());
     let unsynced = chain.iter().filter(|(.., end)| *end > named).map(|(id, ..)| *id).collect();
     let tail = Tail {
         next_log: LogId(next_log.0 + 1),
         position: end.position,
-        predecessor: chain.last().map(|(id, ..)| *id),
+        predecessor: vouched.map(|(id, ..)| *id),
         chain: end.chain,
         synced: named,
         unsynced,

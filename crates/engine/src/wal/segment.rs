@@ -30,7 +30,8 @@ pub(crate) struct Tail {
     pub next_log: LogId,
     /// The position behind the last record.
     pub position: LogPosition,
-    /// The log that holds `position`; `None` before the first log.
+    /// The log that the next one follows, which begins at `synced`: the last with
+    /// anything durable before there. `None` before the first log.
     pub predecessor: Option<LogId>,
     /// The chained checksum at `position`.
     pub chain: u32,

@@ -85,7 +85,7 @@ impl WalWriter {
             database,
             id,
             base: tail.synced,
-            predecessor: tail.unsynced.first().copied().or(tail.predecessor),
+            predecessor: tail.predecessor,
             synced: tail.synced,
             chain: carried.chain,
             capacity: file.capacity(),
