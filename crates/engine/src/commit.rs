@@ -273,6 +273,7 @@ impl Core {
             view.active.set_end(position);
             view.with_new_active(&self.chunks)
         });
+        self.background.set_sealed_to(position);
         if !planted!(lost_inserts_bulk) {
             writer.active = None;
         }

@@ -142,13 +142,16 @@ impl Core {
         let is_flushed = |m: &Arc<Mem>| sealed.iter().any(|s| Arc::ptr_eq(s, m));
         let mut manifest = self.manifest.lock();
         // What else is still needed of the log. A write that is inserted while
-        // this looks lies behind `flushed_to`, so missing it does no harm.
+        // this looks lies behind the newest seal, so missing it does no harm. That
+        // may be another keyspace's, flushed before: then this one ends earlier, and
+        // yet nothing up to there is needed any more.
+        let sealed_to = self.background.sealed_to().max(flushed_to);
         let keyspaces = self.keyspaces.load();
         let views = keyspaces.iter().map(|k| k.view.load());
         let others = views.filter_map(|view| {
             view.mems().filter(|m| !is_flushed(m)).filter_map(|m| m.first_position()).min()
         });
-        let needed = others.min().unwrap_or(flushed_to).min(flushed_to);
+        let needed = others.min().unwrap_or(sealed_to).min(sealed_to);
         let oldest_log = self.wal.oldest_needed_for(needed);
         let mut edit = Edit::of_tables(keyspace.id, output.edit.clone());
         edit.changed[0].flushed_to = Some(flushed_to);

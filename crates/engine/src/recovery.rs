@@ -66,13 +66,17 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
     let token = WriterToken::new();
     let mut replay = Replay::new(token, &manifest, &path, &budget, config.compression)?;
     let tail = replay_log(&env, &path, tables.database, &manifest, &mut replay)?;
-    let fresh = tail.predecessor.is_none();
     let wal = WalWriter::create(&env, &path, tables.database, &tail, config.log_sizes())?;
-    manifest.settle()?;
-    if fresh {
-        // Only now may a write be acknowledged: the manifest knows of the log.
-        manifest.append(&Edit { oldest_log: Some(wal.current_log()), ..Edit::default() })?;
+    // Each opening begins a log: those that no MemTable needs go, or they would pile
+    // up in a database that is opened often and written to rarely.
+    let needed = replay.oldest_needed().unwrap_or(wal.position());
+    let oldest_log = wal.handle().oldest_needed_for(needed);
+    if oldest_log > manifest.state().oldest_log {
+        // In a new database only now may a write be acknowledged: the manifest knows
+        // of the log.
+        manifest.append(&Edit { oldest_log: Some(oldest_log), ..Edit::default() })?;
     }
+    manifest.settle()?;
 
     let state = manifest.state();
     let last_seqno = state.last_seqno.max(replay.last_seqno);
@@ -112,7 +116,24 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
     });
     core.rebalance();
     core.update_pacing();
+    core.background.set_sealed_to(core.opened_position);
+    core.drop_old_logs_now();
+    core.shorten_log();
     Ok(core)
+}
+
+impl Core {
+    /// Lets everything be flushed when the files of the log are much larger than what
+    /// is in MemTables can be: many openings have each begun one.
+    fn shorten_log(&self) {
+        let bytes: u64 = self.wal.segments().iter().map(|segment| segment.bytes).sum();
+        if bytes > 2 * self.budget.memtables_max {
+            let mut writer = self.commit.writer();
+            for keyspace in self.keyspaces.load().iter() {
+                self.seal(&mut writer, keyspace);
+            }
+        }
+    }
 }
 
 fn lock(env: &Env, path: &Path) -> Result<Box<dyn DirLock>> {
@@ -282,6 +303,11 @@ impl Replay {
         view.active.touch(place.start);
         view.active.table.insert(&mut self.token, entry);
         Ok(())
+    }
+
+    /// Start of the oldest record that some MemTable needs.
+    fn oldest_needed(&self) -> Option<LogPosition> {
+        self.keyspaces.iter().filter_map(|k| k.view.load().oldest_position()).min()
     }
 
     fn active_bytes(&self) -> u64 {

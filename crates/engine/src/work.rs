@@ -7,7 +7,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tanada_format::{KeyspaceId, LogId, SeqNo};
+use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo};
 use tanada_vfs::JoinHandle;
 
 /// State of the background, and how to wait for it.
@@ -22,6 +22,10 @@ pub(crate) struct Background {
     /// Logs before this one are needed by no MemTable, durably so. Release
     /// when a flush's edit is synced, Acquire by the commit leader.
     pub(crate) oldest_log: AtomicU64,
+    /// Where the log stood when a MemTable was last sealed, or at the opening: all
+    /// writes before are in MemTables or tables. Release when the seal can be seen in its keyspace's view,
+    /// Acquire by a flush before it looks at the views.
+    sealed_to: AtomicU64,
     pub(crate) threads: Mutex<Vec<JoinHandle>>,
     /// Whether writes are refused for want of disk space. Relaxed: the health
     /// of the database is what decides, this only says what may heal it.
@@ -61,6 +65,7 @@ impl Background {
             work: Condvar::new(),
             progress: Condvar::new(),
             oldest_log: AtomicU64::new(oldest_log.0),
+            sealed_to: AtomicU64::new(0),
             threads: Mutex::default(),
             no_space: AtomicBool::new(false),
         }
@@ -100,6 +105,17 @@ impl Background {
     /// Notes that the manifest durably needs no log before `log`.
     pub(crate) fn set_oldest_log(&self, log: LogId) {
         self.oldest_log.fetch_max(log.0, Ordering::Release);
+    }
+
+    /// Where the log stood when a MemTable was last sealed.
+    pub(crate) fn sealed_to(&self) -> LogPosition {
+        LogPosition(self.sealed_to.load(Ordering::Acquire))
+    }
+
+    /// Notes a seal, once it can be seen. Under the writer lock, so it never goes back;
+    /// or at the opening, once all that was replayed can be seen.
+    pub(crate) fn set_sealed_to(&self, position: LogPosition) {
+        self.sealed_to.store(position.0, Ordering::Release);
     }
 
     /// Lets a thread remove these files.

@@ -1,0 +1,106 @@
+//! What simulations found that the background owed and never paid: logs that nobody
+//! needed and that stayed.
+
+#![allow(clippy::unwrap_used)] // in a test a panic is the answer
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tanada::{Builder, Db, Durability, KeyspaceOptions, Scheduler, Tuning};
+use tanada_vfs::fault::{ENOSPC, Faults, Op, Rule};
+use tanada_vfs::MemoryMachine;
+
+/// Looks for work in an order that the test sets.
+#[derive(Debug, Default)]
+struct Set(AtomicU64);
+
+impl Scheduler for Set {
+    fn order(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+struct World {
+    machine: MemoryMachine,
+    faults: Faults,
+    order: Arc<Set>,
+}
+
+impl World {
+    fn new() -> World {
+        let machine = MemoryMachine::new(1);
+        World { faults: Faults::over_memory(&machine), machine, order: Arc::default() }
+    }
+
+    fn builder(&self) -> Builder {
+        let env = self.faults.env(&self.machine.env());
+        Db::builder("/db").memory(16 << 20).durability(Durability::Buffered).env(env)
+    }
+
+    /// Small logs, and a background that works when it is told to.
+    fn open_scheduled(&self) -> Db {
+        let tuning = Tuning { log_bytes: Some(8 << 10), ..Tuning::default() };
+        let order = Arc::clone(&self.order) as Arc<dyn Scheduler>;
+        self.builder().tuning(tuning).scheduler(order).open().unwrap()
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.machine.clock().advance(Duration::from_secs(seconds));
+    }
+
+    fn logs(&self) -> usize {
+        let entries = self.machine.env().fs.read_dir(Path::new("/db")).unwrap();
+        entries.iter().filter(|entry| entry.name.ends_with(".log")).count()
+    }
+}
+
+#[test]
+fn no_log_outlives_the_last_flush_whichever_keyspace_is_flushed_last() {
+    let world = World::new();
+    let db = world.builder().open().unwrap();
+    let first = db.keyspace("flushed last", KeyspaceOptions::new()).unwrap();
+    first.put("key", "value").unwrap();
+    world.faults.add(Rule::fail(ENOSPC).on(Op::Create).path_suffix(".sst").nth(1));
+    first.flush().unwrap_err();
+    for n in 0..7 {
+        // It ends behind the other one, in a later log, and is flushed before.
+        db.put(format!("key {n}"), vec![7; 200 << 10]).unwrap();
+    }
+    assert!(db.stats().wal.files >= 2);
+    world.pass(2);
+    db.flush().unwrap();
+    assert_eq!(db.stats().keyspaces.iter().map(|k| k.sealed_memtables).sum::<u64>(), 0);
+    assert_eq!(db.stats().wal.files, 1);
+}
+
+#[test]
+fn openings_without_writes_leave_no_logs_behind() {
+    let world = World::new();
+    let db = world.builder().open().unwrap();
+    db.put("key", "value").unwrap();
+    db.flush().unwrap();
+    drop(db);
+    for _ in 0..10 {
+        let db = world.open_scheduled();
+        while db.step() {}
+        assert_eq!(db.get("key").unwrap().as_deref(), Some(&b"value"[..]));
+        assert_eq!(world.logs(), 1);
+    }
+}
+
+#[test]
+fn openings_with_a_few_writes_leave_a_bounded_log() {
+    let world = World::new();
+    let mut most = 0;
+    for n in 0..40 {
+        let db = world.builder().open().unwrap();
+        db.put(format!("key {n}"), "value").unwrap();
+        most = most.max(world.logs());
+        for n in 0..=n {
+            assert_eq!(db.get(format!("key {n}")).unwrap().as_deref(), Some(&b"value"[..]));
+        }
+    }
+    // Twice what all MemTables may hold, in logs of 1 MiB, and the one being written.
+    assert!((2..=13).contains(&most), "{most} logs");
+}
