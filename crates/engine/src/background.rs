@@ -58,10 +58,12 @@ impl Core {
             return self.step();
         }
         let mut state = self.background.state.lock();
-        while state.ended == ended && !state.stop {
-            self.background.progress.wait(&mut state);
+        // A failed commit poisons too, and no job ends by it: so this looks now and
+        // then by itself.
+        while state.ended == ended && !state.stop && self.health.may_work() {
+            self.background.progress.wait_for(&mut state, TICK);
         }
-        !state.stop
+        !state.stop && self.health.may_work()
     }
 
     /// Without threads, does all work that is due, unless a simulation says when.
@@ -191,7 +193,11 @@ impl Core {
             return None;
         }
         let idle = self.is_idle(state);
-        self.next_compaction(state, keyspaces.iter(), idle)
+        let job = self.next_compaction(state, keyspaces.iter(), idle);
+        if job.is_none() {
+            self.heal_where_nothing_is_due(state);
+        }
+        job
     }
 
     /// Any work that conflicts with nothing in flight, looked for in the order that
@@ -215,12 +221,16 @@ impl Core {
         let first = digit(keyspaces.len());
         let idle = digit(8) == 0;
         let turned = || keyspaces[first..].iter().chain(&keyspaces[..first]);
-        kinds.into_iter().find_map(|kind| match kind {
+        let job = kinds.into_iter().find_map(|kind| match kind {
             0 => self.next_flush(state, turned()),
             1 => self.next_log(state),
             2 => self.next_deletion(state),
             _ => self.next_compaction(state, turned(), idle),
-        })
+        });
+        if job.is_none() {
+            self.heal_where_nothing_is_due(state);
+        }
+        job
     }
 
     /// Whether any job may start: a while after one has failed.
@@ -489,8 +499,28 @@ impl Core {
     }
 
     fn heal_if_there_is_room(&self) {
-        if self.background.state.lock().damaged.is_empty() && !self.background.waits_for_space() {
+        self.heal_unless_hopeless(&self.background.state.lock());
+    }
+
+    fn heal_unless_hopeless(&self, state: &State) {
+        if state.damaged.is_empty() && !self.background.waits_for_space() {
             self.health.heal();
+        }
+    }
+
+    /// Takes writes again where a job has failed that nobody will try again: the files
+    /// have been removed since, somebody has compacted by hand, or it was only to be
+    /// done while nobody writes. Without this only a flush could end the refusal, and
+    /// a database that refuses writes has none to do. No compaction is due.
+    fn heal_where_nothing_is_due(&self, state: &State) {
+        if !self.health.is_read_only() {
+            return;
+        }
+        let at_work = !state.flushing.is_empty() || state.compactions > 0 || state.deleting;
+        let garbage = !state.log_files.is_empty() || !self.tables.deletions.is_empty();
+        let sealed = |k: &Arc<KeyspaceState>| !k.view.load().sealed.is_empty();
+        if !at_work && !garbage && !self.keyspaces.load().iter().any(sealed) {
+            self.heal_unless_hopeless(state);
         }
     }
 }

@@ -48,7 +48,7 @@ impl Core {
             if !self.wait_past(ended) {
                 return Err(self.health.why_nothing_changes());
             }
-            if keyspaces.iter().any(waiting) {
+            if keyspaces.iter().any(waiting) && self.background.has_just_failed() {
                 self.health.check_writable()?;
             }
         }

@@ -118,6 +118,11 @@ impl Background {
         self.sealed_to.store(position.0, Ordering::Release);
     }
 
+    /// Whether a job has failed and nothing has been tried since.
+    pub(crate) fn has_just_failed(&self) -> bool {
+        self.state.lock().retry_at_ns != 0
+    }
+
     /// Lets a thread remove these files.
     pub(crate) fn delete_later(&self, files: Vec<PathBuf>) {
         if !files.is_empty() {

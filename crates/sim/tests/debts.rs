@@ -1,5 +1,5 @@
 //! What simulations found that the background owed and never paid: logs that nobody
-//! needed and that stayed.
+//! needed and that stayed, and refusals to write that nothing ended.
 
 #![allow(clippy::unwrap_used)] // in a test a panic is the answer
 
@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tanada::{Builder, Db, Durability, KeyspaceOptions, Scheduler, Tuning};
-use tanada_vfs::fault::{ENOSPC, Faults, Op, Rule};
-use tanada_vfs::MemoryMachine;
+use tanada::{Builder, Db, Durability, Error, KeyspaceOptions, Scheduler, Tuning};
+use tanada_vfs::fault::{EIO, ENOSPC, Faults, Op, Rule};
+use tanada_vfs::{Env, MemoryMachine};
 
 /// Looks for work in an order that the test sets.
 #[derive(Debug, Default)]
@@ -20,6 +20,15 @@ impl Scheduler for Set {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+/// As in an idle time, which compacts more.
+const IDLE: u64 = 0;
+/// Not as in an idle time.
+const BUSY: u64 = 24;
+/// All that is due is compacted before any file is removed.
+const COMPACTION_FIRST: u64 = 44;
+/// Files are removed before anything is flushed.
+const REMOVAL_FIRST: u64 = 39;
 
 struct World {
     machine: MemoryMachine,
@@ -53,6 +62,68 @@ impl World {
         let entries = self.machine.env().fs.read_dir(Path::new("/db")).unwrap();
         entries.iter().filter(|entry| entry.name.ends_with(".log")).count()
     }
+}
+
+fn is_read_only<T>(answer: tanada::Result<T>) -> bool {
+    matches!(answer, Err(Error::ReadOnly { .. }))
+}
+
+/// A database that has failed to remove a log, with a write that waits for its flush.
+fn unable_to_remove(world: &World) -> Db {
+    let db = world.open_scheduled();
+    for n in 0..10 {
+        db.put(format!("key {n}"), [7; 3_000]).unwrap();
+    }
+    db.flush().unwrap();
+    db.put("later", "value").unwrap();
+    world.faults.add(Rule::fail(EIO).on(Op::Remove).from_nth(1));
+    world.order.0.store(COMPACTION_FIRST, Ordering::Relaxed);
+    while db.stats().read_only.is_none() {
+        assert!(db.step(), "nothing was removed");
+    }
+    world.faults.clear();
+    world.order.0.store(REMOVAL_FIRST, Ordering::Relaxed);
+    assert!(is_read_only(db.put("refused", "value")));
+    world.pass(2);
+    db
+}
+
+#[test]
+fn a_removal_that_succeeds_at_last_ends_the_refusal_of_writes() {
+    let world = World::new();
+    let db = unable_to_remove(&world);
+    while db.step() {}
+    db.put("taken", "value").unwrap();
+}
+
+#[test]
+fn a_flush_waits_for_its_own_failure_and_not_for_that_of_others() {
+    let world = World::new();
+    let db = unable_to_remove(&world);
+    db.flush().unwrap();
+    db.put("taken", "value").unwrap();
+}
+
+#[test]
+fn a_compaction_that_failed_and_is_no_longer_due_ends_the_refusal_of_writes() {
+    let world = World::new();
+    let db = world.open_scheduled();
+    db.put("key", "value").unwrap();
+    db.flush().unwrap();
+    db.put("key", "newer").unwrap();
+    db.flush().unwrap();
+    while db.stats().read_only.is_none() {
+        world.faults.clear();
+        world.faults.add(Rule::fail(EIO).on(Op::Create).on(Op::Read).path_suffix(".sst"));
+        world.order.0.store(IDLE, Ordering::Relaxed);
+        assert!(db.step(), "nothing was compacted");
+    }
+    world.faults.clear();
+    assert!(is_read_only(db.put("refused", "value")));
+    world.pass(2);
+    world.order.0.store(BUSY, Ordering::Relaxed);
+    while db.step() {}
+    db.put("taken", "value").unwrap();
 }
 
 #[test]
@@ -103,4 +174,24 @@ fn openings_with_a_few_writes_leave_a_bounded_log() {
     }
     // Twice what all MemTables may hold, in logs of 1 MiB, and the one being written.
     assert!((2..=13).contains(&most), "{most} logs");
+}
+
+#[test]
+fn who_waits_for_a_flush_hears_that_the_log_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let real = Env::real();
+    let faults = Faults::over(Arc::clone(&real.fs));
+    let db = Db::builder(dir.path().join("db"))
+        .memory(16 << 20)
+        .durability(Durability::Buffered)
+        .env(faults.env(&real))
+        .open()
+        .unwrap();
+    db.put("key", "value").unwrap();
+    faults.add(Rule::fail(EIO).on(Op::LogAppend).from_nth(1));
+    db.put("key", "newer").unwrap_err();
+    // Its threads do nothing any more: nothing would ever end this wait.
+    assert!(matches!(db.flush(), Err(Error::Poisoned { .. })));
+    assert!(matches!(db.compact(..), Err(Error::Poisoned { .. })));
+    assert_eq!(db.get("key").unwrap().as_deref(), Some(&b"value"[..]));
 }
