@@ -1,6 +1,7 @@
 //! [`RealFileSystem`]: the names of the system's files.
 
 use super::files::{RealReadFile, RealWriteFile};
+use super::kept_dir::KeptDir;
 use super::lock::RealLock;
 use super::log::RealLog;
 use crate::error::Naming;
@@ -11,8 +12,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The system's files.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RealFileSystem;
+#[derive(Debug, Default)]
+pub struct RealFileSystem {
+    synced_dir: KeptDir,
+}
 
 impl FileSystem for RealFileSystem {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -77,12 +80,8 @@ impl FileSystem for RealFileSystem {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let file = File::open(here(dir)).naming("sync directory", dir)?;
-        if !file.metadata().naming("sync directory", dir)?.is_dir() {
-            return Err(io::Error::from(io::ErrorKind::NotADirectory))
-                .naming("sync directory", dir);
-        }
-        file.sync_all().naming("sync directory", dir)
+        let open = self.synced_dir.open(here(dir));
+        open.and_then(|file| file.sync_all()).naming("sync directory", dir)
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {

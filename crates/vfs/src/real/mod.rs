@@ -10,6 +10,7 @@ mod files;
 mod mapped;
 mod log;
 mod lock;
+mod kept_dir;
 mod file_system;
 mod machine;
 
@@ -27,7 +28,7 @@ impl Env {
     /// The machine this process runs on.
     pub fn real() -> Env {
         Env {
-            fs: Arc::new(RealFileSystem),
+            fs: Arc::new(RealFileSystem::default()),
             clock: Arc::new(RealClock::new()),
             random: Arc::new(RealRandom),
             threads: Arc::new(RealThreads),
