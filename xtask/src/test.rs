@@ -101,6 +101,7 @@ struct Need {
 
 const NEEDS: &[Need] = &[
     Need { program: "cc", package: "gcc", why: "zstd and the allocator are compiled from C" },
+    Need { program: "c++", package: "g++", why: "the fuzzer's library is compiled from C++" },
     Need { program: "curl", package: "curl", why: "the README's first minute is run as written" },
     Need { program: "setpriv", package: "util-linux", why: "one test runs without root's rights" },
     Need { program: "mount", package: "mount", why: "one test fills a small disk" },
