@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 const NAMES: [&str; 6] =
     ["seeds", "operations", "crashes", "of these inside a call", "failing calls", "steps"];
 
+/// So many seeds are worth a build that is optimised.
+const MANY_SEEDS: u64 = 20_000;
+
 type Sums = [u64; NAMES.len()];
 
 /// What was asked for.
@@ -42,6 +45,11 @@ impl Wanted {
         wanted.jobs = wanted.jobs.min(wanted.seeds.max(1));
         Ok(wanted)
     }
+
+    /// How it is built: a few seeds run as the tests do, with what those have built.
+    fn profile(&self) -> [&'static str; 2] {
+        ["--profile", if self.seeds >= MANY_SEEDS { "checked" } else { "dev" }]
+    }
 }
 
 /// Builds, runs, sums up.
@@ -55,7 +63,13 @@ pub(crate) fn main(root: &Path, arguments: &[&str]) -> ExitCode {
     };
     println!("building the simulation");
     let build = ["build", "--quiet", "--package", "tanada-sim", "--bin", "tanada-sim"];
-    if !Command::new("cargo").args(build).current_dir(root).status().is_ok_and(|s| s.success()) {
+    if !Command::new("cargo")
+        .args(build)
+        .args(wanted.profile())
+        .current_dir(root)
+        .status()
+        .is_ok_and(|s| s.success())
+    {
         return ExitCode::FAILURE;
     }
     let Wanted { first, seeds, jobs } = wanted;
@@ -94,9 +108,11 @@ fn run(root: &Path, wanted: &Wanted, started: Instant) -> (Sums, bool) {
     let end = wanted.first + wanted.seeds;
     for job in 0..wanted.jobs {
         let numbers = [wanted.first + job, end, wanted.jobs].map(|n| n.to_string());
-        let what = ["run", "--quiet", "--package", "tanada-sim", "--bin", "tanada-sim", "--"];
+        let what = ["run", "--quiet", "--package", "tanada-sim", "--bin", "tanada-sim"];
         let command = Command::new("cargo")
             .args(what)
+            .args(wanted.profile())
+            .arg("--")
             .args(numbers)
             .current_dir(root)
             .stdout(Stdio::piped())
