@@ -3,10 +3,11 @@
 //! Each thread asks [`Core::next_job`] for the most urgent piece of work that is
 //! its own. One thread flushes: writers soon wait for it, so it runs before those
 //! that compact. The compacting ones take what it leaves, and lend a hand when a
-//! second keyspace wants its flush. One more only prepares logs: the next one must
-//! be ready before the writer needs it, however long a flush takes. Without threads (a simulation) the same jobs are done by
-//! whoever would otherwise wait, in the same order, so that a run depends on
-//! its seed alone.
+//! second keyspace wants its flush, or while it deletes files. One more only
+//! prepares logs: the next one must be ready before the writer needs it, however
+//! long a flush takes. Without threads the same jobs are done by whoever would
+//! otherwise wait, in the same order, or in one that a simulation draws, so that a
+//! run depends on its seed alone.
 
 use crate::compaction::{self, JobOutput, ManualStep, Moment, Plan};
 use crate::core::{Core, KeyspaceState};

@@ -225,7 +225,7 @@ impl Keyspace {
             true => Some(at.unwrap_or(core.visible())).filter(|_| core.now_ms() > 0),
             false => at,
         };
-        let view = self.state.view.load_full();
+        let view = self.state.view.load();
         let seqno = at.unwrap_or_else(|| core.visible());
         Iter::new(view, seqno, core.now_ms(), bounds)
     }

@@ -310,7 +310,7 @@ impl Core {
         keyspace: &KeyspaceState,
         at: Option<SeqNo>,
     ) -> VisibleCursor {
-        let view = keyspace.view.load_full();
+        let view = keyspace.view.load();
         let seqno = at.unwrap_or_else(|| self.visible());
         VisibleCursor::new(view, seqno, self.now_ms())
     }

@@ -95,11 +95,11 @@ thread_local! {
 /// This thread's place; `None` for a thread that is about to end.
 #[inline]
 fn here() -> Option<&'static Place> {
-    HERE.get().or_else(settle)
+    HERE.get().or_else(move_in)
 }
 
 #[cold]
-fn settle() -> Option<&'static Place> {
+fn move_in() -> Option<&'static Place> {
     let place = TENANT.try_with(|tenant| tenant.0).ok();
     HERE.set(place);
     place
@@ -247,11 +247,6 @@ impl<T> Published<T> {
     /// What it links to now, kept alive by a count of its own.
     pub fn load(&self) -> Arc<T> {
         self.read(&pin()).keep()
-    }
-
-    /// As [`Published::load`].
-    pub fn load_full(&self) -> Arc<T> {
-        self.load()
     }
 
     /// Links to `to` from now on. What it linked to before is let go of when no
