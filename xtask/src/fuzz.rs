@@ -17,6 +17,9 @@ pub(crate) const BOUNDED: &[&str] = &["--seconds", "3"];
 /// A run shorter than this prints its figures and no progress.
 const QUIET_BELOW_SECONDS: u64 = 30;
 
+/// The target whose inputs describe simulated lives.
+const SIMULATED: &str = "operations";
+
 const FLAGS: &[&str] = &[
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -65,8 +68,13 @@ pub(crate) fn main(root: &Path, arguments: &[&str]) -> ExitCode {
     let failed: Vec<&String> =
         chosen.into_iter().filter(|name| !run(root, &host, name, seconds)).collect();
     for name in &failed {
+        let input = newest_artifact(root, name);
         println!("FAILED: {name}; replay with");
-        println!("    fuzz/target/{host}/release/{name} fuzz/artifacts/{name}/FILE");
+        println!("    fuzz/target/{host}/release/{name} {input}");
+        if name.as_str() == SIMULATED {
+            println!("or, made as short as it can be, with");
+            println!("    cargo xtask simulate --bytes {input}");
+        }
     }
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -85,6 +93,16 @@ fn targets(root: &Path) -> std::io::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// The input that broke a rule last.
+fn newest_artifact(root: &Path, name: &str) -> String {
+    let dir = format!("fuzz/artifacts/{name}");
+    let entries = std::fs::read_dir(root.join(&dir)).into_iter().flatten().flatten();
+    let newest = entries.max_by_key(|entry| entry.metadata().and_then(|m| m.modified()).ok());
+    let file =
+        newest.map_or("FILE".into(), |entry| entry.file_name().to_string_lossy().into_owned());
+    format!("{dir}/{file}")
 }
 
 fn host() -> Option<String> {

@@ -39,7 +39,8 @@ Commands:
          `stress bounded` is what `test` runs; `stress` alone names the modes
   simulate  [--seeds N] [--first SEED] [--jobs N] [--seed SEED]
          Runs N simulated lives (default 1000): random operations, the background's
-         steps, power cuts and failing calls, all from a seed. `--seed` replays one;
+         steps, power cuts and failing calls, all from a seed. `--seed` replays one,
+         `--bytes FILE` what the fuzzer has found;
          what fails is made as short as it can be, and printed
   bench  [report] [--quick] [--only WORKLOAD,..] [--engines NAME,..] [--rounds N]
          Builds Tanada and its peers, measures them in turn, and writes
@@ -47,7 +48,8 @@ Commands:
   damage Changes every byte of the golden databases in three ways, cuts every
          file at every length, and repairs each; tests look at a part of them
   fuzz   [TARGET] [--seconds N]
-         Runs the fuzzing targets of fuzz/, a minute each unless told otherwise
+         Runs the fuzzing targets of fuzz/, a minute each unless told otherwise;
+         `operations` are whole lives, with power cuts and failing calls
 ";
 
 fn main() -> ExitCode {

@@ -54,6 +54,9 @@ impl Wanted {
 
 /// Builds, runs, sums up.
 pub(crate) fn main(root: &Path, arguments: &[&str]) -> ExitCode {
+    if let ["--bytes", file] = arguments {
+        return replay_bytes(root, file);
+    }
     let wanted = match Wanted::parse(arguments) {
         Ok(wanted) => wanted,
         Err(e) => {
@@ -90,6 +93,21 @@ pub(crate) fn main(root: &Path, arguments: &[&str]) -> ExitCode {
         }
         false => {
             println!("FAILED: what failed, and how to replay it, stands above");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The life that a fuzzer's input describes.
+fn replay_bytes(root: &Path, file: &str) -> ExitCode {
+    let what = ["run", "--quiet", "--package", "tanada-sim", "--bin", "tanada-sim", "--"];
+    let status =
+        Command::new("cargo").args(what).args(["--bytes", file]).current_dir(root).status();
+    match status {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("error: cannot start the simulation: {e}");
             ExitCode::FAILURE
         }
     }

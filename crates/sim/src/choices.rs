@@ -71,13 +71,7 @@ impl Choices for Bytes {
 
     fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "no number is below 0");
-        let count = match bound {
-            1 => 0,
-            2..=0x100 => 1,
-            0x101..=0x1_0000 => 2,
-            _ => 8,
-        };
-        self.take(count) % bound
+        self.take(bytes_below(bound)) % bound
     }
 
     fn chance(&mut self, permille: u64) -> bool {
@@ -86,6 +80,65 @@ impl Choices for Bytes {
 
     fn is_over(&self) -> bool {
         self.at == self.bytes.len()
+    }
+}
+
+/// Bytes that hold a number below `bound`.
+fn bytes_below(bound: u64) -> usize {
+    match bound {
+        1 => 0,
+        2..=0x100 => 1,
+        0x101..=0x1_0000 => 2,
+        _ => 8,
+    }
+}
+
+/// A seed's dice, and the bytes from which [`Bytes`] makes the same choices: how a
+/// corpus is written from which a fuzzer begins.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    dice: Dice,
+    bytes: Vec<u8>,
+}
+
+impl Recorder {
+    /// The choices of `seed`.
+    pub fn new(seed: u64) -> Recorder {
+        Recorder { dice: Dice::new(seed), bytes: Vec::new() }
+    }
+
+    /// The bytes of all choices so far.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn note(&mut self, number: u64, count: usize) {
+        self.bytes.extend_from_slice(&number.to_le_bytes()[..count]);
+    }
+}
+
+impl Choices for Recorder {
+    fn next_u64(&mut self) -> u64 {
+        let number = self.dice.next_u64();
+        self.note(number, 8);
+        number
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        let number = self.dice.below(bound);
+        self.note(number, bytes_below(bound));
+        number
+    }
+
+    fn chance(&mut self, permille: u64) -> bool {
+        let yes = self.dice.chance(permille);
+        // A number below `permille`, or one that is not.
+        self.note(if yes { 0 } else { 999 }, bytes_below(1000));
+        yes
+    }
+
+    fn is_over(&self) -> bool {
+        false
     }
 }
 
@@ -103,5 +156,24 @@ mod tests {
         assert_eq!(bytes.next_u64(), 9);
         assert!(bytes.is_over());
         assert_eq!((bytes.below(10), bytes.chance(1000)), (0, false));
+    }
+
+    #[test]
+    fn noted_bytes_make_the_same_choices() {
+        fn draw(choices: &mut impl Choices) -> Vec<u64> {
+            let mut drawn = Vec::new();
+            for bound in [1, 2, 256, 257, 1 << 16, (1 << 16) + 1, u64::MAX] {
+                drawn.extend([choices.below(bound), choices.next_u64()]);
+                drawn.extend([0, 300, 1000].map(|permille| u64::from(choices.chance(permille))));
+            }
+            drawn
+        }
+        for seed in 0..100 {
+            let mut recorder = Recorder::new(seed);
+            let drawn = draw(&mut recorder);
+            let mut bytes = Bytes::new(recorder.bytes());
+            assert_eq!(draw(&mut bytes), drawn);
+            assert!(bytes.is_over(), "no byte too many");
+        }
     }
 }

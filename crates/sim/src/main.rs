@@ -6,12 +6,16 @@
 //! CUT_CALLS FAULTS STEPS`, sums so far, now and then and at the end. What failed
 //! goes to standard error, and the exit code is 1 then.
 
+use std::path::Path;
 use std::process::ExitCode;
 use tanada_sim::plan::Plan;
-use tanada_sim::shrink::check;
+use tanada_sim::shrink::{check, check_plan};
 use tanada_sim::simulation::{Summary, run};
+use tanada_vfs::Env;
 
-const HELP: &str = "usage: tanada-sim FIRST END STRIDE: seeds FIRST, FIRST + STRIDE, .. below END";
+const HELP: &str = "\
+usage: tanada-sim FIRST END STRIDE: seeds FIRST, FIRST + STRIDE, .. below END
+       tanada-sim --bytes FILE: the life that a fuzzer's input describes";
 
 /// One run in so many is run twice, to see that it leaves the same trace.
 const TWICE_EVERY: u64 = 64;
@@ -20,7 +24,13 @@ const TWICE_EVERY: u64 = 64;
 const REPORT_EVERY: u64 = 16;
 
 fn main() -> ExitCode {
-    let numbers: Result<Vec<u64>, _> = std::env::args().skip(1).map(|a| a.parse()).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [name, file] = &arguments[..]
+        && name == "--bytes"
+    {
+        return run_bytes(Path::new(file));
+    }
+    let numbers: Result<Vec<u64>, _> = arguments.iter().map(|a| a.parse()).collect();
     let Ok([first, end, stride]) = numbers.as_deref() else {
         eprintln!("{HELP}");
         return ExitCode::from(2);
@@ -48,6 +58,32 @@ fn main() -> ExitCode {
     }
     report(seeds, &sum);
     ExitCode::SUCCESS
+}
+
+/// Runs what a file of bytes describes; when that fails, makes it short.
+fn run_bytes(path: &Path) -> ExitCode {
+    let bytes = Env::real().fs.open(path).and_then(|file| {
+        let mut bytes = vec![0; file.len() as usize];
+        file.read_exact_at(&mut bytes, 0).map(|()| bytes)
+    });
+    let plan = match bytes {
+        Ok(bytes) => Plan::from_bytes(&bytes),
+        Err(e) => {
+            eprintln!("error: {e}");
+            return ExitCode::from(2);
+        }
+    };
+    let turns = plan.turns.len();
+    match check_plan(plan) {
+        Ok(summary) => {
+            println!("{turns} turns kept every promise: {summary:?}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn report(seeds: u64, sum: &Summary) {

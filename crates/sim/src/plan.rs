@@ -5,7 +5,7 @@
 //! background does next, what others do meanwhile). So a turn taken out of the list
 //! leaves the rest as it was, and a failing list can be shortened.
 
-use crate::choices::Choices;
+use crate::choices::{Choices, Recorder};
 use crate::generator::{Generator, Profile};
 use crate::operation::{Exit, Operation};
 use crate::runner::Settings;
@@ -111,22 +111,30 @@ impl Plan {
     pub fn of_seed(seed: u64) -> Plan {
         let mut generator = Generator::new(seed, Profile::small());
         let count = 40 + generator.dice().below(120);
-        Plan::draw(generator, seed, count)
+        Plan::draw(&mut generator, seed, count)
     }
 
     /// The run that a fuzzer's bytes describe. Any bytes describe one.
     pub fn from_bytes(bytes: &[u8]) -> Plan {
-        Plan::draw(Generator::from_bytes(bytes, Profile::small()), 0, MOST_TURNS)
+        Plan::draw(&mut Generator::from_bytes(bytes, Profile::small()), 0, MOST_TURNS)
     }
 
-    fn draw<C: Choices>(mut generator: Generator<C>, seed: u64, most: u64) -> Plan {
+    /// Bytes that describe a life of `turns` turns, at most 400, drawn from `seed`: a
+    /// fuzzer that begins with them need not find out how a life is spelled.
+    pub fn bytes_of_seed(seed: u64, turns: u64) -> Vec<u8> {
+        let mut generator = Generator::drawing_from(Recorder::new(seed), Profile::small());
+        Plan::draw(&mut generator, 0, turns.min(MOST_TURNS));
+        generator.dice().bytes().to_vec()
+    }
+
+    fn draw<C: Choices>(generator: &mut Generator<C>, seed: u64, most: u64) -> Plan {
         let settings =
             Settings { compression: generator.compression(), durability: generator.durability() };
         let tuning = random_tuning(generator.dice());
         let fails = generator.dice().chance(400);
         let mut turns = Vec::new();
         while (turns.len() as u64) < most && !generator.dice().is_over() {
-            let event = event(&mut generator, fails);
+            let event = event(generator, fails);
             turns.push(Turn { event, seed: generator.dice().below(1 << 16) });
         }
         Plan { seed, settings, tuning, turns }
@@ -177,4 +185,20 @@ fn fault(dice: &mut impl Choices) -> Fault {
         _ => Way::Refused(EIO),
     };
     Fault { op, way, nth: 1 + dice.below(8), lasting: dice.chance(300) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noted_bytes_describe_the_plan_that_was_drawn() {
+        for seed in 1..=50 {
+            let mut generator = Generator::drawing_from(Recorder::new(seed), Profile::small());
+            let drawn = Plan::draw(&mut generator, 0, 60);
+            assert_eq!(drawn.turns.len(), 60);
+            let again = Plan::from_bytes(generator.dice().bytes());
+            assert_eq!(format!("{again:?}"), format!("{drawn:?}"), "seed {seed}");
+        }
+    }
 }

@@ -33,7 +33,11 @@ impl fmt::Display for Failure {
         let Failure { seed, message, place, plan, turns_before } = self;
         writeln!(f, "seed {seed} failed at {place}: {message}")?;
         match seed {
-            0 => writeln!(f, "replay it with the bytes that it was drawn from")?,
+            0 => writeln!(
+                f,
+                "drawn from bytes; replay them from a file with:\n    \
+                 cargo xtask simulate --bytes FILE"
+            )?,
             _ => writeln!(f, "replay it with:\n    cargo xtask simulate --seed {seed}")?,
         }
         writeln!(f, "of {turns_before} turns these suffice, with {:?}", plan.settings)?;
