@@ -334,9 +334,10 @@ impl Manifest {
         let log = self.log.as_mut().expect("as above");
         log.synced = log.at.offset();
         // Not synced: where it survives it protects the edit, where it does not
-        // nothing is missed. The edit is durable, so a failure is the next one's.
-        if let Err(e) = log.append(KIND_MARKER, &[]) {
-            self.failed = Some(e.to_string());
+        // nothing is missed. The edit is durable: a failure costs no more than a new
+        // manifest for the next one, since nobody knows what lies behind this one.
+        if log.append(KIND_MARKER, &[]).is_err() {
+            self.log = None;
         }
         Ok(())
     }

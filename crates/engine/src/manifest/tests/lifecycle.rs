@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::version::TableFiles;
+use tanada_vfs::fault::{EIO, Faults, Op, Rule};
 
 #[test]
 fn what_was_appended_is_there_after_opening_again() {
@@ -148,4 +149,33 @@ fn orphans_go_only_after_settling() {
     delete_obsolete(&manifest);
     assert!(!machine.env().fs.exists(&orphan).unwrap());
     assert_eq!(open(&machine.env()).unwrap().state().keyspaces[&KS].tables.table_count(), 1);
+}
+
+/// An edit is durable before its marker is written. Found by seed 127939 of the
+/// simulation: the next edit, with nothing failing any more, stopped the database.
+#[test]
+fn a_marker_that_cannot_be_written_costs_a_new_manifest_and_nothing_else() {
+    for rule in [Rule::fail(EIO), Rule::apply_and_fail(EIO), Rule::short_write(11, EIO)] {
+        let machine = MemoryMachine::new(1);
+        let faults = Faults::over_memory(&machine);
+        let mut manifest = create(&faults.env(&machine.env()));
+        let edit = flush(&mut manifest, ("a", "c"));
+        let rule = rule.on(Op::Append).matching(|c| c.path.to_string_lossy().contains("MANIFEST"));
+        faults.add(rule.nth(2));
+        manifest.append(&edit).unwrap();
+        faults.clear();
+        let states = [snapshot(&manifest)];
+        for seed in 0..20 {
+            let again = open(&machine.crash(seed).env()).unwrap();
+            assert!(states.contains(&snapshot(&again)), "seed {seed}");
+        }
+        let edit = flush(&mut manifest, ("b", "d"));
+        manifest.append(&edit).unwrap();
+        manifest.verify().unwrap();
+        assert!(names(&machine.env()).contains(&"MANIFEST-000002".to_owned()));
+        for seed in 0..20 {
+            let again = open(&machine.crash(seed).env()).unwrap();
+            assert_eq!(snapshot(&again), snapshot(&manifest), "seed {seed}");
+        }
+    }
 }
