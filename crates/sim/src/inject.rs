@@ -112,7 +112,7 @@ fn recover_service(runner: &mut Runner) -> Outcome {
 /// Nothing acknowledged is lost when it is opened again, and what is
 /// acknowledged then survives a power cut: with all before it, although an
 /// earlier sync of those may have lied.
-fn check_next_life(runner: &mut Runner, seed: u64) {
+pub(crate) fn check_next_life(runner: &mut Runner, seed: u64) {
     runner.reopen(Exit::Kill).expect("it opens");
     write_something(runner, Durability::Synced).expect("a new process may write");
     runner.reopen(Exit::PowerCut(seed)).expect("it opens after a power cut");
@@ -126,7 +126,8 @@ fn check_next_life(runner: &mut Runner, seed: u64) {
     runner.check_everything().expect("nothing fails any more");
 }
 
-fn write_something(runner: &mut Runner, durability: Durability) -> tanada::Result<()> {
+/// Writes a batch that the runner's count of operations decides.
+pub(crate) fn write_something(runner: &mut Runner, durability: Durability) -> tanada::Result<()> {
     let mut generator = Generator::new(runner.done, Profile::short());
     let writes = std::iter::repeat_with(|| generator.operation()).find_map(|o| match o {
         Operation::WriteBatch(writes, _) if !writes.is_empty() => Some(writes),

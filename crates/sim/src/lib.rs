@@ -9,7 +9,8 @@
 //! Read in this order: an [`operation::Operation`] is one call of the public API,
 //! as data; [`generator`] draws them from [`choices`]; [`oracle`] knows what each must
 //! answer; [`runner`] does them and compares; [`crash`] cuts a run at each of its
-//! calls; [`inject`] lets single calls fail. A [`plan`] is all of it in one list, with
+//! calls; [`inject`] lets single calls fail. [`call_sites`] knows the places that make them,
+//! [`courses`] reach all of these, and [`sweep`] lets each meet every fault. A [`plan`] is all of it in one list, with
 //! the work of the background: [`simulation`] runs it, [`shrink`] shortens one that
 //! fails.
 
@@ -23,6 +24,9 @@ pub mod trace;
 pub mod runner;
 pub mod crash;
 pub mod inject;
+pub mod call_sites;
+pub mod courses;
+pub mod sweep;
 pub mod tuning;
 pub mod plan;
 mod others;

@@ -5,17 +5,22 @@
 //! Lines on standard output, for who started it: `done SEEDS OPERATIONS CRASHES
 //! CUT_CALLS FAULTS STEPS`, sums so far, now and then and at the end. What failed
 //! goes to standard error, and the exit code is 1 then.
+//!
+//! `tanada-sim faults` lets every call site meet every fault, for `cargo xtask faults`,
+//! and prints the table; with the name of a case it does that one alone.
 
 use std::path::Path;
 use std::process::ExitCode;
 use tanada_sim::plan::Plan;
 use tanada_sim::shrink::{check, check_plan};
 use tanada_sim::simulation::{Summary, run};
+use tanada_sim::sweep::sweep;
 use tanada_vfs::Env;
 
 const HELP: &str = "\
 usage: tanada-sim FIRST END STRIDE: seeds FIRST, FIRST + STRIDE, .. below END
-       tanada-sim --bytes FILE: the life that a fuzzer's input describes";
+       tanada-sim --bytes FILE: the life that a fuzzer's input describes
+       tanada-sim faults [CASE]: every fault at every call to the file system";
 
 /// One run in so many is run twice, to see that it leaves the same trace.
 const TWICE_EVERY: u64 = 64;
@@ -25,10 +30,11 @@ const REPORT_EVERY: u64 = 16;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [name, file] = &arguments[..]
-        && name == "--bytes"
-    {
-        return run_bytes(Path::new(file));
+    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--bytes", file] => return run_bytes(Path::new(file)),
+        ["faults"] => return faults(None),
+        ["faults", case] => return faults(Some(case)),
+        _ => {}
     }
     let numbers: Result<Vec<u64>, _> = arguments.iter().map(|a| a.parse()).collect();
     let Ok([first, end, stride]) = numbers.as_deref() else {
@@ -84,6 +90,14 @@ fn run_bytes(path: &Path) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn faults(case: Option<&str>) -> ExitCode {
+    let report = sweep(case);
+    let gaps = if case.is_some() { report.failures.clone() } else { report.gaps() };
+    gaps.iter().for_each(|gap| eprintln!("{gap}"));
+    print!("{report}");
+    if gaps.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn report(seeds: u64, sum: &Summary) {
