@@ -1,6 +1,6 @@
 //! Work on the repository itself: `cargo xtask tidy`, `cargo xtask test`,
 //! `cargo xtask simulate`, `cargo xtask planted`, `cargo xtask stress`,
-//! `cargo xtask damage`, `cargo xtask fuzz` and `cargo xtask bench`.
+//! `cargo xtask damage`, `cargo xtask faults`, `cargo xtask fuzz` and `cargo xtask bench`.
 //!
 //! Not part of the product. It touches files and the clock directly, because
 //! the walls it guards are those of the crates, not its own.
@@ -8,6 +8,7 @@
 
 mod bench;
 mod damage;
+mod faults;
 mod fuzz;
 mod planted;
 mod simulate;
@@ -47,6 +48,10 @@ Commands:
          docs/benchmarks.md; `report` writes it from the rows that are there
   damage Changes every byte of the golden databases in three ways, cuts every
          file at every length, and repairs each; tests look at a part of them
+  faults [CASE]
+         Lets every call to the file system in the engine's source meet every fault
+         that can happen there, and writes docs/faults.md; CASE, as a failure names
+         it, is replayed alone
   fuzz   [TARGET] [--seconds N]
          Runs the fuzzing targets of fuzz/, a minute each unless told otherwise;
          `operations` are whole lives, with power cuts and failing calls
@@ -68,6 +73,8 @@ fn main() -> ExitCode {
         ["simulate", rest @ ..] => simulate::main(root, rest),
         ["bench", rest @ ..] => bench::main(root, rest),
         ["damage"] => damage::main(root),
+        ["faults"] => faults::main(root, &[]),
+        ["faults", case] => faults::main(root, &[case]),
         ["fuzz", rest @ ..] => fuzz::main(root, rest),
         other => {
             eprintln!("error: xtask does not know '{}'\n\n{HELP}", other.join(" "));
