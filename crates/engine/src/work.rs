@@ -23,8 +23,8 @@ pub(crate) struct Background {
     /// when a flush's edit is synced, Acquire by the commit leader.
     pub(crate) oldest_log: AtomicU64,
     /// Where the log stood when a MemTable was last sealed, or at the opening: all
-    /// writes before are in MemTables or tables. Release when the seal can be seen in its keyspace's view,
-    /// Acquire by a flush before it looks at the views.
+    /// writes before are in MemTables or tables. Release when the seal can be seen
+    /// in its keyspace's view, Acquire by a flush before it looks at the views.
     sealed_to: AtomicU64,
     pub(crate) threads: Mutex<Vec<JoinHandle>>,
     /// Whether writes are refused for want of disk space. Relaxed: the health

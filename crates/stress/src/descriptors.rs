@@ -25,11 +25,7 @@ const LAST: u32 = 900_000;
 /// # Errors
 /// Broken.
 pub(crate) fn run(rig: &mut Rig) -> Result<()> {
-    for round in 0..rig.options.count {
-        one(rig, round)?;
-        rig.advance();
-    }
-    Ok(())
+    rig.rounds(one)
 }
 
 fn one(rig: &mut Rig, round: u32) -> Result<()> {

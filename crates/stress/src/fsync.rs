@@ -28,11 +28,7 @@ const TOO_MANY: u64 = 20_000;
 /// # Errors
 /// Broken, or lacking where no file system can be mounted.
 pub(crate) fn run(rig: &mut Rig) -> Result<()> {
-    for round in 0..rig.options.count {
-        one(rig, round)?;
-        rig.advance();
-    }
-    Ok(())
+    rig.rounds(one)
 }
 
 fn one(rig: &mut Rig, round: u32) -> Result<()> {

@@ -33,11 +33,7 @@ const LAST: u32 = 900_000;
 /// # Errors
 /// Broken, or lacking where no file system can be mounted.
 pub(crate) fn run(rig: &mut Rig) -> Result<()> {
-    for round in 0..rig.options.count {
-        one(rig, round)?;
-        rig.advance();
-    }
-    Ok(())
+    rig.rounds(one)
 }
 
 fn one(rig: &mut Rig, round: u32) -> Result<()> {

@@ -97,6 +97,18 @@ impl Rig {
         self.counts.iter().find(|(known, _)| *known == name).map_or(0, |(_, count)| *count)
     }
 
+    /// Runs as many rounds as were asked for, until one fails.
+    ///
+    /// # Errors
+    /// That of the round.
+    pub(crate) fn rounds(&mut self, one: fn(&mut Rig, u32) -> Result<()>) -> Result<()> {
+        for round in 0..self.options.count {
+            one(self, round)?;
+            self.advance();
+        }
+        Ok(())
+    }
+
     /// One kill, cut or round is done.
     pub(crate) fn advance(&self) {
         self.bar.inc(1);
