@@ -31,7 +31,7 @@ pub struct Builder {
     memory: u64,
     durability: Durability,
     compression: Option<Compression>,
-    threads: usize,
+    threads: Option<usize>,
     create_if_missing: bool,
     env: Env,
     simulation: Simulation,
@@ -62,7 +62,7 @@ impl Builder {
     /// Background threads for flush and compaction, 1 to 64. Default: one a
     /// core, at least 2, at most 8.
     pub fn threads(mut self, threads: usize) -> Builder {
-        self.threads = threads;
+        self.threads = Some(threads);
         self
     }
 
@@ -110,13 +110,13 @@ impl Builder {
                 self.memory
             )));
         }
-        if !(1..=64).contains(&self.threads) {
+        let threads = self.threads.unwrap_or_else(|| self.env.threads.parallelism().clamp(2, 8));
+        if !(1..=64).contains(&threads) {
             return Err(Error::InvalidArgument(format!(
-                "{} background threads cannot be; give 1 to 64",
-                self.threads
+                "{threads} background threads cannot be; give 1 to 64"
             )));
         }
-        let config = Config::new(self.memory, self.durability, self.compression, self.threads);
+        let config = Config::new(self.memory, self.durability, self.compression, threads);
         let config = config.simulated(self.simulation);
         let core = recovery::open(self.env, self.path, config, self.create_if_missing)?;
         core.start_background()?;
@@ -171,7 +171,7 @@ impl Db {
             memory: 256 << 20,
             durability: Durability::default(),
             compression: None,
-            threads: env.threads.parallelism().clamp(2, 8),
+            threads: None,
             create_if_missing: true,
             env,
             simulation: Simulation::default(),
