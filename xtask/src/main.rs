@@ -1,6 +1,7 @@
 //! Work on the repository itself: `cargo xtask tidy`, `cargo xtask test`,
 //! `cargo xtask simulate`, `cargo xtask planted`, `cargo xtask stress`,
-//! `cargo xtask damage`, `cargo xtask faults`, `cargo xtask fuzz` and `cargo xtask bench`.
+//! `cargo xtask damage`, `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask miri`
+//! and `cargo xtask bench`.
 //!
 //! Not part of the product. It touches files and the clock directly, because
 //! the walls it guards are those of the crates, not its own.
@@ -10,6 +11,8 @@ mod bench;
 mod damage;
 mod faults;
 mod fuzz;
+mod miri;
+mod named_tests;
 mod planted;
 mod simulate;
 mod source;
@@ -55,6 +58,9 @@ Commands:
   fuzz   [TARGET] [--seconds N]
          Runs the fuzzing targets of fuzz/, a minute each unless told otherwise;
          `operations` are whole lives, with power cuts and failing calls
+  miri   [--seeds N | --seed N]
+         Interprets the tests of the table's unsafe code: shows what no processor does,
+         races, stale pointers, leaks; each seed is another order of the steps
 ";
 
 fn main() -> ExitCode {
@@ -76,6 +82,7 @@ fn main() -> ExitCode {
         ["faults"] => faults::main(root, &[]),
         ["faults", case] => faults::main(root, &[case]),
         ["fuzz", rest @ ..] => fuzz::main(root, rest),
+        ["miri", rest @ ..] => miri::main(root, rest),
         other => {
             eprintln!("error: xtask does not know '{}'\n\n{HELP}", other.join(" "));
             ExitCode::from(2)
