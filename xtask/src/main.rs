@@ -1,7 +1,7 @@
 //! Work on the repository itself: `cargo xtask tidy`, `cargo xtask test`,
 //! `cargo xtask simulate`, `cargo xtask planted`, `cargo xtask stress`,
-//! `cargo xtask damage`, `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask miri`
-//! and `cargo xtask bench`.
+//! `cargo xtask damage`, `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask miri`,
+//! `cargo xtask tsan` and `cargo xtask bench`.
 //!
 //! Not part of the product. It touches files and the clock directly, because
 //! the walls it guards are those of the crates, not its own.
@@ -20,6 +20,7 @@ mod stress;
 mod test;
 mod tidy;
 mod tree;
+mod tsan;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -59,8 +60,9 @@ Commands:
          Runs the fuzzing targets of fuzz/, a minute each unless told otherwise;
          `operations` are whole lives, with power cuts and failing calls
   miri   [--seeds N | --seed N]
-         Interprets the tests of the table's unsafe code: shows what no processor does,
+         Interprets the tests of unsafe code, which shows what no processor does:
          races, stale pointers, leaks; each seed is another order of the steps
+  tsan   Runs the tests that have threads under ThreadSanitizer
 ";
 
 fn main() -> ExitCode {
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         ["faults", case] => faults::main(root, &[case]),
         ["fuzz", rest @ ..] => fuzz::main(root, rest),
         ["miri", rest @ ..] => miri::main(root, rest),
+        ["tsan"] => tsan::main(root),
         other => {
             eprintln!("error: xtask does not know '{}'\n\n{HELP}", other.join(" "));
             ExitCode::from(2)

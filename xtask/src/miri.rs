@@ -1,12 +1,12 @@
-//! `cargo xtask miri`: the tests of the table's unsafe code (epochs, slots, and the
-//! cache that fills and empties them), interpreted by Miri, which sees what no
-//! processor shows: a pointer used after its time or against the rules of borrowing,
-//! a read of what was never written, a data race, a relaxed load that answers with an
-//! older value, a leak.
+//! `cargo xtask miri`: the tests of all unsafe code but system calls, interpreted
+//! by Miri, which sees what no processor shows: a pointer used after its time or
+//! against the rules of borrowing, a read of what was never written, a data race,
+//! a relaxed load that answers with an older value, a leak.
 //!
 //! An interpreter is thousands of times slower than a processor: tests take fewer
 //! rounds under it (`cfg!(miri)`), and each seed is another order of the threads'
-//! steps. One seed takes about two minutes and a half.
+//! steps. Left out are tests of many megabytes and what asks the system for huge
+//! pages or maps files, which Miri has not got.
 
 use crate::named_tests::{Program, TOOLCHAIN, answer, nightly, run};
 use std::path::Path;
@@ -51,6 +51,24 @@ const PROGRAMS: &[Program] = &[
         tests: &[
             "readers_evictions_and_changes_of_capacity_race_without_a_wrong_value_or_account",
             "two_readers_who_miss_the_same_block_pay_for_it_once",
+        ],
+    },
+    Program {
+        package: "tanada",
+        target: &["--lib"],
+        tests: &[
+            "memtable::arena::tests::the_first_chunk_is_small",
+            "memtable::entry::tests::every_version_of_a_long_chain_is_reached_in_few_steps",
+            "memtable::key_filter::tests::what_was_added_is_always_known_and_little_else_is",
+            "memtable::key_filter::tests::who_sees_a_write_published_sees_its_bits",
+            "memtable::tests::a_hot_key_with_many_versions_is_read_at_any_age_and_does_not_grow_the_tree",
+            "memtable::tests::an_empty_memtable_has_nothing_and_costs_little",
+            "memtable::tests::readers_beside_the_writer_see_every_write_up_to_their_seqno",
+            "memtable::tests::splits_at_every_level_keep_order_for_every_shape_of_keys",
+            "row_cache::tests::a_find_from_before_an_invalidation_is_refused",
+            "row_cache::tests::keyspaces_and_snapshots_are_told_apart",
+            "row_cache::tests::readers_on_threads_never_see_what_they_have_seen_replaced",
+            "row_cache::tests::row_cache_stale_under_race",
         ],
     },
 ];

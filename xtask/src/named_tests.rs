@@ -1,5 +1,5 @@
-//! Tests chosen by name and run under a compiler that looks more closely, as for
-//! `cargo xtask miri`.
+//! Tests chosen by name and run under a compiler that looks more closely: what
+//! `cargo xtask miri` and `cargo xtask tsan` have in common.
 //!
 //! A name that no test has would be a check that cannot fail, so every name must
 //! have been run and must have passed.
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// Where the closer look is.
+/// Where the closer look is: both need what only it has.
 pub(crate) const TOOLCHAIN: &str = "nightly";
 
 /// Tests of one test program.

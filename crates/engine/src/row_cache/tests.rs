@@ -178,7 +178,7 @@ impl Get {
 /// step a whole get must see the newest visible write.
 #[test]
 fn row_cache_stale_under_race() {
-    for seed in 0..30_000 {
+    for seed in 0..if cfg!(miri) { 10 } else { 30_000 } {
         let mut random = Seeded(seed);
         let engine = Engine::new();
         engine.write(7, 1);
@@ -237,7 +237,7 @@ fn readers_on_threads_never_see_what_they_have_seen_replaced() {
         })
         .collect();
     let mut random = Seeded(99);
-    for n in KEYS + 1..20_000 {
+    for n in KEYS + 1..if cfg!(miri) { 300 } else { 20_000 } {
         engine.write(random.below(KEYS), n);
         if n % 40 == 0 {
             engine.flush();
