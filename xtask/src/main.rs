@@ -1,13 +1,14 @@
 //! Work on the repository itself: `cargo xtask tidy`, `cargo xtask test`,
 //! `cargo xtask simulate`, `cargo xtask planted`, `cargo xtask stress`,
 //! `cargo xtask damage`, `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask miri`,
-//! `cargo xtask tsan` and `cargo xtask bench`.
+//! `cargo xtask tsan`, `cargo xtask coverage` and `cargo xtask bench`.
 //!
 //! Not part of the product. It touches files and the clock directly, because
 //! the walls it guards are those of the crates, not its own.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod bench;
+mod coverage;
 mod damage;
 mod faults;
 mod fuzz;
@@ -63,6 +64,9 @@ Commands:
          Interprets the tests of unsafe code, which shows what no processor does:
          races, stale pointers, leaks; each seed is another order of the steps
   tsan   Runs the tests that have threads under ThreadSanitizer
+  coverage [--missing]
+         Tells how many lines of wal, manifest, recovery and compaction the tests
+         of the engine and the simulation reach; the goal is 95 % of each
 ";
 
 fn main() -> ExitCode {
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
         ["fuzz", rest @ ..] => fuzz::main(root, rest),
         ["miri", rest @ ..] => miri::main(root, rest),
         ["tsan"] => tsan::main(root),
+        ["coverage", rest @ ..] => coverage::main(root, rest),
         other => {
             eprintln!("error: xtask does not know '{}'\n\n{HELP}", other.join(" "));
             ExitCode::from(2)
