@@ -141,8 +141,8 @@ fn lock(env: &Env, path: &Path) -> Result<Box<dyn DirLock>> {
         if e.kind() != io::ErrorKind::WouldBlock {
             return e.into();
         }
-        let held = e.get_ref().and_then(|inner| inner.downcast_ref::<LockHeld>());
-        Error::Locked { path: path.to_owned(), pid: held.and_then(|held| held.pid) }
+        let pid = LockHeld::of(&e).and_then(|held| held.pid);
+        Error::Locked { path: path.to_owned(), pid }
     })
 }
 
@@ -319,3 +319,6 @@ impl Replay {
         views.map(|view| view.mems().map(|m| m.size_bytes()).sum::<u64>()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,4 +104,22 @@ mod tests {
         let error = Current::decode(line.as_bytes(), Path::new("CURRENT")).unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }), "{error}");
     }
+
+    #[test]
+    fn a_line_under_a_right_checksum_that_names_nothing_is_damage() {
+        let id = "61207465737420646174616261736521";
+        for (body, what) in [
+            (format!("tanada 1 CURRENT {id}"), "names no manifest"),
+            ("tanada 1 MANIFEST-000005 6120".to_owned(), "names no database"),
+            (format!("tanada 1 MANIFEST-000005 {}", id.replace('6', "x")), "names no database"),
+            (format!("tanada 1 MANIFEST-000005 {id} more"), "not one line"),
+            (format!("sled 1 MANIFEST-000005 {id}"), "not one line"),
+        ] {
+            let line = format!("{body} {:08x}\n", crc32c(body.as_bytes()));
+            match Current::decode(line.as_bytes(), Path::new("CURRENT")) {
+                Err(Error::Corruption(found)) => assert!(found.what.contains(what), "{found}"),
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+    }
 }

@@ -8,6 +8,8 @@ use super::recover::RecoverFrom;
 use super::segment::Tail;
 use super::writer::WalWriter;
 use crate::error::Error;
+use parking_lot::Mutex;
+use std::sync::Arc;
 use tanada_format::{
     DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RECORD_FRAME_LEN, RecordFile, RecordFrame,
     RecordSalt, SHORT_FRAME_LEN, record_len, short_record_len,
@@ -661,4 +663,58 @@ fn a_log_that_was_never_synced_may_vanish_after_its_records_were_carried_over() 
         assert_eq!(after, found, "seed {seed}");
     }
     drop(wal);
+}
+
+/// The log's header with the bytes at `at` replaced and its checksum made right again.
+fn with_header(machine: &tanada_vfs::MemoryMachine, log: u64, fields: &[(usize, u64)]) -> Vec<u8> {
+    let mut file = bytes(machine, log);
+    for (at, value) in fields {
+        file[*at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    let crc = tanada_format::crc32c(&file[..252]);
+    file[252..256].copy_from_slice(&crc.to_le_bytes());
+    file
+}
+
+#[test]
+fn sound_headers_that_contradict_the_log_before_are_damage() {
+    let machine = machine();
+    let mut wal = new_log(&machine);
+    fill(&mut wal, 0..60);
+    let second = read_header(&machine, 2);
+    let third = read_header(&machine, 3);
+    assert_eq!((second.synced, third.synced), (LogPosition(0), LogPosition(0)));
+    // Its base, where its predecessor ends; and the checksum of all records before.
+    let cases = [
+        (2, 56, second.base.0 - 8, (1, offset_of(13)), "reaches over the place"),
+        (3, 56, second.base.0 - 8, (3, 56), "begins before the one it follows"),
+        (2, 80, u64::from(!second.chain), (2, 80), "behind other records"),
+    ];
+    for (log, at, value, (named, offset), what) in cases {
+        let file = with_header(&machine, log, &[(at, value)]);
+        let found = damage(read(&with_bytes(&machine, log, &file)));
+        assert_eq!((found.file.as_path(), found.offset), (path(named).as_path(), offset));
+        assert!(found.what.contains(what), "{}", found.what);
+    }
+}
+
+#[test]
+fn a_log_prepared_too_late_is_given_back() {
+    let machine = machine();
+    let faults = Faults::over_memory(&machine);
+    let wal = create(&faults.env(&machine.env()), &Tail::new_database()).unwrap();
+    let handle = wal.handle().clone();
+    handle.commit_syncs();
+    // While log 2 is being synced the writer needs one, and takes log 3.
+    let wal = Arc::new(Mutex::new(wal));
+    let writer = Arc::clone(&wal);
+    faults.before_each_change(move |_, call| {
+        if call.op == Op::LogSync && call.path == path(2) {
+            fill(&mut writer.lock(), 0..20);
+        }
+    });
+    handle.prepare_next().unwrap();
+    assert_eq!(wal.lock().current_log(), LogId(3));
+    assert!(!machine.env().fs.exists(&path(2)).unwrap(), "nobody will ever write to it");
+    assert_eq!(numbers(&records(&machine)), upto(20));
 }

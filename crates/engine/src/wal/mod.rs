@@ -26,6 +26,8 @@ mod failure_tests;
 mod crash_tests;
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod salvage_tests;
 
 pub(crate) use handle::{SegmentSizes, WalHandle};
 pub(crate) use reader::RecordPlace;

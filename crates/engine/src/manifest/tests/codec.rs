@@ -75,3 +75,11 @@ fn a_declared_length_takes_no_memory() {
     let error = decode(&bytes).unwrap_err();
     assert!(matches!(error.problem, Problem::Damaged(w) if w.contains("longer than its record")));
 }
+
+#[test]
+fn a_name_longer_than_names_may_be_is_damage() {
+    let named = |len| Edit { created: vec![keyspace(1, &"n".repeat(len))], ..Edit::default() };
+    assert_eq!(decode(&encode(&named(255))), Ok(named(255)));
+    let error = decode(&encode(&named(256))).unwrap_err();
+    assert_eq!(error.problem, Problem::Damaged("a field is too long"));
+}

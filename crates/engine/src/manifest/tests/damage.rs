@@ -164,3 +164,20 @@ fn a_manifest_of_a_newer_format_asks_for_a_newer_version() {
         );
     }
 }
+
+#[test]
+fn a_manifest_of_another_database_or_under_another_name_is_refused() {
+    let sample = sample();
+    for at in [32, 48] {
+        let mut bytes = sample.bytes.clone();
+        bytes[at] ^= 1;
+        let crc = tanada_format::crc32c(&bytes[..124]);
+        bytes[124..128].copy_from_slice(&crc.to_le_bytes());
+        match sample.open(&bytes) {
+            Err(Error::Corruption(found)) => {
+                assert_eq!((&found.file, found.offset), (&sample.path, at as u64));
+            }
+            other => panic!("{:?}", other.map(drop)),
+        }
+    }
+}

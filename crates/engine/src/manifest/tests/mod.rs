@@ -6,6 +6,7 @@ mod damage;
 mod golden;
 mod lifecycle;
 mod real;
+mod records;
 mod scenarios;
 
 use super::*;

@@ -1,0 +1,154 @@
+//! Opening what is sound by its checksums and yet cannot be: refused by name,
+//! never half opened.
+
+use super::*;
+use crate::wal::group::{GroupEntry, GroupHeader, encode_entry};
+use crate::{Db, Durability};
+use tanada_format::ValueKind;
+use tanada_vfs::MemoryMachine;
+use tanada_vfs::fault::{EIO, Faults, Op, Rule};
+
+fn dir() -> &'static Path {
+    Path::new("/db")
+}
+
+fn open_on(env: Env) -> Result<Db> {
+    Db::builder(dir()).durability(Durability::Synced).env(env).open()
+}
+
+/// A closed database of three writes.
+fn closed() -> MemoryMachine {
+    let machine = MemoryMachine::new(1);
+    let db = open_on(machine.env()).unwrap();
+    for key in ["one", "two", "three"] {
+        db.put(key, "value").unwrap();
+    }
+    db.close().unwrap();
+    machine
+}
+
+fn current(env: &Env) -> Current {
+    match manifest::inspect(&*env.fs, dir()).unwrap() {
+        Found::Database(current) => current,
+        Found::Nothing => panic!("there is no database"),
+    }
+}
+
+fn manifest_of(env: &Env, database: DatabaseId) -> Arc<TableFiles> {
+    TableFiles::new(Arc::clone(&env.fs), dir(), database, BlockCache::new(0))
+}
+
+/// Appends a record to the log of a closed database, as its writer would, and
+/// says where its payload lies.
+fn with_record(machine: &MemoryMachine, payload: &[u8]) -> (PathBuf, u64) {
+    let env = machine.env();
+    let current = current(&env);
+    let files = manifest_of(&env, current.database);
+    let state = Manifest::open(files, &current).unwrap();
+    let from = RecoverFrom { log: state.state().oldest_log, synced: LogPosition(0) };
+    let found = wal::recover(&env, dir(), current.database, from, |_, _| Ok(())).unwrap();
+    let sizes = wal::SegmentSizes::for_memtable(1 << 20);
+    let mut wal = WalWriter::create(&env, dir(), current.database, &found.tail, sizes).unwrap();
+    wal.append(&[payload]).unwrap();
+    wal.close().unwrap();
+    let mut place = None;
+    let from = RecoverFrom { log: from.log, synced: wal.position() };
+    wal::recover(&env, dir(), current.database, from, |found, _| {
+        place = Some((found.file.to_owned(), found.offset));
+        Ok(())
+    })
+    .unwrap();
+    place.unwrap()
+}
+
+/// A commit group of one put.
+fn group(seqno: u64, keyspace: u32) -> Vec<u8> {
+    let mut payload = GroupHeader::new(SeqNo(seqno), 1).bytes().to_vec();
+    let entry = GroupEntry {
+        keyspace: KeyspaceId(keyspace),
+        kind: ValueKind::Put,
+        expires_at_ms: 0,
+        key: b"four",
+        value: b"value",
+    };
+    encode_entry(&mut payload, &entry);
+    payload
+}
+
+#[test]
+fn a_group_behind_the_last_one_is_replayed() {
+    // What the refusals below would prove nothing without.
+    let machine = closed();
+    with_record(&machine, &group(1000, 0));
+    let db = open_on(machine.env()).unwrap();
+    assert_eq!(db.get("four").unwrap().as_deref(), Some(&b"value"[..]));
+    assert_eq!(db.iter().count(), 4);
+}
+
+#[test]
+fn a_group_that_no_version_writes_is_refused_by_file_and_offset() {
+    let cut = group(1000, 0);
+    for (payload, at, what) in [
+        (group(3, 0), 0, "have been used before"),
+        (group(1000, 1), 0, "a keyspace that does not exist"),
+        (Vec::new(), 0, "ends inside its header"),
+        (cut[..cut.len() - 1].to_vec(), 3, "value is cut short"),
+    ] {
+        let machine = closed();
+        let (file, offset) = with_record(&machine, &payload);
+        let before = machine.env().fs.read_dir(dir()).unwrap().len();
+        match open_on(machine.env()) {
+            Err(Error::Corruption(found)) => {
+                assert_eq!((&found.file, found.offset), (&file, offset + at), "{found}");
+                assert!(found.what.contains(what), "{found}");
+            }
+            other => panic!("{what}: {:?}", other.map(drop)),
+        }
+        assert_eq!(machine.env().fs.read_dir(dir()).unwrap().len(), before, "nothing was written");
+    }
+}
+
+#[test]
+fn a_manifest_without_a_keyspace_is_damage_and_a_dropped_one_asks_for_a_newer_version() {
+    let created = |id, name: &str| CreatedKeyspace {
+        id: KeyspaceId(id),
+        name: name.to_owned(),
+        options: keyspace_options::encode(Compression::default()),
+    };
+    let machine = MemoryMachine::new(1);
+    let env = machine.env();
+    drop(Manifest::create(manifest_of(&env, DatabaseId([7; 16])), &Edit::default()).unwrap());
+    match open_on(machine.kill().env()) {
+        Err(Error::Corruption(found)) => assert_eq!(found.file, dir().join("CURRENT")),
+        other => panic!("{:?}", other.map(drop)),
+    }
+
+    let machine = MemoryMachine::new(1);
+    let env = machine.env();
+    let both = Edit { created: vec![created(0, "default"), created(1, "a")], ..Edit::default() };
+    let mut manifest = Manifest::create(manifest_of(&env, DatabaseId([7; 16])), &both).unwrap();
+    manifest.append(&Edit { dropped: vec![KeyspaceId(0)], ..Edit::default() }).unwrap();
+    match open_on(machine.kill().env()) {
+        Err(Error::Unsupported { what, .. }) => assert!(what.contains("was dropped"), "{what}"),
+        other => panic!("{:?}", other.map(drop)),
+    }
+}
+
+#[test]
+fn an_open_database_is_locked_and_a_lock_that_fails_is_no_lock_held() {
+    let machine = closed();
+    let db = open_on(machine.env()).unwrap();
+    match open_on(machine.env()) {
+        Err(Error::Locked { path, pid }) => {
+            assert_eq!((path.as_path(), pid), (dir(), Some(std::process::id())));
+        }
+        other => panic!("{:?}", other.map(drop)),
+    }
+    db.close().unwrap();
+    let faults = Faults::over_memory(&machine);
+    faults.add(Rule::fail(EIO).on(Op::Lock).nth(1));
+    let env = faults.env(&machine.env());
+    let refused = open_on(env.clone()).map(drop);
+    assert!(matches!(refused, Err(Error::Io(_))), "{refused:?}");
+    assert_eq!(open_on(env).unwrap().iter().count(), 3);
+}
