@@ -75,7 +75,9 @@ impl Pair {
         assert_eq!(self.memtable.tree.check(), keys.len());
         assert_eq!(self.memtable.entries(), all.len() as u64);
         check_walk(&mut self.memtable.cursor(), &all, probes);
-        for seqno in [self.seqno, self.seqno / 2, 1, 0] {
+        // Miri has time for one: writes before it and behind it.
+        let seqnos = [self.seqno / 2, self.seqno, 1, 0];
+        for &seqno in &seqnos[..if cfg!(miri) { 1 } else { 4 }] {
             let visible = self.model.visible_at(seqno);
             check_walk(&mut self.memtable.cursor().visible_at(SeqNo(seqno)), &visible, probes);
             for key in probes.iter().chain(keys.iter().copied()) {
@@ -207,11 +209,12 @@ fn splits_at_every_level_keep_order_for_every_shape_of_keys() {
         println!("{name}");
         let mut random = Seeded(7);
         let mut pair = Pair::new();
-        for i in 0..if cfg!(miri) { 150 } else { 6_000 } {
+        // Under Miri enough to split a leaf, and so to make a root.
+        for i in 0..if cfg!(miri) { 70 } else { 6_000 } {
             let key = shape(&mut random, i);
             pair.insert(&key, &i.to_le_bytes());
         }
-        let probes = if cfg!(miri) { 2 } else { 20 };
+        let probes = if cfg!(miri) { 1 } else { 20 };
         let probes: Vec<_> = (0..probes).map(|i| shape(&mut random, i * 300)).collect();
         pair.check(&probes);
     }
