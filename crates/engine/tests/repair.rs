@@ -11,7 +11,9 @@ use house::{
 };
 use std::path::Path;
 use tanada::vfs::MemoryMachine;
-use tanada::{Db, Error, KeyspaceOptions, LostPart, RepairReport, repair};
+use tanada::{
+    Batch, Db, Durability, Error, KeyspaceOptions, LostPart, RepairReport, WriteOptions, repair,
+};
 
 const SAVED: &str = "/saved";
 
@@ -142,6 +144,29 @@ fn a_whole_database_is_copied_and_nothing_is_lost() {
             Some(&b"written after the repair"[..])
         );
     }
+}
+
+/// Opening carries over what was never synced, and leaves its log behind.
+#[test]
+fn a_log_that_was_left_behind_is_no_damage() {
+    let mut machine = MemoryMachine::new(1);
+    let db = Db::builder(DIR).env(machine.env()).open().expect("it can be created");
+    db.put("terrace", "planted").expect("it can be written to");
+    machine = machine.kill();
+    open(&machine, DIR).expect("it opens").close().expect("it can be closed");
+    let db = open(&machine, DIR).expect("it opens again");
+    let mut unsynced = Batch::new();
+    unsynced.put("terrace", "harvested");
+    let options = WriteOptions::new().durability(Durability::Buffered);
+    db.write_with(unsynced, options).expect("it can be written to");
+    machine = machine.kill();
+    let _open = open(&machine, DIR).expect("it opens after a kill");
+
+    machine = machine.kill();
+    let report = repair(&machine.env(), DIR, SAVED).expect("it is whole");
+    assert_eq!((report.damage, report.lost), (vec![], vec![]));
+    let saved = open(&machine, SAVED).expect("it opens");
+    assert_eq!(saved.get("terrace").expect("it reads").as_deref(), Some(&b"harvested"[..]));
 }
 
 fn a_changed_byte_costs_its_block_or_record_at_most(golden: Golden) {

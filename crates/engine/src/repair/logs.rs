@@ -147,7 +147,7 @@ fn bytes_of(fs: &dyn FileSystem, path: &Path) -> std::result::Result<Vec<u8>, St
 }
 
 /// Keeps the newest log, the one that its header names, and so on: others were
-/// cut off by a recovery, and are left behind.
+/// left behind by a recovery, which carried over into a new one what they held.
 fn choose(logs: &mut Vec<Log>, known: &Known, report: &mut RepairReport) {
     let mut chosen: Vec<Log> = Vec::new();
     let mut missing = known.oldest_log;
@@ -158,9 +158,7 @@ fn choose(logs: &mut Vec<Log>, known: &Known, report: &mut RepairReport) {
             Some(Some(header)) => header.predecessor,
         };
         match wanted {
-            Some(id) if id < log.id => {
-                report.damage.push(format!("{}: cut off by a later log", log.name));
-            }
+            Some(id) if id < log.id => {}
             Some(id) if id > log.id => {
                 missing = Some(id);
                 // Before a gap may lie logs that were no longer needed.
