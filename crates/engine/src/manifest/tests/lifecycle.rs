@@ -26,7 +26,8 @@ fn what_was_appended_is_there_after_opening_again() {
     assert_eq!(again.torn_at(), None);
     again.state().keyspaces[&KS].tables.check_invariants().unwrap();
     again.settle().unwrap();
-    again.verify().unwrap();
+    let length = again.files.fs.open(&again.current).unwrap().len();
+    assert_eq!(again.verify().unwrap(), length, "all of it was read");
 }
 
 #[test]
@@ -106,6 +107,28 @@ fn a_long_manifest_is_rewritten_and_the_old_one_goes() {
     assert!(manifests[0].as_str() > "MANIFEST-000010", "{names:?}");
     assert!(longest < 5000, "the log grew to {longest} bytes");
     assert_eq!(snapshot(&open(&machine.env()).unwrap()), snapshot(&manifest));
+}
+
+#[test]
+fn a_manifest_is_rewritten_once_it_is_beyond_both_bounds() {
+    // Answers whether the next edit is written to a new manifest.
+    let rewritten = |bounds: fn(u64) -> (u64, u64)| {
+        let mut manifest = create(&MemoryMachine::new(1).env());
+        for _ in 0..10 {
+            let edit = flush(&mut manifest, ("a", "c"));
+            manifest.append(&edit).unwrap();
+        }
+        let edit = flush(&mut manifest, ("a", "c"));
+        let before = manifest.current.clone();
+        let log = manifest.log.as_mut().unwrap();
+        (manifest.rewrite_bytes, log.snapshot_bytes) = bounds(log.at.offset());
+        manifest.append(&edit).unwrap();
+        manifest.current != before
+    };
+    assert!(!rewritten(|len| (len, 1)), "no longer than it may be");
+    assert!(rewritten(|len| (len - 1, 1)));
+    assert!(!rewritten(|len| (1, len / 4)), "not four times its snapshot");
+    assert!(rewritten(|len| (1, len / 4 - 1)));
 }
 
 #[test]

@@ -167,6 +167,42 @@ fn a_rewrite_that_fails_leaves_the_present_manifest_in_use() {
     assert_eq!(snapshot(&open(&machine.kill().env()).unwrap()), snapshot(&manifest));
 }
 
+#[test]
+fn a_rewrite_that_failed_is_tried_again_at_twice_the_length() {
+    let machine = MemoryMachine::new(1);
+    let faults = Faults::over_memory(&machine);
+    let mut manifest = create(&faults.env(&machine.env()));
+    let edit = flush(&mut manifest, ("a", "c"));
+    let log = manifest.log.as_mut().unwrap();
+    log.snapshot_bytes = 1;
+    let len = log.at.offset();
+    manifest.rewrite_bytes = 1;
+    faults.add(Rule::fail(ENOSPC).on(Op::Create));
+    manifest.append(&edit).unwrap();
+    assert_eq!(manifest.rewrite_bytes, 2 * len);
+}
+
+#[test]
+fn a_leftover_that_cannot_be_removed_is_why_nothing_is_rewritten() {
+    let machine = MemoryMachine::new(1);
+    drop(create(&machine.env()));
+    let faults = Faults::over_memory(&machine);
+    let mut manifest = open(&faults.env(&machine.env())).unwrap();
+    faults.add(Rule::fail(EIO).on(Op::Remove));
+    // The first edit after opening begins a new manifest.
+    let edit = Edit { created: vec![keyspace(1, "users")], ..Edit::default() };
+    let error = manifest.append(&edit).unwrap_err();
+    assert!(error.to_string().starts_with("cannot remove"), "{error}");
+}
+
+#[test]
+fn an_edit_longer_than_a_record_is_refused() {
+    let mut manifest = create(&MemoryMachine::new(1).env());
+    let log = manifest.log.as_mut().unwrap();
+    let error = log.append(KIND_EDIT, &vec![0; MAX_RECORD_LEN + 1]).unwrap_err();
+    assert!(matches!(&error, Error::InvalidArgument(w) if w.contains("too long")), "{error}");
+}
+
 /// In a container the volume's parent is often a read-only root.
 #[test]
 fn a_parent_that_cannot_be_synced_is_no_reason_not_to_create() {
