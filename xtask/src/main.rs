@@ -1,7 +1,7 @@
 //! Work on the repository itself: `cargo xtask tidy`, `cargo xtask test`,
 //! `cargo xtask simulate`, `cargo xtask planted`, `cargo xtask stress`,
-//! `cargo xtask damage`, `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask miri`,
-//! `cargo xtask tsan`, `cargo xtask coverage` and `cargo xtask bench`.
+//! `cargo xtask damage`, `cargo xtask faults`, `cargo xtask mutants`, `cargo xtask fuzz`,
+//! `cargo xtask miri`, `cargo xtask tsan`, `cargo xtask coverage` and `cargo xtask bench`.
 //!
 //! Not part of the product. It touches files and the clock directly, because
 //! the walls it guards are those of the crates, not its own.
@@ -13,6 +13,7 @@ mod damage;
 mod faults;
 mod fuzz;
 mod miri;
+mod mutants;
 mod named_tests;
 mod planted;
 mod simulate;
@@ -57,6 +58,9 @@ Commands:
          Lets every call to the file system in the engine's source meet every fault
          that can happen there, and writes docs/faults.md; CASE, as a failure names
          it, is replayed alone
+  mutants [--survivors] [--jobs N] [PART OF A NAME ..]
+         Changes the log, the manifest, recovery and compaction in small ways, one
+         at a time, and names each change that no test notices
   fuzz   [TARGET] [--seconds N]
          Runs the fuzzing targets of fuzz/, a minute each unless told otherwise;
          `operations` are whole lives, with power cuts and failing calls
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
         ["damage"] => damage::main(root),
         ["faults"] => faults::main(root, &[]),
         ["faults", case] => faults::main(root, &[case]),
+        ["mutants", rest @ ..] => mutants::main(root, rest),
         ["fuzz", rest @ ..] => fuzz::main(root, rest),
         ["miri", rest @ ..] => miri::main(root, rest),
         ["tsan"] => tsan::main(root),
