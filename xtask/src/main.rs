@@ -1,13 +1,15 @@
 //! Work on the repository itself: `cargo xtask tidy`, `cargo xtask test`,
 //! `cargo xtask simulate`, `cargo xtask planted`, `cargo xtask stress`,
-//! `cargo xtask damage`, `cargo xtask faults`, `cargo xtask mutants`, `cargo xtask fuzz`,
-//! `cargo xtask miri`, `cargo xtask tsan`, `cargo xtask coverage` and `cargo xtask bench`.
+//! `cargo xtask damage`, `cargo xtask faults`, `cargo xtask mutants`,
+//! `cargo xtask concurrency`, `cargo xtask fuzz`, `cargo xtask miri`, `cargo xtask tsan`,
+//! `cargo xtask coverage` and `cargo xtask bench`.
 //!
 //! Not part of the product. It touches files and the clock directly, because
 //! the walls it guards are those of the crates, not its own.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod bench;
+mod concurrency;
 mod coverage;
 mod damage;
 mod faults;
@@ -61,6 +63,8 @@ Commands:
   mutants [--survivors] [--jobs N] [PART OF A NAME ..]
          Changes the log, the manifest, recovery and compaction in small ways, one
          at a time, and names each change that no test notices
+  concurrency [TEST]
+         Runs what threads share without locks in every order that loom knows
   fuzz   [TARGET] [--seconds N]
          Runs the fuzzing targets of fuzz/, a minute each unless told otherwise;
          `operations` are whole lives, with power cuts and failing calls
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
         ["faults"] => faults::main(root, &[]),
         ["faults", case] => faults::main(root, &[case]),
         ["mutants", rest @ ..] => mutants::main(root, rest),
+        ["concurrency", rest @ ..] => concurrency::main(root, rest),
         ["fuzz", rest @ ..] => fuzz::main(root, rest),
         ["miri", rest @ ..] => miri::main(root, rest),
         ["tsan"] => tsan::main(root),

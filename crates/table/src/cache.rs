@@ -11,11 +11,11 @@ use crate::doorkeeper::{self, Doorkeeper};
 use crate::epoch::{Limbo, Pin, pin};
 use crate::sieve::{NODE_BYTES, Sieve};
 use crate::slots::Slots;
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tanada_format::TableId;
+use tanada_vfs::sync::Mutex;
 
 const HITS: usize = 0; // + kind
 const MISSES: usize = 3; // + kind

@@ -6,10 +6,12 @@
 //! stripe with atomic additions.
 
 use crate::epoch::{Pin, thread_number};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use tanada_vfs::sync::lock_free::AtomicU64;
 
 /// Stripes of each set of counters; the last one is shared.
-const STRIPES: usize = 16;
+/// Loom's models have few threads: they share all the same.
+const STRIPES: usize = if cfg!(loom) { 2 } else { 16 };
 const SHARED: usize = STRIPES - 1;
 
 #[repr(align(64))]
@@ -76,7 +78,11 @@ impl<const N: usize> Default for Counters<N> {
     }
 }
 
+#[cfg(all(test, loom))]
+mod models;
+
 #[cfg(test)]
+#[cfg(not(loom))]
 #[allow(clippy::disallowed_methods)] // real threads are what is tested
 mod tests {
     use super::*;

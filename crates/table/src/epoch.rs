@@ -25,19 +25,32 @@
 
 #![allow(unsafe_code)]
 
-use parking_lot::Mutex;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
+use tanada_vfs::sync::lock_free::{self, AtomicBool, AtomicPtr, AtomicU64};
+use tanada_vfs::sync::{Mutex, thread_local};
 
 /// The number of the epoch. Never 0.
+#[cfg(not(loom))]
 static NOW: AtomicU64 = AtomicU64::new(1);
 
 /// Every place there ever was. As many as threads were reading at the same time;
 /// a place is used again, and never freed.
+#[cfg(not(loom))]
 static PLACES: Mutex<Vec<&'static Place>> = Mutex::new(Vec::new());
+
+// Anew for each order that loom tries.
+#[cfg(loom)]
+tanada_vfs::sync::loom::lazy_static! {
+    static ref NOW: AtomicU64 = AtomicU64::new(1);
+    static ref PLACES: Mutex<Vec<&'static Place>> = Mutex::new(Vec::new());
+}
+
+/// How often who frees looks again for readers that are done, before it leaves what
+/// they may look at for later. A checker of concurrency tries both anyway.
+const TURNS: u32 = if cfg!(loom) { 0 } else { 32 };
 
 /// Where one thread says since which epoch it is looking at something.
 #[repr(align(128))]
@@ -81,8 +94,12 @@ struct Tenant(&'static Place);
 
 impl Drop for Tenant {
     fn drop(&mut self) {
-        HERE.set(None);
-        self.0.give_back();
+        // Already gone, perhaps, but for the one of `std`, which has no destructor.
+        let _ = HERE.try_with(|here| here.set(None));
+        // Loom ends its statics before the last of its threads.
+        if !cfg!(loom) {
+            self.0.give_back();
+        }
     }
 }
 
@@ -95,13 +112,13 @@ thread_local! {
 /// This thread's place; `None` for a thread that is about to end.
 #[inline]
 fn here() -> Option<&'static Place> {
-    HERE.get().or_else(move_in)
+    HERE.with(Cell::get).or_else(move_in)
 }
 
 #[cold]
 fn move_in() -> Option<&'static Place> {
     let place = TENANT.try_with(|tenant| tenant.0).ok();
-    HERE.set(place);
+    HERE.with(|here| here.set(place));
     place
 }
 
@@ -212,12 +229,12 @@ impl<T> Limbo<T> {
             let oldest = oldest_pinned();
             let free = self.waiting.partition_point(|(epoch, _)| *epoch <= oldest);
             // A reader that runs is done in less; one that does not may take long.
-            let patient = turns < 32 || self.waiting.len() - free > bound;
+            let patient = turns < TURNS || self.waiting.len() - free > bound;
             if free == self.waiting.len() || !patient || is_pinned_here() {
                 return self.waiting.drain(..free).map(|(_, thing)| thing).collect();
             }
             turns += 1;
-            if turns < 32 { std::hint::spin_loop() } else { std::thread::yield_now() }
+            if turns < TURNS { lock_free::spin_loop() } else { lock_free::yield_now() }
         }
     }
 }
@@ -277,15 +294,20 @@ impl<T> Published<T> {
             if done || is_pinned_here() {
                 return;
             }
-            std::thread::yield_now();
+            lock_free::yield_now();
         }
     }
 }
 
 impl<T> Drop for Published<T> {
     fn drop(&mut self) {
+        if lock_free::is_given_up() {
+            return;
+        }
+        // Relaxed: nobody else has it.
+        let link = self.link.load(Relaxed);
         // SAFETY: as in `store`. Nobody reads: `read` borrows `self`.
-        drop(unsafe { Arc::from_raw(*self.link.get_mut()) });
+        drop(unsafe { Arc::from_raw(link) });
     }
 }
 
@@ -336,7 +358,11 @@ impl<T> std::fmt::Debug for Published<T> {
     }
 }
 
+#[cfg(all(test, loom))]
+mod models;
+
 #[cfg(test)]
+#[cfg(not(loom))]
 #[allow(clippy::disallowed_methods)] // real threads are what is tested
 mod tests {
     use super::*;

@@ -14,8 +14,8 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicPtr;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use tanada_vfs::sync::lock_free::{self, AtomicPtr};
 
 /// A slot for each block of a table: data blocks, then index partitions, then
 /// filters. Read by anyone, written under the cache's lock.
@@ -126,7 +126,11 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let link = *self.0.get_mut();
+        if lock_free::is_given_up() {
+            return;
+        }
+        // Relaxed: nobody else has it.
+        let link = self.0.load(Relaxed);
         if !link.is_null() {
             // SAFETY: as in `unlink`. Nobody reads: readers borrow the slots.
             drop(unsafe { Block::from_raw(link) });
@@ -134,7 +138,11 @@ impl Drop for Slot {
     }
 }
 
+#[cfg(all(test, loom))]
+mod models;
+
 #[cfg(test)]
+#[cfg(not(loom))]
 #[allow(clippy::disallowed_methods)] // real threads are what is tested
 mod tests {
     use super::*;
