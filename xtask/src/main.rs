@@ -63,8 +63,9 @@ Commands:
   mutants [--survivors] [--jobs N] [PART OF A NAME ..]
          Changes the log, the manifest, recovery and compaction in small ways, one
          at a time, and names each change that no test notices
-  concurrency [TEST]
-         Runs what threads share without locks in every order that loom knows
+  concurrency [loom | shuttle] [TEST]
+         Runs what threads share without locks in every order that loom knows, and
+         the commit pipeline and the row cache in many orders of shuttle's
   fuzz   [TARGET] [--seconds N]
          Runs the fuzzing targets of fuzz/, a minute each unless told otherwise;
          `operations` are whole lives, with power cuts and failing calls

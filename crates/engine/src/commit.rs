@@ -22,10 +22,10 @@ use crate::error::{Error, Result};
 use crate::mem::Mem;
 use crate::options::Durability;
 use crate::wal::group::{self, GroupHeader};
-use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tanada_format::{EntryRef, KeyspaceId, LogPosition, SeqNo, planted};
+use tanada_vfs::sync::{Condvar, Mutex};
 
 /// Bytes of disk kept free beside what the MemTables will take.
 const RESERVE_BYTES: u64 = 2 << 20;
@@ -459,5 +459,7 @@ impl Target {
     }
 }
 
+#[cfg(all(test, shuttle))]
+mod schedules;
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,10 @@ use crate::mem::Mem;
 use crate::memtable::WriterToken;
 use crate::options::Durability;
 use crate::wal::WalWriter;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tanada_format::{KeyspaceId, LogId, SeqNo};
+use tanada_vfs::sync::{Condvar, Mutex, MutexGuard};
 
 /// The queue and what its leader works with. On lines of its own: reads look at what
 /// lies beside it.

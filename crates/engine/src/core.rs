@@ -23,12 +23,12 @@ use crate::version::{TableFiles, Version};
 use crate::wal::{SegmentSizes, WalHandle};
 use crate::work::Background;
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tanada_format::{DatabaseId, KeyspaceId, LogPosition, SeqNo, planted};
 use tanada_table::{BlockCache, Published};
+use tanada_vfs::sync::{self, Mutex};
 use tanada_vfs::{DirLock, Env};
 
 /// An open database.
@@ -85,7 +85,7 @@ pub(crate) struct Core {
 /// A seqno that changes with every write: on lines of its own, for what lies beside
 /// changes rarely and is read as often.
 #[repr(align(128))]
-pub(crate) struct Visible(pub(crate) AtomicU64);
+pub(crate) struct Visible(pub(crate) sync::atomic::AtomicU64);
 
 /// Settings of an open database.
 #[derive(Clone, Debug)]

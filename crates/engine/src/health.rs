@@ -6,8 +6,8 @@
 //! sync would lie, and only opening again ends it. *Closed*.
 
 use crate::error::{Error, Result};
-use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
+use tanada_vfs::sync::Mutex;
 
 const HEALTHY: u8 = 0;
 const READ_ONLY: u8 = 1;

@@ -7,9 +7,9 @@ use crate::manifest::{CreatedKeyspace, Edit};
 use crate::mem::Mem;
 use crate::options::KeyspaceOptions;
 use crate::version::Version;
-use parking_lot::Mutex;
 use std::sync::Arc;
 use tanada_table::Published;
+use tanada_vfs::sync::Mutex;
 
 /// Longest name of a keyspace, in bytes.
 const MAX_NAME_LEN: usize = 255;

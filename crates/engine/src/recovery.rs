@@ -30,13 +30,13 @@ use crate::wal::group::Group;
 use crate::wal::{self, RecordPlace, RecoverFrom, Tail, WalWriter};
 use crate::work::Background;
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tanada_format::{Corruption, DatabaseId, EntryRef, KeyspaceId, LogId, LogPosition, SeqNo};
 use tanada_table::{BlockCache, Published};
+use tanada_vfs::sync::{self, Mutex};
 use tanada_vfs::{DirLock, Env, LockHeld};
 
 /// The default keyspace's name in the manifest.
@@ -101,7 +101,7 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
         health: Health::default(),
         snapshots: Snapshots::default(),
         pacing: Pacing::default(),
-        visible: Visible(AtomicU64::new(last_seqno.0)),
+        visible: Visible(sync::atomic::AtomicU64::new(last_seqno.0)),
         clock_high_ms: AtomicU64::new(clock_high_ms),
         commit: Commit::new(wal, replay.token, last_seqno.plus(1), active_bytes),
         manifest: Mutex::new(manifest),

@@ -5,9 +5,9 @@
 //! commit groups, and a table holds sealed MemTables only), so it needs only
 //! newest versions, which no job drops.
 
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use tanada_format::SeqNo;
+use tanada_vfs::sync::Mutex;
 
 /// Live snapshots, counted by sequence number.
 #[derive(Debug, Default)]

@@ -3,12 +3,12 @@
 //! Only data and waiting; the jobs themselves are in `background`.
 
 use crate::compaction::InFlight;
-use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo};
 use tanada_vfs::JoinHandle;
+use tanada_vfs::sync::{Condvar, Mutex};
 
 /// State of the background, and how to wait for it.
 pub(crate) struct Background {

@@ -39,18 +39,18 @@ static NOW: AtomicU64 = AtomicU64::new(1);
 /// Every place there ever was. As many as threads were reading at the same time;
 /// a place is used again, and never freed.
 #[cfg(not(loom))]
-static PLACES: Mutex<Vec<&'static Place>> = Mutex::new(Vec::new());
+static PLACES: lock_free::Mutex<Vec<&'static Place>> = lock_free::Mutex::new(Vec::new());
 
 // Anew for each order that loom tries.
 #[cfg(loom)]
 tanada_vfs::sync::loom::lazy_static! {
     static ref NOW: AtomicU64 = AtomicU64::new(1);
-    static ref PLACES: Mutex<Vec<&'static Place>> = Mutex::new(Vec::new());
+    static ref PLACES: lock_free::Mutex<Vec<&'static Place>> = lock_free::Mutex::new(Vec::new());
 }
 
 /// How often who frees looks again for readers that are done, before it leaves what
 /// they may look at for later. A checker of concurrency tries both anyway.
-const TURNS: u32 = if cfg!(loom) { 0 } else { 32 };
+const TURNS: u32 = if cfg!(any(loom, shuttle)) { 0 } else { 32 };
 
 /// Where one thread says since which epoch it is looking at something.
 #[repr(align(128))]

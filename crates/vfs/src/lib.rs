@@ -3,8 +3,8 @@
 //!
 //! Everything above takes an [`Env`] and asks it. [`Env::real`] is the machine;
 //! [`Env::memory`] is a machine in memory whose power can be cut; [`fault`]
-//! makes chosen calls of either fail. [`sync`] has the locks and atomics that a
-//! checker of concurrency can take the places of.
+//! makes chosen calls of either fail. [`sync`] has the locks and atomics that the
+//! checkers of concurrency can take the places of.
 
 mod error;
 pub mod sync;

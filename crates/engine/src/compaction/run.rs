@@ -15,9 +15,9 @@ use crate::error::Result;
 use crate::merge::MergeCursor;
 use crate::run_cursor::RunCursor;
 use crate::version::{AddedTable, RunId, TableMeta, VersionEdit};
-use parking_lot::Mutex;
 use tanada_format::{Corruption, Level, SeqNo};
 use tanada_table::{Cursor, CursorOptions};
+use tanada_vfs::sync::Mutex;
 
 /// A part of a job is worth a thread from this size on.
 const LEAST_PART_BYTES: u64 = 16 << 20;

@@ -5,7 +5,6 @@
 
 use super::*;
 use crossbeam_skiplist::SkipMap;
-use parking_lot::RwLock;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -13,6 +12,7 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tanada_format::ValueKind;
 use tanada_table::Cursor;
+use tanada_vfs::sync::RwLock;
 
 const KEY_LEN: usize = 16;
 const VALUE: [u8; 100] = [0x76; 100];

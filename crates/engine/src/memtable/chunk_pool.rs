@@ -5,10 +5,10 @@
 //! those that the budget holds back for the MemTable being filled: what that one
 //! takes, it takes from here.
 
-use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use tanada_vfs::HugePages;
+use tanada_vfs::sync::Mutex;
 
 /// Chunks of [`HugePages::PAGE_BYTES`], all of one database.
 pub(crate) struct ChunkPool {

@@ -32,6 +32,9 @@ struct Header {
     meta: u64,
     key_len: u32,
     value_len: u32,
+    /// Stands for the entry's bytes: loom finds who reads before they are written.
+    #[cfg(loom)]
+    written: tanada_vfs::sync::loom::cell::UnsafeCell<()>,
 }
 
 #[repr(C)]
@@ -84,6 +87,8 @@ impl<'a> Stored<'a> {
                 meta,
                 key_len: entry.key.len() as u32,
                 value_len: entry.value.len() as u32,
+                #[cfg(loom)]
+                written: tanada_vfs::sync::loom::cell::UnsafeCell::new(()),
             });
             if let Some(older) = older {
                 at.add(size_of::<Header>()).cast().write(Chain {
@@ -121,7 +126,10 @@ impl<'a> Stored<'a> {
     #[inline]
     fn header(self) -> &'a Header {
         // SAFETY: a header lies there, immutable (invariant).
-        unsafe { self.at.cast().as_ref() }
+        let header: &Header = unsafe { self.at.cast().as_ref() };
+        #[cfg(loom)]
+        header.written.with(|_| ());
+        header
     }
 
     fn chain(self) -> Option<&'a Chain> {

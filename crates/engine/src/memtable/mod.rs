@@ -22,6 +22,8 @@ mod cursor;
 mod bench;
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, loom))]
+mod models;
 
 pub(crate) use chunk_pool::ChunkPool;
 pub(crate) use cursor::MemTableCursor;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use tanada_format::{EntryRef, SeqNo, hash_key};
+use tanada_vfs::sync::lock_free;
 
 /// The right to write into MemTables.
 ///
@@ -61,7 +64,7 @@ pub(crate) struct MemTable {
     tree: Tree,
     filter: KeyFilter,
     /// The id of the one token that may write; 0 before the first insert.
-    writer: AtomicU64,
+    writer: lock_free::AtomicU64,
     figures: Figures,
 }
 
@@ -81,7 +84,7 @@ impl MemTable {
         MemTable {
             filter: KeyFilter::new(pool.max_bytes()),
             tree: Tree::new(pool),
-            writer: AtomicU64::new(0),
+            writer: lock_free::AtomicU64::new(0),
             figures: Figures {
                 entries: AtomicU64::new(0),
                 min_seqno: AtomicU64::new(SeqNo::MAX.0),

@@ -30,11 +30,13 @@ use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
+use tanada_vfs::atomics;
+use tanada_vfs::sync::lock_free::{self, AtomicPtr, AtomicU32, AtomicU64, fence};
 
 /// Entries in a node: a power of two, because [`NodeRef::heads_below`] halves.
-/// docs/decisions/0001-memtable.md has the figures for 16, 32 and 64.
-pub(super) const SLOTS: usize = 64;
+/// docs/decisions/0001-memtable.md has the figures for 16, 32 and 64. Two for loom,
+/// which tries every order of the loads and stores.
+pub(super) const SLOTS: usize = if cfg!(loom) { 2 } else { 64 };
 /// Prefix bytes kept in the node itself; more are read from an entry.
 const INLINE_PREFIX: usize = 32;
 /// The prefix is lengthened once so many bytes of the heads say nothing …
@@ -130,16 +132,16 @@ impl<'a> NodeRef<'a> {
             level,
             next: AtomicPtr::new(ptr::null_mut()),
             prefix_of: AtomicPtr::new(ptr::null_mut()),
-            prefix: [const { AtomicU64::new(0) }; INLINE_PREFIX / 8],
-            heads: [const { AtomicU64::new(u64::MAX) }; SLOTS],
-            slots: [const { AtomicPtr::new(ptr::null_mut()) }; SLOTS],
+            prefix: atomics![AtomicU64::new(0); INLINE_PREFIX / 8],
+            heads: atomics![AtomicU64::new(u64::MAX); SLOTS],
+            slots: atomics![AtomicPtr::new(ptr::null_mut()); SLOTS],
         };
         // SAFETY: `size` bytes, aligned as a node, are ours alone.
         unsafe {
             at.write(node);
             if level > 0 {
                 let children = &raw mut (*at.cast::<Inner>().as_ptr()).children;
-                children.write([const { AtomicPtr::new(ptr::null_mut()) }; SLOTS + 1]);
+                children.write(atomics![AtomicPtr::new(ptr::null_mut()); SLOTS + 1]);
             }
         }
         NodeRef { at, arena: PhantomData }
@@ -201,11 +203,11 @@ impl<'a> NodeRef<'a> {
             }
             turns += 1;
             if turns < 200 {
-                std::hint::spin_loop();
+                lock_free::spin_loop();
             } else {
                 // The writer was scheduled away in the middle of a few hundred
                 // stores. Rare, but spinning could last a whole time slice.
-                std::thread::yield_now();
+                lock_free::yield_now();
             }
         }
     }

@@ -56,13 +56,14 @@ mod tests;
 pub(crate) use self::worth::{Tally, Verdict, Worth};
 
 use self::shard::{Name, Shard};
-use parking_lot::RwLock;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use tanada_format::{KeyspaceId, SeqNo, planted};
 use tanada_table::Value;
+use tanada_vfs::sync::RwLock;
+use tanada_vfs::sync::atomic::{AtomicU64, AtomicUsize};
 
-const SHARD_BITS: u32 = 6;
+/// Shuttle looks at two shards: each one more is two more places to change threads.
+const SHARD_BITS: u32 = if cfg!(shuttle) { 1 } else { 6 };
 const SHARDS: usize = 1 << SHARD_BITS;
 
 /// A version of a key, as the tables have it.

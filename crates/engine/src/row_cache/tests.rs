@@ -3,11 +3,11 @@
 #![allow(clippy::disallowed_methods)] // real threads: nothing else shows a race
 
 use super::*;
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tanada_format::hash_key;
+use tanada_vfs::sync::Mutex;
 
 const KS: KeyspaceId = KeyspaceId::DEFAULT;
 
@@ -381,3 +381,6 @@ fn a_value_too_large_for_a_shard_is_not_copied_in() {
     cache.insert(KS, b"k", hash_key(b"k"), &large, cache.generation());
     assert_eq!(cache.stats().entries, 0);
 }
+
+#[cfg(shuttle)]
+mod schedules;

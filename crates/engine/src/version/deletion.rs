@@ -5,11 +5,11 @@
 //! [`DeletionQueue::run`] on a background thread. A file left over by a crash
 //! before that is an orphan, found and removed at the next open.
 
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use tanada_vfs::FileSystem;
+use tanada_vfs::sync::Mutex;
 
 /// A file to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]

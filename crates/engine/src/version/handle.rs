@@ -3,7 +3,6 @@
 
 use super::deletion::{Deletion, DeletionQueue};
 use super::table_meta::TableMeta;
-use parking_lot::Mutex;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use tanada_format::{DatabaseId, TableId, planted};
 use tanada_table::{BlockCache, Error, FilterStats, Table};
 use tanada_vfs::FileSystem;
+use tanada_vfs::sync::Mutex;
 
 /// Where the tables of one database live, and what it takes to open and remove them.
 #[derive(Debug)]

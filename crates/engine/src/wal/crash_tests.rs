@@ -7,12 +7,12 @@ use super::harness::*;
 use super::recover::RecoverFrom;
 use super::writer::WalWriter;
 use crate::error::Error;
-use parking_lot::Mutex;
 use std::sync::Arc;
 use tanada_format::{LogId, LogPosition};
 use tanada_vfs::MemoryMachine;
 use tanada_vfs::fault::Faults;
 use tanada_vfs::memory::Dice;
+use tanada_vfs::sync::Mutex;
 
 /// What was asked of a log, and what it has answered.
 #[derive(Clone, Debug, Default)]

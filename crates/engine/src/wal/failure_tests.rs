@@ -8,7 +8,6 @@ use super::recover::RecoverFrom;
 use super::segment::Tail;
 use super::writer::WalWriter;
 use crate::error::Error;
-use parking_lot::Mutex;
 use std::sync::Arc;
 use tanada_format::{
     DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RECORD_FRAME_LEN, RecordFile, RecordFrame,
@@ -16,6 +15,7 @@ use tanada_format::{
 };
 use tanada_vfs::Env;
 use tanada_vfs::fault::{EIO, ENOSPC, Faults, Op, Rule};
+use tanada_vfs::sync::Mutex;
 
 /// Appends records `from..to`, 120 bytes each, so that some 14 fill the first file.
 fn fill(wal: &mut WalWriter, numbers: std::ops::Range<u64>) {

@@ -7,12 +7,12 @@
 
 use super::segment::{Segment, Tail, log_path};
 use crate::error::{Error, Result};
-use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tanada_format::{LogId, LogPosition, planted};
+use tanada_vfs::sync::Mutex;
 use tanada_vfs::{Env, LogFile, LogSyncer};
 
 /// Capacities of log files, unless one record needs more.

@@ -1,45 +1,75 @@
 //! Locks and atomics, and what takes their places where races are looked for.
 //!
 //! In every build that anybody uses they are those of `parking_lot` and `std`, under
-//! other names. With `--cfg loom`, which `cargo xtask concurrency` sets, they are those
-//! of loom (<https://docs.rs/loom>): it tries every order in which the threads can run,
-//! up to a number of preemptions, and every value that the memory model lets a load see.
+//! other names. With `--cfg loom` or `--cfg shuttle`, which `cargo xtask concurrency`
+//! sets, a checker decides which thread runs next:
 //!
-//! Loom is no dependency of a build without that flag.
+//! - loom (<https://docs.rs/loom>) tries every order in which the threads can run, up to
+//!   a number of preemptions, and every value that the memory model lets a load see.
+//!   For the small parts without locks: [`lock_free`].
+//! - shuttle (<https://docs.rs/shuttle>) tries many orders, drawn from a seed, and every
+//!   load sees the last store. For locks and what is built on them: [`Mutex`] and
+//!   [`atomic`].
+//!
+//! Neither is a dependency of a build without its flag.
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod locks;
 #[cfg(loom)]
 mod weak_memory;
+#[cfg(shuttle)]
+mod schedules;
 
 #[cfg(loom)]
 pub use loom;
+#[cfg(shuttle)]
+pub use shuttle;
+
+#[cfg(not(any(loom, shuttle)))]
+pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+
+#[cfg(any(loom, shuttle))]
+pub use locks::{Condvar, Mutex, MutexGuard, RwLock};
+
 #[cfg(loom)]
 pub use weak_memory::{Without, check};
 
-#[cfg(not(loom))]
-pub use parking_lot::Mutex;
-
-#[cfg(loom)]
-pub use locks::Mutex;
+#[cfg(shuttle)]
+pub use schedules::explore;
 
 #[cfg(loom)]
 pub use crate::loom_thread_local as thread_local;
+#[cfg(shuttle)]
+pub use shuttle::thread_local;
 /// Variables that each thread has of its own.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use std::thread_local;
 
-/// What code without locks is made of.
+/// Atomics of protocols between threads, where shuttle may change threads.
+pub mod atomic {
+    #[cfg(shuttle)]
+    pub use shuttle::sync::atomic::{AtomicU64, AtomicUsize};
+    #[cfg(not(shuttle))]
+    pub use std::sync::atomic::{AtomicU64, AtomicUsize};
+}
+
+/// What code without locks is made of. Shuttle does not change threads here.
 pub mod lock_free {
     #[cfg(not(loom))]
-    pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
+    pub use parking_lot::Mutex;
     #[cfg(not(loom))]
+    pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, fence};
+    #[cfg(not(any(loom, shuttle)))]
     pub use std::{hint::spin_loop, thread::yield_now};
 
     #[cfg(loom)]
-    pub use super::weak_memory::{AtomicBool, AtomicPtr, AtomicU64};
+    pub use super::locks::Mutex;
+    #[cfg(loom)]
+    pub use super::weak_memory::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, fence};
     #[cfg(loom)]
     pub use loom::{hint::spin_loop, thread::yield_now};
+    #[cfg(shuttle)]
+    pub use shuttle::{hint::spin_loop, thread::yield_now};
 
     /// Whether loom has found a fault and unwinds: what is left is not cleared away.
     #[inline]
@@ -54,5 +84,23 @@ pub mod lock_free {
 macro_rules! loom_thread_local {
     ($($(#[$attr:meta])* static $name:ident: $of:ty = $init:expr;)*) => {
         $($crate::sync::loom::thread_local! { $(#[$attr])* static $name: $of = $init; })*
+    };
+}
+
+/// An array of `$len` atomics, each made by `$new`.
+#[cfg(not(loom))]
+#[macro_export]
+macro_rules! atomics {
+    ($new:expr; $len:expr) => {
+        [const { $new }; $len]
+    };
+}
+
+/// As without loom, whose atomics are not constants.
+#[cfg(loom)]
+#[macro_export]
+macro_rules! atomics {
+    ($new:expr; $len:expr) => {
+        std::array::from_fn::<_, { $len }, _>(|_| $new)
     };
 }

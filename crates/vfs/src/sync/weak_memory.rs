@@ -50,6 +50,10 @@ pub enum Without {
     SeqCst,
     /// Stores that are Release, and no more, are Relaxed.
     Release,
+    /// Loads that are Acquire, and no more, are Relaxed.
+    Acquire,
+    /// Fences do nothing.
+    Fences,
 }
 
 // Of the test's thread, in which loom runs all threads of the model.
@@ -71,6 +75,7 @@ fn for_load(order: Ordering) -> Ordering {
             }
             Acquire
         }
+        (Acquire, Without::Acquire) => Relaxed,
         (order, _) => order,
     }
 }
@@ -95,8 +100,16 @@ fn for_update(order: Ordering) -> Ordering {
             AcqRel
         }
         (AcqRel, Without::Release) => Acquire,
-        (Release, Without::Release) => Relaxed,
+        (AcqRel, Without::Acquire) => Release,
+        (Release, Without::Release) | (Acquire, Without::Acquire) => Relaxed,
         (order, _) => order,
+    }
+}
+
+/// As that of `std`.
+pub fn fence(order: Ordering) {
+    if WITHOUT.get() != Without::Fences {
+        checker::fence(order);
     }
 }
 
@@ -125,6 +138,16 @@ macro_rules! atomics {
             pub fn swap(&self, value: $value, order: Ordering) -> $value {
                 self.0.swap(value, for_update(order))
             }
+
+            pub fn compare_exchange(
+                &self,
+                from: $value,
+                to: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                self.0.compare_exchange(from, to, for_update(success), failure)
+            }
         }
 
         impl $(<$of>)? fmt::Debug for $name $(<$of>)? {
@@ -137,6 +160,7 @@ macro_rules! atomics {
 
 atomics! {
     AtomicBool, bool;
+    AtomicU32, u32;
     AtomicU64, u64;
     AtomicPtr<T>, *mut T;
 }

@@ -4,8 +4,8 @@
 //! it names is there.
 
 use super::*;
-use parking_lot::Mutex;
 use tanada_vfs::fault::Faults;
+use tanada_vfs::sync::Mutex;
 
 const SEEDS: u64 = 6;
 

@@ -1,0 +1,104 @@
+//! The whole write path of a database in memory with shuttle's threads: it may change
+//! them at every lock of the engine and when the newest visible write is read or set.
+
+use crate::{Batch, Db, Error};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tanada_vfs::MemoryMachine;
+use tanada_vfs::fault::{EIO, Faults, Op, Rule};
+use tanada_vfs::sync::{explore, shuttle::thread};
+
+const WRITERS: u8 = 3;
+const BATCHES: u8 = 2;
+
+/// The two keys of one batch.
+fn keys(writer: u8, batch: u8) -> [[u8; 3]; 2] {
+    [[0, writer, batch], [1, writer, batch]]
+}
+
+fn keys_of(db: &Db) -> BTreeSet<Vec<u8>> {
+    db.iter().map(|entry| entry.unwrap().0.to_vec()).collect()
+}
+
+/// Every writer is answered, with a seqno of its own, and reads what it wrote; a reader
+/// sees both writes of a batch or none; and what one reader has seen no later one misses.
+#[test]
+fn schedules_of_writers_and_a_reader() {
+    explore("writers_and_a_reader", 20, || {
+        let machine = MemoryMachine::new(1);
+        let db = Arc::new(Db::builder("/db").env(machine.env()).open().unwrap());
+        let writers = std::array::from_fn::<_, { WRITERS as usize }, _>(|writer| {
+            let (db, writer) = (Arc::clone(&db), writer as u8);
+            thread::spawn(move || {
+                let write = |number| {
+                    let mut batch = Batch::new();
+                    keys(writer, number).iter().for_each(|key| batch.put(key, b"value"));
+                    let seqno = db.write(batch).unwrap();
+                    for key in keys(writer, number) {
+                        assert!(db.contains(key).unwrap(), "a writer reads what it wrote");
+                    }
+                    seqno.0
+                };
+                (0..BATCHES).map(write).collect::<Vec<u64>>()
+            })
+        });
+        let reader = thread::spawn({
+            let db = Arc::clone(&db);
+            move || {
+                let mut before = BTreeSet::new();
+                for _ in 0..2 {
+                    let now = keys_of(&db);
+                    assert!(now.is_superset(&before), "what was seen is seen again");
+                    for key in &now {
+                        let twin = [1 - key[0], key[1], key[2]];
+                        assert!(now.contains(&twin[..]), "a batch is seen as a whole");
+                    }
+                    before = now;
+                }
+            }
+        });
+        let mut seqnos = Vec::new();
+        for writer in writers {
+            let answers = writer.join().unwrap();
+            assert!(answers.is_sorted_by(|a, b| a < b));
+            seqnos.extend(answers);
+        }
+        reader.join().unwrap();
+        seqnos.sort_unstable();
+        // Each batch took two, and no two batches the same.
+        assert!(seqnos.is_sorted_by(|a, b| a + 2 <= *b), "{seqnos:?}");
+        assert_eq!(keys_of(&db).len(), usize::from(2 * WRITERS * BATCHES));
+    });
+}
+
+/// A sync fails: whoever is told that its write is safe can read it, before and after
+/// a crash; and nobody waits for ever.
+#[test]
+fn schedules_of_writers_and_a_failing_sync() {
+    explore("writers_and_a_failing_sync", 20, || {
+        let machine = MemoryMachine::new(1);
+        let faults = Faults::over_memory(&machine);
+        let db = Arc::new(Db::builder("/db").env(faults.env(&machine.env())).open().unwrap());
+        faults.add(Rule::fail(EIO).on(Op::LogSync).nth(2));
+        let writers = std::array::from_fn::<_, { WRITERS as usize }, _>(|writer| {
+            let db = Arc::clone(&db);
+            thread::spawn(move || {
+                let key = [writer as u8];
+                let answer = db.put(key, b"value");
+                match &answer {
+                    Ok(_) => assert!(db.contains(key).unwrap(), "told that it is written"),
+                    Err(e) => assert!(matches!(e, Error::Poisoned { .. }), "{e:?}"),
+                }
+                answer.is_ok().then_some(key)
+            })
+        });
+        let told: Vec<_> = writers.into_iter().filter_map(|w| w.join().unwrap()).collect();
+        assert!(!told.is_empty(), "the first sync did not fail");
+        assert_eq!(keys_of(&db).len(), told.len(), "nothing of a failed group is visible");
+        drop(db);
+        let db = Db::builder("/db").env(machine.crash(1).env()).open().unwrap();
+        for key in told {
+            assert!(db.contains(key).unwrap(), "told that it is safe");
+        }
+    });
+}
