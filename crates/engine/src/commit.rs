@@ -459,7 +459,8 @@ impl Target {
     }
 }
 
-#[cfg(all(test, shuttle))]
+#[cfg(test)]
+#[cfg(shuttle)]
 mod schedules;
 #[cfg(test)]
 mod tests;

@@ -78,7 +78,8 @@ impl<const N: usize> Default for Counters<N> {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod models;
 
 #[cfg(test)]

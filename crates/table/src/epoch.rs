@@ -216,6 +216,8 @@ impl<T> Limbo<T> {
 
     /// What no reader can look at any more, to be dropped. Waits when more than
     /// `bound` things would stay: pins are short.
+    // There `TURNS` is 0.
+    #[cfg_attr(any(loom, shuttle), allow(clippy::absurd_extreme_comparisons))]
     pub(crate) fn collect(&mut self, bound: usize) -> Vec<T> {
         if !self.fresh.is_empty() {
             let epoch = NOW.fetch_add(1, AcqRel) + 1;
@@ -324,6 +326,9 @@ pub struct Pinned<'p, T> {
 impl<T> Pinned<'_, T> {
     /// The same, kept alive by a count of its own.
     pub fn keep(&self) -> Arc<T> {
+        // Loom does not see counts: here it may change threads before this one is taken.
+        #[cfg(loom)]
+        NOW.load(Relaxed);
         // SAFETY: the invariant; the count that `from_raw` takes over is added here.
         unsafe {
             Arc::increment_strong_count(self.link);
@@ -358,8 +363,9 @@ impl<T> std::fmt::Debug for Published<T> {
     }
 }
 
-#[cfg(all(test, loom))]
-mod models;
+#[cfg(test)]
+#[cfg(loom)]
+pub(crate) mod models;
 
 #[cfg(test)]
 #[cfg(not(loom))]

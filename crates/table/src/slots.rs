@@ -138,7 +138,8 @@ impl Drop for Slot {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod models;
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The whole write path of a database in memory with shuttle's threads: it may change
 //! them at every lock of the engine and when the newest visible write is read or set.
+//! "Found" says what was broken by hand, once, and made that test fail.
 
 use crate::{Batch, Db, Error};
 use std::collections::BTreeSet;
@@ -10,6 +11,7 @@ use tanada_vfs::sync::{explore, shuttle::thread};
 
 const WRITERS: u8 = 3;
 const BATCHES: u8 = 2;
+const CRASHES: u64 = 4;
 
 /// The two keys of one batch.
 fn keys(writer: u8, batch: u8) -> [[u8; 3]; 2] {
@@ -22,6 +24,8 @@ fn keys_of(db: &Db) -> BTreeSet<Vec<u8>> {
 
 /// Every writer is answered, with a seqno of its own, and reads what it wrote; a reader
 /// sees both writes of a batch or none; and what one reader has seen no later one misses.
+// Found: a group visible before it is inserted; a lead given up behind the queue's lock,
+// after a look at the queue under it; answers that do not count the followers' writes.
 #[test]
 fn schedules_of_writers_and_a_reader() {
     explore("writers_and_a_reader", 20, || {
@@ -73,6 +77,8 @@ fn schedules_of_writers_and_a_reader() {
 
 /// A sync fails: whoever is told that its write is safe can read it, before and after
 /// a crash; and nobody waits for ever.
+// Found: a sync whose failure nobody is told of; a queue that keeps its leader when the
+// log has failed. And a planted bug: followers that are told all is well.
 #[test]
 fn schedules_of_writers_and_a_failing_sync() {
     explore("writers_and_a_failing_sync", 20, || {
@@ -96,9 +102,12 @@ fn schedules_of_writers_and_a_failing_sync() {
         assert!(!told.is_empty(), "the first sync did not fail");
         assert_eq!(keys_of(&db).len(), told.len(), "nothing of a failed group is visible");
         drop(db);
-        let db = Db::builder("/db").env(machine.crash(1).env()).open().unwrap();
-        for key in told {
-            assert!(db.contains(key).unwrap(), "told that it is safe");
+        // Each crash keeps other parts of what was not synced.
+        for crash in 0..CRASHES {
+            let db = Db::builder("/db").env(machine.crash(crash).env()).open().unwrap();
+            for key in &told {
+                assert!(db.contains(key).unwrap(), "told that it is safe");
+            }
         }
     });
 }

@@ -22,7 +22,8 @@ mod cursor;
 mod bench;
 #[cfg(test)]
 mod tests;
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod models;
 
 pub(crate) use chunk_pool::ChunkPool;

@@ -1,5 +1,6 @@
 //! The promises of pins and links in every order that loom knows; and the same without
-//! what the argument of the module's docs rests on, which loom must find.
+//! what the argument of the module's docs rests on, which loom must find. "Found" says
+//! what else was broken by hand, once, and made that model fail.
 
 use super::*;
 use std::sync::Weak;
@@ -37,6 +38,7 @@ impl Drop for Witness {
 struct Witnesses(Arc<std::sync::Mutex<Vec<Weak<Witness>>>>);
 
 impl Witnesses {
+    #[allow(clippy::arc_with_non_send_sync)] // as loom's cell is; loom has one thread
     fn make(&self, number: u64) -> Arc<Witness> {
         let dropped = std::sync::atomic::AtomicBool::new(false);
         let witness = Arc::new(Witness { number, life: UnsafeCell::new(()), dropped });
@@ -80,6 +82,7 @@ fn a_store_beside_a_reader() {
     assert_eq!(witnesses.alive(), 1);
 }
 
+// Found: freed although a pin of the epoch before is there.
 #[test]
 fn models_nothing_is_freed_under_a_pin() {
     check("a store beside a reader", Without::Nothing, a_store_beside_a_reader);
@@ -121,11 +124,14 @@ fn two_stores_beside_a_reader() {
     assert_eq!(witnesses.alive(), 1);
 }
 
+// Found: the number of the epoch before taken for that of the one begun; an epoch begun
+// with Relaxed.
 #[test]
 fn models_a_pin_that_begins_again_keeps_what_it_sees_then() {
     check("two stores beside a reader", Without::Nothing, two_stores_beside_a_reader);
 }
 
+// Found: the count taken when the pin has ended.
 #[test]
 fn models_what_is_kept_outlives_its_pin() {
     check("kept", Without::Nothing, || {
@@ -148,12 +154,14 @@ fn models_what_is_kept_outlives_its_pin() {
 }
 
 /// As [`pin`] in a thread that is about to end: with a place of its own for this pin.
-fn lone_pin() -> Pin {
+pub(crate) fn lone_pin() -> Pin {
     let place = Place::take();
     place.pinned.swap(NOW.load(Acquire), SeqCst);
     Pin { place, outermost: true, lone: true, not_send: PhantomData }
 }
 
+// Found: a place that is not marked as taken; one that is given back before its pin has
+// ended.
 #[test]
 fn models_a_place_is_one_readers_until_it_is_handed_on() {
     check("places", Without::Nothing, || {

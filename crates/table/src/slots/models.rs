@@ -1,4 +1,5 @@
 //! A slot that is filled and emptied beside a reader, in every order that loom knows.
+//! "Found" says what was broken by hand, once, and made the model fail.
 
 use super::*;
 use crate::block::{Decoded, Kind, decode};
@@ -79,6 +80,8 @@ fn a_slot_beside_a_reader() {
     assert!(world.bytes.iter().all(|bytes| *bytes.freed.lock().unwrap()), "nothing is lost");
 }
 
+// Found: a block filled in with Relaxed; one freed although a pin of the epoch before is
+// there.
 #[test]
 fn models_a_block_that_is_found_is_whole_and_stays_while_the_pin_lives() {
     check("slots, a slot beside a reader", Without::Nothing, a_slot_beside_a_reader);

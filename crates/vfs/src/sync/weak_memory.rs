@@ -7,7 +7,8 @@
 //! that each of two threads misses the other's store. A fence of loom's orders a little
 //! more than the language promises: whatever happens before one of two fences happens
 //! before what follows the later one, and what a thread has loaded counts as acquired. A
-//! fault that hides behind exactly that is not found.
+//! fault that hides behind exactly that is not found: of the orderings of
+//! `tanada_table::epoch`, the Acquire with which a pin loads the epoch is such a one.
 
 use loom::sync::atomic as checker;
 use std::cell::Cell;

@@ -4,6 +4,8 @@
 use super::*;
 use tanada_vfs::sync::{explore, shuttle::thread};
 
+// Found: an insert that looks at the generation before it has the shard's lock; and a
+// planted bug: one that does not look.
 #[test]
 fn schedules_of_readers_beside_flushes() {
     explore("readers_beside_flushes", 30, || {
