@@ -19,8 +19,8 @@ struct Outcome {
 
 /// Runs every step, the later ones too when one fails, and answers for all.
 pub(crate) fn main(root: &Path) -> ExitCode {
-    println!("tanada: format, clippy, tidy, tests, end-to-end, planted bugs, fuzzing,");
-    println!("real processes killed; about a quarter of an hour on two cores");
+    println!("tanada: format, clippy, tidy, tests, end-to-end, planted bugs, concurrency,");
+    println!("fuzzing, real processes killed; about a quarter of an hour on two cores");
     let began = Instant::now();
     let mut outcomes = Vec::new();
     let mut step = |name: &'static str, run: &mut dyn FnMut() -> bool| {
@@ -44,6 +44,7 @@ pub(crate) fn main(root: &Path) -> ExitCode {
     step("end-to-end", &mut || end_to_end(root));
     // After it: the ordinary build that is looked at is the one it has used.
     step("planted bugs", &mut || crate::planted::main(root, &["--quick"]) == ExitCode::SUCCESS);
+    step("concurrency", &mut || crate::concurrency::main(root, &[]) == ExitCode::SUCCESS);
     step("fuzzing", &mut || crate::fuzz::main(root, crate::fuzz::BOUNDED) == ExitCode::SUCCESS);
     let mut stress = crate::stress::Bounded::default();
     step("stress", &mut || {
