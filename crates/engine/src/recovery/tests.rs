@@ -152,3 +152,40 @@ fn an_open_database_is_locked_and_a_lock_that_fails_is_no_lock_held() {
     assert!(matches!(refused, Err(Error::Io(_))), "{refused:?}");
     assert_eq!(open_on(env).unwrap().iter().count(), 3);
 }
+
+/// A database of this much memory as it is when it has just been opened, before the
+/// background does anything.
+fn opened(machine: &MemoryMachine, memory: u64) -> Arc<Core> {
+    let config = Config::new(memory, Durability::Buffered, None, 2);
+    open(machine.env(), dir().to_owned(), config, true).unwrap()
+}
+
+/// A process with much memory leaves a long log to one with little.
+#[test]
+fn what_is_replayed_is_cut_into_memtables_of_the_size_they_may_have() {
+    let machine = MemoryMachine::new(1);
+    let db = Db::builder(dir()).memory(1 << 30).env(machine.env()).open().unwrap();
+    for number in 0..16 {
+        db.put([number], vec![number; 512 << 10]).unwrap();
+    }
+    let core = opened(&machine.kill(), 16 << 20);
+    let seal_bytes = core.budget.memtable_seal;
+    let view = core.keyspaces.load()[0].view.load();
+    let sizes: Vec<_> = view.mems().map(|mem| mem.size_bytes()).collect();
+    assert!(sizes.len() > 2, "{sizes:?}");
+    assert!(sizes.iter().all(|&bytes| bytes < seal_bytes + (1 << 20)), "{sizes:?}");
+    let full = sizes.iter().filter(|&&bytes| bytes >= seal_bytes).count();
+    assert_eq!(full, sizes.len() - 1, "only the last is not full: {sizes:?}");
+}
+
+/// The next writes fill it up, and must know how much is in it.
+#[test]
+fn the_memtable_that_is_replayed_into_counts_with_what_it_holds() {
+    let machine = MemoryMachine::new(1);
+    let db = open_on(machine.env()).unwrap();
+    db.put("terrace", vec![7; 4000]).unwrap();
+    let core = opened(&machine.kill(), 16 << 20);
+    let held = core.keyspaces.load()[0].view.load().active.size_bytes();
+    assert!(held > 4000);
+    assert_eq!(core.commit.writer().active_bytes, held);
+}

@@ -28,6 +28,8 @@ mod crash_tests;
 mod golden_tests;
 #[cfg(test)]
 mod salvage_tests;
+#[cfg(test)]
+mod handle_tests;
 
 pub(crate) use handle::{SegmentSizes, WalHandle};
 pub(crate) use reader::RecordPlace;

@@ -62,3 +62,44 @@ fn a_whole_record_that_is_no_commit_group_is_lost_and_told() {
     assert_eq!(lost.bytes.end - lost.bytes.start, no_group.len() as u64);
     assert_eq!(lost.behind, 1);
 }
+
+#[test]
+fn a_whole_log_tells_where_its_records_end() {
+    let machine = machine();
+    let mut wal = new_log(&machine);
+    let mut seqnos = 1..;
+    while wal.current_log() == LogId(1) {
+        wal.append(&[&group(seqnos.next().unwrap(), &[b'k'; 200])]).unwrap();
+    }
+    let second = wal.handle().segments()[1].start;
+    assert_eq!(salvage(&bytes(&machine, 1), 1).end_position(), Some(second));
+    assert_eq!(salvage(&bytes(&machine, 2), 2).end_position(), Some(wal.position()));
+}
+
+#[test]
+fn a_log_is_blank_when_all_of_it_is_zero() {
+    let mut file = vec![0; 4096];
+    assert!(salvage(&file, 1).blank);
+    file[3000] = 1;
+    assert!(!salvage(&file, 1).blank);
+}
+
+#[test]
+fn damage_is_told_with_the_groups_before_it() {
+    let machine = machine();
+    let mut wal = new_log(&machine);
+    let mut ends = Vec::new();
+    for seqno in 1..6 {
+        wal.append(&[&group(seqno, b"terrace")]).unwrap();
+        ends.push(wal.position().0);
+    }
+    let header = super::header::LOG_HEADER_LEN;
+    for damaged in 1..5 {
+        let mut file = bytes(&machine, 1);
+        file[(header + ends[damaged] - 12) as usize] ^= 1;
+        let found = salvage(&file, 1);
+        assert_eq!(found.groups.len(), 4);
+        let behind: Vec<_> = found.damage.iter().map(|damage| damage.behind).collect();
+        assert_eq!(behind, [damaged]);
+    }
+}
