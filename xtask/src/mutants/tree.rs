@@ -143,8 +143,9 @@ impl Tree {
     /// Builds the tests of the engine and the simulation, and notes where they lie.
     fn build(&self) -> Result<(), String> {
         self.output(&["build", "--package", "tanada-sim", "--bin", "tanada-sim"])?;
-        let tests = ["nextest", "list", "--package", "tanada", "--list-type", "binaries-only"];
-        let tests = self.output(&[&tests[..], &["--message-format", "json"]].concat())?;
+        let packages = ["--package", "tanada", "--package", "tanada-sim"];
+        let form = ["--list-type", "binaries-only", "--message-format", "json"];
+        let tests = self.output(&[&["nextest", "list"], &packages[..], &form].concat())?;
         let metadata = self.output(&["metadata", "--format-version", "1", "--offline"])?;
         for (name, bytes) in [("binaries.json", tests), ("metadata.json", metadata)] {
             let path = self.work.join(name);
