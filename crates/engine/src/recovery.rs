@@ -71,11 +71,9 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
     // up in a database that is opened often and written to rarely.
     let needed = replay.oldest_needed().unwrap_or(wal.position());
     let oldest_log = wal.handle().oldest_needed_for(needed);
-    if oldest_log > manifest.state().oldest_log {
-        // In a new database only now may a write be acknowledged: the manifest knows
-        // of the log.
-        manifest.append(&Edit { oldest_log: Some(oldest_log), ..Edit::default() })?;
-    }
+    // In a new database only now may a write be acknowledged: the manifest knows
+    // of the log.
+    manifest.append(&Edit { oldest_log: Some(oldest_log), ..Edit::default() })?;
     manifest.settle()?;
 
     let state = manifest.state();
@@ -206,8 +204,6 @@ struct Replay {
     keyspaces: Vec<Arc<KeyspaceState>>,
     /// Where each keyspace's tables end.
     from: Vec<LogPosition>,
-    /// Keyspaces from here on were never created.
-    unknown: KeyspaceId,
     last_seqno: SeqNo,
     seal_bytes: usize,
     chunks: Arc<ChunkPool>,
@@ -254,7 +250,6 @@ impl Replay {
             token,
             keyspaces,
             from,
-            unknown: state.next_keyspace_id,
             last_seqno: SeqNo::ZERO,
             seal_bytes: budget.memtable_seal as usize,
             chunks,
@@ -293,7 +288,7 @@ impl Replay {
         id: KeyspaceId,
         entry: EntryRef<'_>,
     ) -> Result<()> {
-        let Some(keyspace) = self.keyspaces.get(id.0 as usize).filter(|_| id < self.unknown) else {
+        let Some(keyspace) = self.keyspaces.get(id.0 as usize) else {
             return Err(place.corruption(0, "it writes to a keyspace that does not exist"));
         };
         if place.start < self.from[id.0 as usize] {

@@ -189,3 +189,46 @@ fn the_memtable_that_is_replayed_into_counts_with_what_it_holds() {
     assert!(held > 4000);
     assert_eq!(core.commit.writer().active_bytes, held);
 }
+
+/// Each opening begins a log, and what was replayed needs those before.
+#[test]
+fn openings_do_not_pile_up_logs_beyond_twice_what_memtables_may_hold() {
+    let mut machine = MemoryMachine::new(1);
+    let (mut longest, mut was_sealed) = (0, false);
+    for number in 0..10u8 {
+        let db = Db::builder(dir()).memory(16 << 20).env(machine.env()).open().unwrap();
+        db.put([number], "value").unwrap();
+        machine = machine.kill();
+        drop(db);
+        let core = opened(&machine, 16 << 20);
+        let bytes = core.wal.segments().iter().map(|segment| segment.bytes).sum::<u64>();
+        let sealed = !core.keyspaces.load()[0].view.load().sealed.is_empty();
+        let limit = 2 * core.budget.memtables_max;
+        assert_eq!(sealed, bytes > limit, "{bytes} bytes, {limit} are allowed");
+        longest = longest.max(bytes);
+        was_sealed |= sealed;
+    }
+    assert!(was_sealed);
+    assert!(longest < (6 << 20) * 2 + (3 << 20), "{longest}");
+}
+
+#[test]
+fn replay_seals_a_memtable_that_is_as_large_as_it_may_get() {
+    let machine = closed();
+    let env = machine.env();
+    let current = current(&env);
+    let manifest = Manifest::open(manifest_of(&env, current.database), &current).unwrap();
+    let replayed = |seal_bytes| {
+        let mut budget = Budget::new(16 << 20, 2);
+        budget.memtable_seal = seal_bytes;
+        let token = WriterToken::new();
+        let mut replay = Replay::new(token, &manifest, dir(), &budget, None).unwrap();
+        replay_log(&env, dir(), current.database, &manifest, &mut replay).unwrap();
+        let view = replay.keyspaces[0].view.load();
+        view.mems().map(|mem| mem.size_bytes()).collect::<Vec<_>>()
+    };
+    let [all] = replayed(1 << 20)[..] else { panic!("they are three small writes") };
+    // Each write alone takes as much: memory is taken in pieces.
+    assert_eq!(replayed(all + 1), [all]);
+    assert_eq!(replayed(all), [all; 3]);
+}
