@@ -92,3 +92,6 @@ impl Core {
         Ok(output)
     }
 }
+
+#[cfg(test)]
+mod tests;
