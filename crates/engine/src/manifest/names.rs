@@ -28,9 +28,8 @@ impl FileName {
             return known.then_some(FileName::Temporary);
         }
         let number = |digits: &str| -> Option<u64> {
-            let all_digits = digits.len() >= 6 && digits.bytes().all(|b| b.is_ascii_digit());
-            let n = digits.parse().ok().filter(|_| all_digits)?;
-            // One name a number: no further zeros in front.
+            let n = digits.parse().ok()?;
+            // One name a number: no sign, no fewer digits, no further zeros in front.
             (format!("{n:06}") == digits).then_some(n)
         };
         if name == "CURRENT" {

@@ -143,19 +143,19 @@ impl Reader<'_> {
     }
 
     /// Looks behind the invalid record at `offset` for a frame that proves that
-    /// the record was whole once.
+    /// the record was whole once. Its own frame does not: what a frame names as
+    /// synced ends before it.
     fn refuse_damage(&self, offset: u64) -> Result<()> {
-        const WINDOW: usize = 1 << 20;
+        const STEP: usize = 1 << 20;
         let mut window = Vec::new();
-        let mut at = offset + RECORD_ALIGN;
-        while at + RECORD_FRAME_LEN as u64 <= self.file.len() {
-            let len = (self.file.len() - at).min(WINDOW as u64) as usize;
-            window.resize(len, 0);
+        for at in (offset..self.file.len()).step_by(STEP) {
+            // Up to a frame that begins where the next window does.
+            let len = (self.file.len() - at).min((STEP + RECORD_FRAME_LEN) as u64);
+            window.resize(len as usize, 0);
             self.file.read_exact_at(&mut window, at)?;
-            let places = (len - RECORD_FRAME_LEN) / RECORD_ALIGN as usize + 1;
-            for place in (0..places).map(|i| i * RECORD_ALIGN as usize) {
-                let position = at + place as u64;
-                let frame = RecordFrame::decode(&window[place..], self.at.salt(), position);
+            let places = window.windows(RECORD_FRAME_LEN).zip(at..);
+            for (frame, position) in places.step_by(RECORD_ALIGN as usize) {
+                let frame = RecordFrame::decode(frame, self.at.salt(), position);
                 if frame.is_some_and(|frame| frame.synced > offset) {
                     let what = format!(
                         "a record is damaged; it was whole when the one at offset {position} was written"
@@ -163,7 +163,6 @@ impl Reader<'_> {
                     return Err(Corruption::new(self.path, offset, what).into());
                 }
             }
-            at += places as u64 * RECORD_ALIGN;
         }
         Ok(())
     }

@@ -59,3 +59,22 @@ impl From<TableId> for RunId {
         RunId(id.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_reserves_a_block_when_less_than_half_of_one_is_left() {
+        let ids = TableIds::new(TableId(1));
+        assert_eq!(ids.take(), None);
+        assert_eq!(ids.wanted_end(), Some(TableId(1 + BLOCK)));
+        ids.reserved(TableId(1 + BLOCK));
+        for id in 1..=BLOCK / 2 {
+            assert_eq!(ids.take(), Some(TableId(id)));
+        }
+        assert_eq!(ids.wanted_end(), None, "half of it is left");
+        let next = ids.take().unwrap();
+        assert_eq!(ids.wanted_end(), Some(TableId(next.0 + 1 + BLOCK)));
+    }
+}

@@ -1,6 +1,8 @@
 //! Every byte flipped, every length cut.
 
 use super::*;
+use tanada_format::RECORD_FRAME_LEN;
+use tanada_vfs::fault::{EIO, Faults, Op, Rule};
 
 /// A manifest with a snapshot and several edits, and the state after each
 /// record, by the offset at which the record ends.
@@ -27,8 +29,6 @@ fn sample() -> Sample {
     assert_eq!(bytes.len() as u64, manifest.size_bytes());
     Sample { machine, path, bytes, states }
 }
-
-use tanada_format::RECORD_FRAME_LEN;
 
 impl Sample {
     /// The manifest opened with `bytes` in its place.
@@ -85,6 +85,8 @@ fn a_file_cut_at_any_length_is_a_torn_tail_or_damage_and_never_another_state() {
             Err(Error::Corruption(c)) => {
                 assert!(len < sample.states[0].0 as usize, "cut to {len}: {c}");
                 assert_eq!(c.file, sample.path);
+                let what = if len < HEADER_LEN { "within its header" } else { "the snapshot" };
+                assert!(c.what.contains(what), "cut to {len}: {c}");
             }
             Err(e) => panic!("cut to {len}: {e}"),
         }
@@ -138,6 +140,66 @@ fn a_missing_or_shortened_table_is_refused_by_name() {
     env.fs.remove(&path).unwrap();
     let error = open(&env).unwrap_err();
     assert!(matches!(&error, Error::MissingFile { file } if *file == path), "{error}");
+}
+
+/// What proves the damage may lie anywhere behind it, and a long record is looked
+/// behind piece by piece.
+#[test]
+fn damage_of_a_record_is_told_from_a_torn_tail_however_long_it_is() {
+    let machine = MemoryMachine::new(1);
+    for len in (0..12).map(|n| (1 << 20) - 72 + 8 * n).chain([0, 1, (3 << 20) + 5]) {
+        let mut manifest = create(&machine.env());
+        let at = manifest.size_bytes();
+        let log = manifest.log.as_mut().unwrap();
+        log.append(KIND_EDIT, &vec![7; len]).unwrap();
+        log.synced = log.at.offset();
+        log.append(KIND_MARKER, &[]).unwrap();
+        let (env, path) = (machine.env(), manifest.current.clone());
+        let mut bytes = read_all(&*env.fs, &path);
+        bytes[at as usize] ^= 1;
+        replace(&*env.fs, &path, &bytes);
+        match open(&env) {
+            Err(Error::Corruption(found)) => assert_eq!((found.file, found.offset), (path, at)),
+            other => panic!("a record of {len} bytes: {:?}", other.map(drop)),
+        }
+        env.fs.remove(&Path::new(DIR).join("CURRENT")).unwrap();
+    }
+}
+
+/// A marker is not synced: of it and of the edit behind it, which is being written,
+/// a power cut may leave the edit alone.
+#[test]
+fn a_marker_that_is_lost_before_an_unfinished_edit_is_a_torn_tail() {
+    let machine = MemoryMachine::new(1);
+    let mut manifest = create(&machine.env());
+    let edit = flush(&mut manifest, ("a", "c"));
+    manifest.append(&edit).unwrap();
+    let durable = snapshot(&manifest);
+    let end = manifest.size_bytes() as usize;
+    let marker = end - RECORD_FRAME_LEN;
+    let edit = flush(&mut manifest, ("b", "d"));
+    manifest.append(&edit).unwrap();
+    let edit_end = manifest.size_bytes() as usize - RECORD_FRAME_LEN;
+    let (env, path) = (machine.env(), manifest.current.clone());
+    let mut bytes = read_all(&*env.fs, &path);
+    bytes.truncate(edit_end);
+    bytes[marker..end].fill(0);
+    replace(&*env.fs, &path, &bytes);
+    let again = open(&env).unwrap();
+    assert_eq!(again.torn_at(), Some(marker as u64));
+    let found = Edit { next_table_id: durable.next_table_id, ..snapshot(&again) };
+    assert_eq!(found, durable);
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_is_not_called_missing() {
+    let machine = MemoryMachine::new(1);
+    let faults = Faults::over_memory(&machine);
+    let env = faults.env(&machine.env());
+    drop(create(&env));
+    faults.add(Rule::fail(EIO).on(Op::Open).path_suffix("MANIFEST-000001"));
+    let error = open(&env).unwrap_err();
+    assert!(matches!(error, Error::Io(_)), "{error}");
 }
 
 #[test]

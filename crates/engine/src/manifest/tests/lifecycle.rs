@@ -73,6 +73,49 @@ fn keyspace_ids_and_names_are_not_used_twice() {
 }
 
 #[test]
+fn names_and_options_of_any_length_that_is_allowed_are_read_again() {
+    let with = |name: usize, options: usize| CreatedKeyspace {
+        id: KeyspaceId(1),
+        name: "n".repeat(name),
+        options: vec![7; options],
+    };
+    for (created, fits) in [
+        (with(255, 64 << 10), true),
+        (with(1, 0), true),
+        (with(256, 0), false),
+        (with(1, (64 << 10) + 1), false),
+        (with(1, 100 << 10), false),
+    ] {
+        let machine = MemoryMachine::new(1);
+        let mut manifest = create(&machine.env());
+        let edit = Edit { created: vec![created], ..Edit::default() };
+        let appended = manifest.append(&edit);
+        assert_eq!(appended.is_ok(), fits, "{appended:?}");
+        assert_eq!(snapshot(&open(&machine.env()).unwrap()), snapshot(&manifest));
+    }
+}
+
+/// Recovery refuses a log that ends before it.
+#[test]
+fn how_far_the_log_was_synced_is_the_furthest_that_any_edit_says_and_outlives_a_rewrite() {
+    let machine = MemoryMachine::new(1);
+    let mut manifest = create(&machine.env());
+    assert_eq!(manifest.state().log_synced(), LogPosition(0));
+    let edit = flush(&mut manifest, ("a", "c"));
+    let flushed_to = edit.changed[0].flushed_to.unwrap();
+    manifest.append(&edit).unwrap();
+    assert_eq!(manifest.state().log_synced(), flushed_to);
+    let closed = LogPosition(flushed_to.0 + 1);
+    manifest.append(&Edit { log_synced: Some(closed), ..Edit::default() }).unwrap();
+    assert_eq!(manifest.state().log_synced(), closed);
+    for _ in 0..2 {
+        let mut again = open(&machine.env()).unwrap();
+        assert_eq!(again.state().log_synced(), closed);
+        again.settle().unwrap();
+    }
+}
+
+#[test]
 fn a_dropped_keyspace_gives_up_its_tables() {
     let machine = MemoryMachine::new(1);
     let mut manifest = create(&machine.env());
@@ -129,6 +172,26 @@ fn a_manifest_is_rewritten_once_it_is_beyond_both_bounds() {
     assert!(rewritten(|len| (len - 1, 1)));
     assert!(!rewritten(|len| (1, len / 4)), "not four times its snapshot");
     assert!(rewritten(|len| (1, len / 4 - 1)));
+}
+
+/// The present manifest costs a sync an edit, a new one four.
+#[test]
+fn a_manifest_below_four_mebibytes_is_not_rewritten() {
+    let machine = MemoryMachine::new(1);
+    let mut manifest = create(&machine.env());
+    let first = manifest.current.clone();
+    // Options are all of it, and the last ones count: the snapshot stays small.
+    let mut edit = Edit::of_tables(KS, VersionEdit::default());
+    while manifest.size_bytes() < (4 << 20) - (200 << 10) {
+        edit.changed[0].options = Some(vec![7; 64 << 10]);
+        manifest.append(&edit).unwrap();
+        assert_eq!(manifest.current, first, "of {} bytes", manifest.size_bytes());
+    }
+    for _ in 0..5 {
+        manifest.append(&edit).unwrap();
+    }
+    assert_ne!(manifest.current, first);
+    assert!(manifest.size_bytes() < 1 << 20);
 }
 
 #[test]

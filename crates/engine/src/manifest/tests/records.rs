@@ -167,3 +167,45 @@ fn what_whole_edits_of_a_damaged_manifest_say_is_salvaged() {
     let lost = format!("no edit at offset {}", at + 1);
     assert!(known.damage.iter().any(|(_, what)| *what == lost), "{:?}", known.damage);
 }
+
+#[test]
+fn the_oldest_log_is_salvaged_as_soon_as_an_edit_has_named_one() {
+    let machine = MemoryMachine::new(1);
+    let mut manifest = create(&machine.env());
+    let oldest_log =
+        || Known::read(&*machine.env().fs, Path::new(DIR), |_| None).unwrap().1.oldest_log;
+    assert_eq!(oldest_log(), None);
+    manifest.append(&Edit { oldest_log: Some(LogId(4)), ..Edit::default() }).unwrap();
+    assert_eq!(oldest_log(), Some(LogId(4)));
+}
+
+/// Without `CURRENT`, each manifest says which database it is of; where none can be
+/// believed, whoever salvages has to know it.
+#[test]
+fn the_database_is_what_sound_headers_of_manifests_say() {
+    let machine = MemoryMachine::new(1);
+    let manifest = create(&machine.env());
+    let (env, path) = (machine.env(), manifest.current.clone());
+    env.fs.remove(&Path::new(DIR).join("CURRENT")).unwrap();
+    let bytes = read_all(&*env.fs, &path);
+    let told = || {
+        let mut told = None;
+        let guess = |ids: &[DatabaseId]| {
+            told = Some(ids.to_vec());
+            Some(ID)
+        };
+        Known::read(&*env.fs, Path::new(DIR), guess).unwrap();
+        told.expect("CURRENT does not tell")
+    };
+    assert_eq!(told(), [ID]);
+    let mut other_magic = bytes.clone();
+    other_magic[0] ^= 1;
+    let crc = tanada_format::crc32c(&other_magic[..124]);
+    other_magic[124..128].copy_from_slice(&crc.to_le_bytes());
+    let mut damaged = bytes.clone();
+    damaged[40] ^= 1;
+    for refused in [&other_magic[..], &damaged, &bytes[..127]] {
+        replace(&*env.fs, &path, refused);
+        assert_eq!(told(), []);
+    }
+}

@@ -195,14 +195,6 @@ fn a_leftover_that_cannot_be_removed_is_why_nothing_is_rewritten() {
     assert!(error.to_string().starts_with("cannot remove"), "{error}");
 }
 
-#[test]
-fn an_edit_longer_than_a_record_is_refused() {
-    let mut manifest = create(&MemoryMachine::new(1).env());
-    let log = manifest.log.as_mut().unwrap();
-    let error = log.append(KIND_EDIT, &vec![0; MAX_RECORD_LEN + 1]).unwrap_err();
-    assert!(matches!(&error, Error::InvalidArgument(w) if w.contains("too long")), "{error}");
-}
-
 /// In a container the volume's parent is often a read-only root.
 #[test]
 fn a_parent_that_cannot_be_synced_is_no_reason_not_to_create() {
@@ -319,6 +311,30 @@ fn a_damaged_current_is_named() {
         replace(&*env.fs, &path, bytes);
         let error = inspect(&*env.fs, Path::new(DIR)).unwrap_err();
         assert!(matches!(&error, Error::Corruption(Corruption { file, .. }) if *file == path));
+    }
+}
+
+/// Whatever a newer version writes into it, it does so within 256 bytes.
+#[test]
+fn a_current_is_read_up_to_its_greatest_length_and_no_further() {
+    let machine = MemoryMachine::new(1);
+    let env = machine.env();
+    drop(create(&env));
+    let path = Path::new(DIR).join("CURRENT");
+    let inspected = |len: usize| {
+        let body = format!("{:x<1$}", "tanada 2 ", len - " 01234567\n".len());
+        let line = format!("{body} {:08x}\n", tanada_format::crc32c(body.as_bytes()));
+        assert_eq!(line.len(), len);
+        replace(&*env.fs, &path, line.as_bytes());
+        inspect(&*env.fs, Path::new(DIR)).unwrap_err()
+    };
+    for len in [200, 256] {
+        let error = inspected(len);
+        assert!(matches!(&error, Error::Unsupported { .. }), "{len}: {error}");
+    }
+    for len in [257, 10_000] {
+        let error = inspected(len);
+        assert!(matches!(&error, Error::Corruption(c) if c.what == "it is too long"), "{error}");
     }
 }
 
