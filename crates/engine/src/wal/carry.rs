@@ -7,12 +7,10 @@
 //! nothing written (PostgreSQL 2018). So they are written again, into the new log.
 
 use super::reader::LogReader;
-use super::segment::{Tail, kind};
+use super::segment::Tail;
 use crate::error::Result;
 use std::path::Path;
-use tanada_format::{
-    DatabaseId, LogPosition, RecordCursor, record_len, record_padding, short_record_len,
-};
+use tanada_format::{DatabaseId, LogPosition, RecordCursor, record_padding, short_record_len};
 use tanada_vfs::{Env, LogFile};
 
 /// The records between `tail.synced` and `tail.position`, still to be written again.
@@ -54,36 +52,22 @@ impl Carried {
         cursor: &mut RecordCursor,
     ) -> Result<()> {
         let from = self.from;
-        let mut written = from;
-        let mark = |file: &mut dyn LogFile, cursor: &mut RecordCursor| {
-            file.append(&cursor.write(kind::MARK, from.0, &[]))
-        };
         for (log, end) in &mut self.logs {
             let header = log.needed_header()?;
             log.walk(&header, Some(*end), &mut |place, payload| {
                 if place.start < from {
                     return Ok(());
                 }
-                // Marks are not visited; what lies between two groups are marks.
-                while written < place.start {
-                    mark(file, cursor)?;
-                    written.0 += record_len(0);
-                }
                 // At its old place it has a frame as long as its old one.
                 let len = payload.len() as u64;
                 match place.end.0 - place.start.0 == short_record_len(len) {
-                    true => file.append(&cursor.write_short(kind::GROUP, &[payload]))?,
-                    false => file.append(&cursor.write(kind::GROUP, from.0, &[payload]))?,
+                    true => file.append(&cursor.write_short(place.kind, &[payload]))?,
+                    false => file.append(&cursor.write(place.kind, from.0, &[payload]))?,
                 }
                 file.append(payload)?;
                 file.append(record_padding(payload.len()))?;
-                written = place.end;
                 Ok(())
             })?;
-            while written < *end {
-                mark(file, cursor)?;
-                written.0 += record_len(0);
-            }
         }
         Ok(())
     }

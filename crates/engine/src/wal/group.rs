@@ -26,8 +26,8 @@ use tanada_format::{
     EntryRef, KeyspaceId, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo, ValueKind, read_varint, write_varint,
 };
 
-/// Most bytes of a group's header: a seqno has 56 bits, a count 32.
-const MAX_HEADER_LEN: usize = 8 + 5;
+/// Most bytes of a group's header: 8 for a seqno of 56 bits, 5 for a count of 32.
+const MAX_HEADER_LEN: usize = 13;
 
 const HAS_EXPIRY: u8 = 0x80;
 const KIND_BITS: u8 = 0x0f;
@@ -44,7 +44,7 @@ pub(crate) struct GroupEntry<'a> {
 }
 
 /// Most bytes that an entry takes beside its key and value.
-pub(crate) const MAX_ENTRY_OVERHEAD: usize = 1 + 5 + 3 + 5 + 8;
+const MAX_ENTRY_OVERHEAD: usize = 22;
 
 /// Appends one entry. The caller has checked the lengths against the limits.
 #[inline]

@@ -17,6 +17,10 @@ use tanada_vfs::{Env, ReadFile};
 /// Bytes read at once.
 const WINDOW_BYTES: u64 = 512 << 10;
 
+/// A scan goes on by as many: a frame that begins in them lies in the window, whole.
+const SCAN_STEP: u64 = WINDOW_BYTES - RECORD_FRAME_LEN as u64;
+const _: () = assert!(SCAN_STEP.is_multiple_of(RECORD_ALIGN));
+
 /// A log file opened for reading.
 #[derive(Debug)]
 pub(super) struct LogReader {
@@ -30,7 +34,7 @@ pub(super) struct LogReader {
     window_start: u64,
 }
 
-/// Where a record lies.
+/// Where a record lies, and of what kind it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordPlace<'a> {
     pub file: &'a Path,
@@ -40,6 +44,8 @@ pub(crate) struct RecordPlace<'a> {
     pub start: LogPosition,
     /// Where the next one begins.
     pub end: LogPosition,
+    /// What the payload is.
+    pub(super) kind: u16,
 }
 
 impl RecordPlace<'_> {
@@ -145,8 +151,8 @@ impl LogReader {
         Corruption::new(&self.path, offset, what.into()).into()
     }
 
-    /// Visits the commit groups in order, up to the first place where no valid
-    /// record follows, or up to `limit`, where the next log says that it begins.
+    /// Visits the records in order, marks too, up to the first place where no valid
+    /// one follows, or up to `limit`, where the next log says that it begins.
     ///
     /// # Errors
     /// `Unsupported` for a record of an unknown kind; `Corruption` when records
@@ -174,12 +180,8 @@ impl LogReader {
                     None => return Ok(end),
                 },
             };
-            // The file bounds what is read into memory. The padding may be missing.
-            let payload_at = offset + frame.len();
-            let payload_len = frame.payload_len();
-            let fits = payload_at <= self.len && payload_len <= self.len - payload_at;
-            if !fits
-                || payload_len > MAX_RECORD_LEN as u64
+            let (payload_at, payload_len) = (offset + frame.len(), frame.payload_len());
+            if payload_len > MAX_RECORD_LEN as u64
                 || frame.synced().is_some_and(|synced| synced > start)
             {
                 return Ok(end);
@@ -188,6 +190,7 @@ impl LogReader {
             if let Frame::Full(full) = &frame {
                 self.check_known(offset, full.kind, full.flags)?;
             }
+            // Shorter where the file ends, and then not accepted.
             let payload = self.bytes(payload_at, payload_len)?;
             let accepted = match &frame {
                 Frame::Short(short) => at.accept_short(short, payload),
@@ -202,15 +205,14 @@ impl LogReader {
                 offset: payload_at,
                 start,
                 end: header.position(at.offset()),
+                kind: frame.kind(),
             };
             if limit.is_some_and(|limit| place.end > limit) {
                 let what = "a record reaches over the place where the next log begins";
                 return Err(self.corruption(offset, what));
             }
             named = frame.synced().map_or(named, |synced| named.max(synced));
-            if frame.kind() == kind::GROUP {
-                visit(place, self.bytes(payload_at, payload_len)?)?;
-            }
+            visit(place, self.bytes(payload_at, payload_len)?)?;
         }
     }
 
@@ -229,10 +231,8 @@ impl LogReader {
         let mut remains = Remains::default();
         let mut at = offset;
         while at < self.len {
-            // A frame may reach over the end of the chunk; its bytes are read with it.
             let chunk = self.bytes(at, WINDOW_BYTES)?;
-            let step = (WINDOW_BYTES - RECORD_FRAME_LEN as u64).next_multiple_of(RECORD_ALIGN);
-            let step = step.min(chunk.len() as u64);
+            let step = SCAN_STEP.min(chunk.len() as u64);
             if chunk.iter().any(|&b| b != 0) {
                 remains.nonzero = true;
                 for n in (0..step as usize).step_by(RECORD_ALIGN as usize) {
@@ -254,13 +254,10 @@ impl LogReader {
             return Ok(&[]);
         }
         let window_end = self.window_start + self.window.len() as u64;
-        if offset < self.window_start || offset + len > window_end {
+        let held = self.window_start <= offset && offset + len <= window_end;
+        if !held {
             let read = len.max(WINDOW_BYTES).min(self.len - offset);
-            if self.window.capacity() as u64 > 4 * read.max(WINDOW_BYTES) {
-                self.window = Vec::new(); // one large record is over
-            }
-            self.window.clear();
-            self.window.resize(read as usize, 0);
+            self.window = vec![0; read as usize];
             self.window_start = offset;
             self.file.read_exact_at(&mut self.window, offset)?;
         }

@@ -22,7 +22,7 @@
 
 use super::header::{LOG_HEADER_LEN, LogHeader, Parsed};
 use super::reader::{End, LogReader, RecordPlace};
-use super::segment::{Segment, Tail, log_path, parse_log_name};
+use super::segment::{Segment, Tail, kind, log_path, parse_log_name};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use tanada_format::{DatabaseId, LogId, LogPosition, planted};
@@ -87,6 +87,9 @@ pub(crate) fn recover(
 
     let mut records = 0;
     let mut counting = |place: RecordPlace<'_>, payload: &[u8]| {
+        if place.kind != kind::GROUP {
+            return Ok(());
+        }
         records += 1;
         visit(place, payload)
     };
@@ -123,12 +126,10 @@ pub(crate) fn recover(
 
     let next_log = segments.last().map_or(from.log, |last| last.id.max(from.log));
     for segment in &mut segments {
+        // What was not read holds nothing that is needed.
         let read = chain.iter().find(|(id, ..)| *id == segment.id);
-        (segment.start, segment.end) = match read {
-            Some(&(_, start, end)) => (start, end),
-            None if segment.id < from.log => (chain[0].1, chain[0].1),
-            None => (end.position, end.position),
-        };
+        (segment.start, segment.end) =
+            read.map_or((end.position, end.position), |&(_, start, end)| (start, end));
     }
     // A log that holds nothing synced may be gone after a power cut, its header too:
     // the next one must not follow it. The manifest vouches for the first.
@@ -163,7 +164,8 @@ fn list(env: &Env, dir: &Path) -> Result<Vec<Segment>> {
 /// The log that goes on where `logs[at]` ends: the latest that says so.
 fn successor(logs: &[LogReader], at: usize) -> Result<Option<(usize, LogHeader)>> {
     let (id, base) = (logs[at].id, logs[at].header().map(|header| header.base));
-    for (n, log) in logs.iter().enumerate().skip(at + 1).rev() {
+    // Headers are checked: a predecessor's id is lower, so only later logs name this one.
+    for (n, log) in logs.iter().enumerate().rev() {
         let Some(header) = log.header().filter(|header| header.predecessor == Some(id)) else {
             continue;
         };
@@ -173,8 +175,8 @@ fn successor(logs: &[LogReader], at: usize) -> Result<Option<(usize, LogHeader)>
         return Ok(Some((n, *header)));
     }
     if planted!(older_wal_lost_newer_kept) {
-        let mut later = logs.iter().enumerate().skip(at + 1);
-        return Ok(later.find_map(|(n, log)| Some((n, *log.header()?))));
+        let mut later = (at..logs.len()).skip(1);
+        return Ok(later.find_map(|n| Some((n, *logs[n].header()?))));
     }
     Ok(None)
 }
