@@ -29,6 +29,12 @@ mod golden_tests;
 #[cfg(test)]
 mod salvage_tests;
 #[cfg(test)]
+mod reader_tests;
+#[cfg(test)]
+mod writer_tests;
+#[cfg(test)]
+mod recover_tests;
+#[cfg(test)]
 mod handle_tests;
 
 pub(crate) use handle::{SegmentSizes, WalHandle};

@@ -2,8 +2,8 @@
 
 use super::group::{GroupEntry, GroupHeader, encode_entry};
 use super::harness::*;
-use super::salvage::SalvagedLog;
-use tanada_format::{KeyspaceId, LogId, SeqNo, ValueKind};
+use super::salvage::{SalvagedLog, database_of};
+use tanada_format::{KeyspaceId, LogId, SeqNo, ValueKind, crc32c};
 
 /// A commit group of one write.
 fn group(seqno: u64, key: &[u8]) -> Vec<u8> {
@@ -102,4 +102,55 @@ fn damage_is_told_with_the_groups_before_it() {
         let behind: Vec<_> = found.damage.iter().map(|damage| damage.behind).collect();
         assert_eq!(behind, [damaged]);
     }
+}
+
+/// With either frame before it.
+#[test]
+fn damage_is_told_with_the_keys_that_it_seems_to_name() {
+    let machine = machine();
+    let mut wal = new_log(&machine);
+    let mut ends = Vec::new();
+    let keys = ["barley", "millet", "rye", "wheat"];
+    for (seqno, key) in (1..).zip(keys) {
+        wal.append(&[&group(seqno, key.as_bytes())]).unwrap();
+        ends.push(wal.position().0);
+        // So that the next frame is a full one.
+        if key == "millet" {
+            wal.handle().sync_up_to(wal.position()).unwrap();
+        }
+    }
+    let header = super::header::LOG_HEADER_LEN;
+    let frame = |n: usize| ends[n] - ends[n - 1];
+    assert!(frame(2) > frame(1));
+    for (key, end) in keys.iter().zip(&ends) {
+        let mut file = bytes(&machine, 1);
+        // In its value, before the padding.
+        let record = &file[..(header + end) as usize];
+        let value = record.iter().rposition(|&byte| byte == b'e').unwrap();
+        file[value] ^= 1;
+        let seem: Vec<_> = salvage(&file, 1).damage.into_iter().map(|damage| damage.seem).collect();
+        let wanted = (KeyspaceId::DEFAULT, key.as_bytes().to_vec());
+        assert_eq!(seem, [vec![wanted]], "{key}");
+    }
+    // What names no key seems to be nothing.
+    let mut file = bytes(&machine, 1);
+    file[(header + ends[0]) as usize..(header + ends[1]) as usize].fill(0xff);
+    assert_eq!(salvage(&file, 1).damage[0].seem, []);
+}
+
+#[test]
+fn a_log_tells_its_database_when_its_header_is_whole() {
+    let machine = machine();
+    let _wal = new_log(&machine);
+    let file = bytes(&machine, 1);
+    assert_eq!(database_of(&file), Some(DATABASE));
+    let mut damaged = file.clone();
+    damaged[100] ^= 1;
+    assert_eq!(database_of(&damaged), None, "its checksum is wrong");
+    let mut other = file;
+    other[0] ^= 1;
+    let crc = crc32c(&other[..252]);
+    other[252..256].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(database_of(&other), None, "it is no log");
+    assert_eq!(database_of(&other[..255]), None);
 }
