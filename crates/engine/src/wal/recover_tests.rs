@@ -3,8 +3,9 @@
 use super::harness::*;
 use super::header::LOG_HEADER_LEN;
 use super::recover::RecoverFrom;
+use super::segment::kind;
 use super::writer::WalWriter;
-use tanada_format::{LogId, LogPosition};
+use tanada_format::{LogId, LogPosition, RecordCursor, RecordFile, RecordSalt};
 
 /// Appends until a new log is begun, and answers where that begins.
 fn fill_log(wal: &mut WalWriter) -> LogPosition {
@@ -35,6 +36,28 @@ fn only_logs_with_records_behind_what_is_synced_are_carried_over() {
     fill_log(&mut wal);
     let (recovered, _) = read(&machine).unwrap();
     assert_eq!(recovered.tail.unsynced, [LogId(1), LogId(2), LogId(3)]);
+}
+
+/// The format lets any record have one. No mark was ever written with it, but
+/// opening such a log ended in a panic.
+#[test]
+fn a_mark_under_a_short_frame_is_carried_over_as_it_is() {
+    let machine = machine();
+    let mut wal = new_log(&machine);
+    let salt = RecordSalt::new(RecordFile::Log, DATABASE, 1);
+    let mut cursor = RecordCursor::new(salt, LOG_HEADER_LEN, 0);
+    wal.append(&[b"rice"]).unwrap();
+    cursor.write_short(kind::GROUP, &[b"rice"]);
+    let at = cursor.offset() as usize;
+    let mut file = bytes(&machine, 1);
+    let mark = cursor.write_short(kind::MARK, &[]);
+    file[at..at + mark.len()].copy_from_slice(&mark);
+    let machine = with_bytes(&machine, 1, &file);
+    let (recovered, found) = read(&machine).unwrap();
+    assert_eq!(recovered.tail.position.0, cursor.offset() - LOG_HEADER_LEN);
+    let mut wal = create(&machine.env(), &recovered.tail).unwrap();
+    wal.append(&[b"more rice"]).unwrap();
+    assert_eq!(records(&machine), [&found[..], &[b"more rice".to_vec()]].concat());
 }
 
 /// All records had been synced, and the manifest alone still says so.
