@@ -149,7 +149,7 @@ impl<'v> Tree<'v> {
         }
         let bytes: u64 = self.free_tables(level).map(|table| table.meta().size_bytes).sum();
         let size = match self.shape.targets[level] {
-            0 if bytes > 0 => 1.0,
+            0 => 1.0,
             target if bytes > target => bytes as f64 / target as f64,
             _ => 0.0,
         };
@@ -172,8 +172,8 @@ impl<'v> Tree<'v> {
         seeds.find_map(|(_, table)| self.plan(Reason::Level0Runs, 0, base, Keys::of(table)))
     }
 
-    /// While the way down is taken, the newest runs of level 0 become one, so
-    /// that a read need not ask them all. Bounded, or level 0 would rewrite
+    /// While level 0 cannot go down, or lies side by side and need not yet, its
+    /// newest runs become one, so that a read need not ask them all. Bounded, or level 0 would rewrite
     /// itself for ever (rocksdb #6889).
     fn narrow_level_0(&self) -> Option<Plan> {
         let runs = self.runs(0);
@@ -193,7 +193,7 @@ impl<'v> Tree<'v> {
 
     /// Pushes a part of a level down: the part that meets the least below.
     fn spill(&self, level: usize) -> Option<Plan> {
-        let target = if level == LAST { LAST } else { self.shape.next(self.version, level) };
+        let target = self.shape.next(self.version, level);
         let several_runs = self.runs(level).len() > 1;
         let reason = if several_runs { Reason::LevelRuns } else { Reason::LevelSize };
         let mut seeds: Vec<_> = self
@@ -228,12 +228,10 @@ impl<'v> Tree<'v> {
         seeds.sort_by(|a, b| share(b.1).total_cmp(&share(a.1)));
         seeds.into_iter().take(SEEDS).find_map(|(level, table)| {
             let keys = Keys::of(table);
-            let hides_nothing = self.depth(level, keys) == 1
-                && !(level < LAST && self.any_over(level + 1..=LAST, keys));
+            let hides_nothing =
+                self.depth(level, keys) == 1 && !self.any_over(level + 1..=LAST, keys);
             let target = match level {
-                LAST => LAST,
-                0 => self.shape.base,
-                _ if hides_nothing => level,
+                1.. if hides_nothing => level,
                 _ => self.shape.next(self.version, level),
             };
             self.plan(Reason::Garbage, level, target, keys)

@@ -10,7 +10,7 @@ use tanada_format::{Level, TableId, planted};
 pub(crate) enum Reason {
     /// Level 0 has too many runs over one key.
     Level0Runs,
-    /// Level 0 is wide while its way down is taken: its newest runs become one.
+    /// Level 0 is wide, and does not go down: its newest runs become one.
     Level0Width,
     /// A level is larger than it should be.
     LevelSize,
@@ -192,7 +192,7 @@ impl InFlight {
             return false;
         }
         self.outputs.iter().any(|output| {
-            let met = output.target == target || (source < output.target && output.target < target);
+            let met = output.target == target || (source + 1..target).contains(&output.target);
             met && *output.min_key <= *max && min <= &*output.max_key
         })
     }

@@ -73,13 +73,18 @@ pub(crate) fn run_job(
         let edit = plan.edit_without_merge(|| id).expect("only a merge needs merging");
         return Ok(JobOutput { edit, ..JobOutput::default() });
     }
+    let parts = parts_worth_it(plan, io.threads.parallelism());
+    run_in_parts(plan, split_ranges(plan, parts), snapshots, now_ms, io)
+}
+
+/// Parts that a job falls into where so many threads can run at once.
+fn parts_worth_it(plan: &Plan, parallelism: usize) -> usize {
     // In the background one thread is enough: the others belong to the writers.
     let threads = match plan.reason {
-        Reason::Manual => io.threads.parallelism(),
+        Reason::Manual => parallelism,
         _ => 1,
     };
-    let parts = threads.min((plan.input_bytes() / LEAST_PART_BYTES) as usize);
-    run_in_parts(plan, split_ranges(plan, parts), snapshots, now_ms, io)
+    threads.min((plan.input_bytes() / LEAST_PART_BYTES) as usize).max(1)
 }
 
 /// Merges all `parts` of a plan at once, and puts them together.
@@ -136,7 +141,7 @@ fn split_ranges(plan: &Plan, parts: usize) -> Vec<KeyPart> {
     let mut starts: Vec<(&[u8], u64)> =
         plan.tables().map(|t| (&*t.meta().min_key, t.meta().size_bytes)).collect();
     starts.sort_unstable();
-    let share = plan.input_bytes() / parts.max(1) as u64 + 1;
+    let share = plan.input_bytes().div_ceil(parts as u64);
     let mut cuts: Vec<Box<[u8]>> = Vec::new();
     let (mut passed, mut last) = (0, starts.first().map(|s| s.0));
     for (key, bytes) in starts {

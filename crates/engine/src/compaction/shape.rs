@@ -45,7 +45,7 @@ impl Shape {
     }
 
     /// Where data of `level` goes next: the nearest level below that holds data
-    /// or should.
+    /// or should; the last level's stays there.
     pub(crate) fn next(&self, version: &Version, level: usize) -> usize {
         if level == 0 {
             return self.base;
@@ -99,7 +99,6 @@ pub(crate) fn debt(version: &Version, config: &Config) -> u64 {
         };
         debt += excess + meets;
         sizes[next] += excess;
-        sizes[level] -= excess;
     }
     debt
 }

@@ -117,8 +117,7 @@ impl<'v> Tree<'v> {
 
     /// Whether a rewrite for the garbage's sake is worth it.
     pub(super) fn is_mostly_garbage(&self, meta: &TableMeta) -> bool {
-        let garbage = self.garbage(meta);
-        garbage > 0 && garbage * 100 >= meta.entries * self.config.garbage_percent
+        self.garbage(meta) * 100 >= meta.entries * self.config.garbage_percent
     }
 
     /// The tables of `levels` over `keys`, over the keys of those, and so on:
@@ -231,7 +230,7 @@ impl<'v> Tree<'v> {
     fn should_rewrite(&self, group: &Group<'_>, target: usize) -> bool {
         let mut tables = group.inputs.iter().flat_map(|run| &run.tables);
         let garbage = tables.any(|table| self.is_mostly_garbage(table.meta()));
-        garbage && !self.any_over(target + 1..=LAST, group.keys)
+        garbage && !self.any_over(target..=LAST, group.keys)
     }
 
     /// Takes in the neighbours that can move along: one edit instead of many.
@@ -243,20 +242,15 @@ impl<'v> Tree<'v> {
         let (Some(run), true) = (run, group.inputs[0].level.index() == source) else {
             return group;
         };
-        let excess = match source {
-            0 => u64::MAX,
-            _ => level.size_bytes().saturating_sub(self.shape.targets[source]),
-        };
+        let excess = level.size_bytes().saturating_sub(self.shape.targets[source]);
         let mut group = group;
         let behind = run.tables().partition_point(|t| *t.meta().min_key <= *group.keys.max);
         for table in &run.tables()[behind..] {
             let keys = group.keys.join(Keys::of(table));
-            let wider = self.group(source..=target - 1, keys, None);
+            let wider = self.group(levels.clone(), keys, None);
             let fits = group.bytes < excess
                 && wider.inputs.len() == 1
-                && wider.keys == keys
                 && self.is_free(&wider)
-                && self.depth(target, keys) == 0
                 && !self.should_rewrite(&wider, target);
             if !fits {
                 break;
@@ -281,8 +275,7 @@ impl<'v> Tree<'v> {
         });
         let seed = inside.fold(above.keys, Keys::join);
         let wider = self.group(levels, seed, newest);
-        let pays = wider.bytes > above.bytes
-            && whole.covers(wider.keys)
+        let pays = whole.covers(wider.keys)
             && wider.bytes + below.bytes <= self.config.job_bytes
             && self.is_free(&wider);
         if pays { wider } else { above }

@@ -100,7 +100,7 @@ impl<'a> Retention<'a> {
         if !deletes {
             return Ok(Some(entry));
         }
-        if planted!(ttl_exposes_older) && entry.kind == ValueKind::Put {
+        if planted!(ttl_exposes_older) && matches!(entry.kind, ValueKind::Put) {
             return Ok(None);
         }
         // In the oldest stripe, no older version of this job is kept.
