@@ -36,4 +36,6 @@ mod tests;
 #[cfg(test)]
 mod simulate;
 #[cfg(test)]
+mod record;
+#[cfg(test)]
 mod disk;

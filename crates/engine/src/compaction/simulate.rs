@@ -14,10 +14,10 @@ use tanada_format::SeqNo;
 const MEMTABLE: u64 = 1000;
 
 /// A small generator with a seed; quality beyond that does not matter here.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self) -> u64 {
+    pub(super) fn roll(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
