@@ -11,6 +11,7 @@ use tanada_format::{DatabaseId, Level, SeqNo, TableId};
 use tanada_table::{BlockCache, Compression, Cursor, CursorOptions, TableCursor, TableOptions};
 use tanada_vfs::MemoryMachine;
 use tanada_vfs::fault::Faults;
+use tanada_vfs::sync::Mutex;
 
 const DATABASE: DatabaseId = DatabaseId([3; 16]);
 
@@ -21,6 +22,8 @@ pub(super) struct Disk {
     pub(super) files: Arc<TableFiles>,
     pub(super) version: Arc<Version>,
     pub(super) stop: AtomicBool,
+    /// The bytes that were named each time that a job gave way.
+    pub(super) yields: Mutex<Vec<u64>>,
     /// How tables are built.
     pub(super) options: TableOptions,
     last_id: AtomicU64,
@@ -42,6 +45,7 @@ impl Disk {
             faults,
             version: Version::empty(),
             stop: AtomicBool::new(false),
+            yields: Mutex::new(Vec::new()),
             options: TableOptions {
                 compression: Compression::None,
                 block_size: 512,
@@ -58,7 +62,7 @@ impl Disk {
             table_options: &|id, _| TableOptions { id, ..self.options.clone() },
             next_id: &|| Ok(TableId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)),
             should_stop: &|| self.stop.load(Ordering::Relaxed),
-            yield_point: &|_| {},
+            yield_point: &|bytes| self.yields.lock().push(bytes),
             threads: &*tanada_vfs::Env::real().threads,
         })
     }

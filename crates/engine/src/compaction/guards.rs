@@ -48,8 +48,40 @@ fn roundest(low: &[u8], high: &[u8]) -> Box<[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sketch::Sketch;
     use super::*;
     use proptest::prelude::*;
+
+    /// The guards over a base level of so many tables of a key each: one byte, from
+    /// `first` on, every `step`.
+    fn guards(tables: u8, first: u8, step: u8) -> Vec<u8> {
+        let config = Config::for_memtable(1 << 20);
+        let spell = |n: u8| {
+            let key = char::from(first + n * step);
+            format!("{} {key}-{key}", n + 1)
+        };
+        let text: Vec<String> = (0..tables).map(spell).collect();
+        let tree = Sketch::new(config.clone(), &format!("L6: {}", text.join(", ")));
+        flush_guards(&tree.version, &config).concat()
+    }
+
+    #[test]
+    fn guards_lie_at_equal_shares_of_the_base_level() {
+        let config = Config::for_memtable(1 << 20);
+        assert!(flush_guards(&Version::empty(), &config).is_empty());
+        // A slice for each four tables: two of them at least, or there is no cut.
+        assert_eq!(guards(7, 65, 2), []);
+        // Between the keys of the tables 3 and 5 of 8, which are 71 and 75.
+        assert_eq!(guards(8, 65, 2), [72]);
+        assert_eq!(guards(12, 65, 2), [72, 80]);
+        // The second guard lies between the keys of the tables 8 and 10: 81 and 85.
+        assert_eq!(guards(14, 65, 2), [72, 84]);
+        // The upper of the two keys may be the guard, the lower not.
+        assert_eq!(guards(8, 62, 2), [72]);
+        assert_eq!(guards(8, 66, 2), [76]);
+        // Eight slices at most.
+        assert_eq!(guards(63, 64, 1), [72, 80, 88, 96, 104, 112, 120]);
+    }
 
     #[test]
     fn the_roundest_key_is_short_and_stays_when_its_bounds_move() {

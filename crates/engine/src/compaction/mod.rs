@@ -38,4 +38,12 @@ mod simulate;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
+mod sketch;
+#[cfg(test)]
+mod shape_tests;
+#[cfg(test)]
+mod policy_tests;
+#[cfg(test)]
+mod cut_tests;
+#[cfg(test)]
 mod disk;

@@ -1,6 +1,7 @@
 //! Jobs over real tables in memory: what they write, and what they leave when they fail.
 
 use super::super::disk::*;
+use super::super::sketch::Sketch;
 use super::*;
 use crate::compaction::{Config, InFlight, ManualStep, Moment, plan_range};
 use crate::error::Error;
@@ -91,6 +92,64 @@ fn parts_of_a_job_make_the_same_tables_as_the_whole() {
     assert_eq!((joined.entries_in, joined.entries_out), (whole.entries_in, whole.entries_out));
     disk.install(&joined.edit);
     assert_eq!(disk.entries().len(), 500);
+}
+
+/// The plan that merges all of a tree that is written down as text.
+fn merge_of(tree: &str) -> Plan {
+    let tree = Sketch::new(Config::for_memtable(1 << 20), tree);
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    let (version, config, in_flight) = (&tree.version, &tree.config, &tree.in_flight);
+    match plan_range(version, config, in_flight, tree.moment, all, TableId(u64::MAX)) {
+        ManualStep::Run(plan) => *plan,
+        step => panic!("there is something to merge: {step:?}"),
+    }
+}
+
+#[test]
+fn a_job_has_a_part_for_each_16_mib_when_someone_waits_for_it() {
+    let parts = |mib: u64, reason| {
+        let bytes = (mib << 20) - 1;
+        let plan = merge_of(&format!("L5: 2 a-c 1\nL6: 1 a-c {bytes}"));
+        parts_worth_it(&Plan { reason, ..plan }, 4)
+    };
+    assert_eq!(
+        [15, 16, 31, 32, 48, 64, 1000].map(|mib| parts(mib, Reason::Manual)),
+        [1, 1, 1, 2, 3, 4, 4]
+    );
+    assert_eq!(parts(1000, Reason::LevelSize), 1);
+}
+
+#[test]
+fn parts_are_equal_and_begin_where_tables_do() {
+    let cuts = |tree: &str, parts| -> Vec<String> {
+        let ranges = split_ranges(&merge_of(tree), parts);
+        assert_eq!((&ranges[0].start, &ranges[ranges.len() - 1].end), (&None, &None));
+        let joined = ranges.windows(2).map(|pair| {
+            assert_eq!(pair[0].end, pair[1].start);
+            String::from_utf8(pair[1].start.clone().unwrap().into()).unwrap()
+        });
+        joined.collect()
+    };
+    let equal =
+        "L5: 9 a-z 300\nL6: 1 b-c 100, 2 d-e 100, 3 f-g 100, 4 h-i 100, 5 j-k 100, 6 l-m 100";
+    assert_eq!(cuts(equal, 1), [""; 0]);
+    // 900 B, of which 300 begin at a.
+    assert_eq!(cuts(equal, 3), ["b", "h"]);
+    assert_eq!(cuts(equal, 2), ["f"]);
+    // Tables that begin together are not to be parted.
+    let together = "L4: 9 a-z 1\nL5: 7 a-e 200, 8 f-h 199\nL6: 1 a-b 100, 2 f-g 100, 3 h-i 100";
+    assert_eq!(cuts(together, 7), ["f", "h"]);
+}
+
+/// Entries weigh their keys and values and 16 B more.
+#[test]
+fn a_job_gives_way_after_each_mebibyte_of_entries() {
+    let mut disk = Disk::new();
+    let value = vec![b'v'; 65_000 - 16 - 8];
+    let entries = (0..40).map(|n| OwnedEntry::put(format!("key{n:05}"), n + 1, &value)).collect();
+    disk.flush(entries, &[]).unwrap();
+    // 17 entries are the first to weigh a MiB or more.
+    assert_eq!(*disk.yields.lock(), [17 * 65_000, 17 * 65_000]);
 }
 
 /// A block that cannot be read is no reason to lose it: the job ends, and the
