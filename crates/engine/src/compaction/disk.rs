@@ -131,6 +131,10 @@ impl Disk {
         paths
     }
 
+    pub(super) fn length_of(&self, path: &Path) -> u64 {
+        self.machine.env().fs.open(path).unwrap().len()
+    }
+
     /// Damages one byte of a file.
     pub(super) fn flip_byte(&self, path: &Path, at: usize) {
         let fs = self.machine.env().fs;

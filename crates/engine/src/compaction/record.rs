@@ -258,9 +258,12 @@ fn tell(workload: &Workload, text: &mut String) {
         bench.model.flush(entries);
         flushed_tables += bench.model.version.table_count() - before;
         bench.finish_due();
-        while bench.jobs.len() < workload.slots
-            && let Some(plan) = bench.model.pick()
-        {
+        for jobs in 0.. {
+            assert!(jobs < 1000, "it does not come to rest");
+            if bench.jobs.len() == workload.slots {
+                break;
+            }
+            let Some(plan) = bench.model.pick() else { break };
             bench.start(plan, workload.pace);
         }
         let version = &bench.model.version;

@@ -141,6 +141,43 @@ fn parts_are_equal_and_begin_where_tables_do() {
     assert_eq!(cuts(together, 7), ["f", "h"]);
 }
 
+#[test]
+fn a_move_changes_the_place_of_a_table_and_no_file() {
+    let mut disk = Disk::new();
+    disk.flush(vec![OwnedEntry::put("a", 1, "x"), OwnedEntry::put("b", 2, "y")], &[]).unwrap();
+    let files = disk.files_on_disk();
+    let plan = merge_all(&disk);
+    assert_eq!(plan.method, Method::Move);
+    let output = disk.run(&plan, &[]).unwrap();
+    assert_eq!((output.bytes_read, output.bytes_written), (0, 0));
+    disk.install(&output.edit);
+    assert_eq!((disk.files_on_disk(), disk.files_in_tree()), (files.clone(), files));
+    let last = disk.version.last_level();
+    assert_eq!((last, disk.version.table_count()), (Some(plan.target), 1));
+    assert_eq!(disk.entries().len(), 2);
+}
+
+/// What the manifest says of a table is what decisions are made by.
+#[test]
+fn the_facts_about_a_table_are_those_of_its_entries() {
+    let mut disk = Disk::new();
+    let entries = vec![
+        OwnedEntry { expires_at_ms: 2000, ..OwnedEntry::put("a", 5, "four") },
+        OwnedEntry::delete("bb", 7),
+        OwnedEntry { expires_at_ms: 3000, ..OwnedEntry::put("ccc", 6, "seven77") },
+        OwnedEntry::put("dddd", 4, ""),
+    ];
+    disk.flush(entries, &[]).unwrap();
+    let meta = disk.version.tables().next().unwrap().meta();
+    assert_eq!((meta.entries, meta.tombstones, meta.expiring), (4, 1, 2));
+    assert_eq!((&*meta.min_key, &*meta.max_key), (&b"a"[..], &b"dddd"[..]));
+    assert_eq!((meta.min_seqno, meta.max_seqno), (SeqNo(4), SeqNo(7)));
+    assert_eq!((meta.min_expires_at_ms, meta.max_expires_at_ms), (2000, 3000));
+    assert_eq!(meta.raw_bytes, (1 + 2 + 3 + 4) + (4 + 7), "keys and values");
+    assert_eq!(meta.created_ms, 1000);
+    assert_eq!(meta.size_bytes, disk.length_of(&disk.files_on_disk()[0]));
+}
+
 /// Entries weigh their keys and values and 16 B more.
 #[test]
 fn a_job_gives_way_after_each_mebibyte_of_entries() {
