@@ -312,6 +312,17 @@ fn level_0_is_made_narrower_where_its_way_down_is_taken() {
     assert!(picked(10, 15, 400).ends_with("L0 12 to L0, run 16"));
 }
 
+/// Long before it would go down, so that a read need not ask them all: without it,
+/// skewed writes (see the record) cost 4 % less, and meet twice as many runs.
+#[test]
+fn level_0_is_made_narrower_where_its_runs_lie_side_by_side() {
+    let below = "L6: 1 a-z";
+    let runs = "L0: 6 e-f\nL0: 5 k-l\nL0: 4 a-b\nL0: 3 g-h\nL0: 2 c-d\n";
+    assert_eq!(sketch(&format!("{runs}{below}")).picked(), "nothing");
+    let five = "Level0Width Merge: L0 7 + L0 6 + L0 5 + L0 4 + L0 3 to L0, run 7";
+    assert_eq!(sketch(&format!("L0: 7 i-j\n{runs}{below}")).picked(), five);
+}
+
 #[test]
 fn level_0_made_narrower_knows_what_is_older() {
     let runs = each((5..10).rev(), "L0: # a-c\n");
