@@ -411,13 +411,13 @@ impl Runner {
     pub fn go_down(&mut self, exit: Exit) -> Result<u64> {
         match exit {
             Exit::Close | Exit::Drop => {
-                let open = self.open.take();
-                if exit == Exit::Close {
-                    open.map_or(Ok(()), |open| open.db.close())?;
-                } else {
-                    drop(open);
-                }
+                let closed = match self.open.take() {
+                    Some(open) if exit == Exit::Close => open.db.close(),
+                    _ => Ok(()),
+                };
+                // After a failure too: then nothing has noted the latest time.
                 self.restore_clock();
+                closed?;
                 let mut oracle = self.oracle.lock();
                 if self.trusts_closing {
                     oracle.all_durable();
