@@ -5,7 +5,7 @@
 //! says nothing.
 
 use crate::data_block::DataBlock;
-use crate::filter::Filter;
+use crate::filter::{self, Filter};
 use crate::index::{Partition, Top};
 use crate::key_buffer::KeyBuffer;
 use crate::{BlockCache, Cursor, CursorOptions, Error, GetContext, Table, TableCursor, salvage};
@@ -59,13 +59,26 @@ pub fn index(data: &[u8]) {
     }
 }
 
-/// A filter.
+/// A filter: read from these bytes, and written for keys cut out of them, each of
+/// which it must contain. The first byte is the space a key gets, in eighths of a
+/// bit; of each key a byte is its length, and then come its bytes.
 pub fn filter(data: &[u8]) {
-    let Ok(filter) = Filter::parse(data) else { return };
-    for key in data.chunks(5).take(200) {
-        let hash = hash_key(key);
-        assert_eq!(filter.may_contain(hash), filter.may_contain(hash));
+    if let Ok(filter) = Filter::parse(data) {
+        for key in data.chunks(5).take(200) {
+            let _ = filter.may_contain(hash_key(key));
+        }
     }
+    let Some((&space, mut rest)) = data.split_first() else { return };
+    let mut hashes = Vec::new();
+    while let Some((&len, after)) = rest.split_first() {
+        let (key, after) = after.split_at(usize::from(len % 32).min(after.len()));
+        hashes.push(hash_key(key));
+        rest = after;
+    }
+    let bits_per_key = f64::from(space.max(1)) / 8.0;
+    let written = filter::build(&hashes, bits_per_key, filter::probes_for(bits_per_key));
+    let filter = Filter::parse(&written).expect("it has just been written");
+    assert!(hashes.iter().all(|&hash| filter.may_contain(hash)), "a key is not contained");
 }
 
 /// A whole table: opened, read in every way, verified, and salvaged. What
