@@ -15,9 +15,10 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::sync::Arc;
+use tanada::Durability;
 
 /// Most operations of one batch: parsed ones take more memory than their text.
-const MAX_OPS: usize = 100_000;
+pub(crate) const MAX_OPS: usize = 100_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,20 +98,7 @@ struct Written {
 pub(super) async fn write(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
     let [] = query::parse(request.uri().query(), [])?;
     let received = app.bodies.read(request.body_mut()).await?;
-    let body = &received.bytes;
-    let batch: BatchBody<'_> = json(body)?;
-    let durability = batch.durability.map(Into::into);
-    let ops = match batch.ops {
-        Some(BoundedOps(ops)) if !ops.is_empty() => ops,
-        _ => return Err(Problem::missing("ops", "give a list of at least one operation")),
-    };
-    let ops: Vec<Op> = ops
-        .into_iter()
-        .enumerate()
-        .map(|(index, op)| {
-            to_op(op, body, app.limits.max_value_bytes).map_err(|p| p.with("index", &index))
-        })
-        .collect::<Result<_>>()?;
+    let (ops, durability) = parse(&received.bytes, app.limits.max_value_bytes)?;
     let is_write: Vec<bool> = ops.iter().map(|op| !matches!(op.action, Action::Check)).collect();
     let committed = app.write(Ops::Many(ops), durability).await?;
     let mut next = committed.first;
@@ -124,6 +112,21 @@ pub(super) async fn write(app: &Arc<App>, request: &mut Request<Incoming>) -> Re
         })
         .collect();
     Ok(reply::json_of(&Written { ok: true, seq: committed.last(), versions }))
+}
+
+/// The operations of a body, at least one, and what they must survive.
+pub(crate) fn parse(body: &Bytes, max_value_bytes: usize) -> Result<(Vec<Op>, Option<Durability>)> {
+    let batch: BatchBody<'_> = json(body)?;
+    let ops = match batch.ops {
+        Some(BoundedOps(ops)) if !ops.is_empty() => ops,
+        _ => return Err(Problem::missing("ops", "give a list of at least one operation")),
+    };
+    let ops = ops
+        .into_iter()
+        .enumerate()
+        .map(|(index, op)| to_op(op, body, max_value_bytes).map_err(|p| p.with("index", &index)))
+        .collect::<Result<_>>()?;
+    Ok((ops, batch.durability.map(Into::into)))
 }
 
 fn to_op(op: BatchOp<'_>, body: &Bytes, max_value_bytes: usize) -> Result<Op> {
@@ -163,18 +166,14 @@ mod tests {
     use super::*;
     use crate::problem::Kind;
 
-    fn parse(text: &'static str) -> Result<Vec<Op>> {
-        let body = Bytes::from_static(text.as_bytes());
-        let batch: BatchBody<'_> = json(&body)?;
-        batch.ops.expect("given").0.into_iter().map(|op| to_op(op, &body, 1000)).collect()
+    fn ops(text: &'static str) -> Result<Vec<Op>> {
+        parse(&Bytes::from_static(text.as_bytes()), 1000).map(|(ops, _)| ops)
     }
 
     #[test]
     fn a_batch_becomes_operations_with_conditions() {
-        let ops = parse(
-            r#"{"ops":[{"op":"put","key":"a","value":"1","ttl":2,"if_absent":true},
-                       {"op":"delete","key64":"Yg"},{"op":"check","key":"c","if_version":7}]}"#,
-        )
+        let ops = ops(r#"{"ops":[{"op":"put","key":"a","value":"1","ttl":2,"if_absent":true},
+                       {"op":"delete","key64":"Yg"},{"op":"check","key":"c","if_version":7}]}"#)
         .expect("valid");
         assert_eq!(ops[0].conditions, [Condition::Absent]);
         assert!(matches!(&ops[0].action, Action::Put { ttl: Some(_), value } if value == "1"));
@@ -199,9 +198,11 @@ mod tests {
             (r#"{"ops":[{"op":"delete","key":"a","if_match":1}]}"#, Kind::UnknownField),
             (r#"{"ops":[],"extra":1}"#, Kind::UnknownField),
             (r#"{"ops":7}"#, Kind::InvalidParameter),
+            (r#"{"ops":[]}"#, Kind::MissingParameter),
+            (r#"{"durability":"synced"}"#, Kind::MissingParameter),
         ];
         for (text, kind) in cases {
-            assert_eq!(parse(text).expect_err(text).kind(), kind, "{text}");
+            assert_eq!(ops(text).expect_err(text).kind(), kind, "{text}");
         }
     }
 
@@ -210,7 +211,7 @@ mod tests {
         let text =
             format!("{{\"ops\":[{}7]}}", r#"{"op":"delete","key":"a"},"#.repeat(MAX_OPS + 1));
         let body = Bytes::from(text);
-        let problem = json::<BatchBody<'_>>(&body).err().expect("too many");
+        let problem = parse(&body, 1000).expect_err("too many");
         assert!(problem.to_json().get().contains("split the batch"));
     }
 }

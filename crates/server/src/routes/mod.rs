@@ -3,14 +3,14 @@
 //! A match on the path instead of a router crate: the paths are few, fixed, and
 //! the hot ones come first.
 
-mod batch;
+pub(crate) mod batch;
 mod compact;
 mod health;
 mod kv;
-mod range;
-mod walk;
+pub(crate) mod range;
+pub(crate) mod walk;
 mod scan_stream;
-mod scan;
+pub(crate) mod scan;
 mod accept;
 mod simple;
 mod stats_report;

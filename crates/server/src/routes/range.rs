@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// Which part of a value to send.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// All of it: no range, or one we need not understand (RFC 9110, 14.2).
     Whole,
     /// This part; not empty.
@@ -20,7 +20,7 @@ pub(super) enum Part {
 ///
 /// Several ranges at once are answered by the whole value, as is a range for
 /// another version (`If-Range`).
-pub(super) fn requested(headers: &HeaderMap, length: usize, version: u64) -> Part {
+pub(crate) fn requested(headers: &HeaderMap, length: usize, version: u64) -> Part {
     let Some(range) = headers.get(RANGE).and_then(|value| value.to_str().ok()) else {
         return Part::Whole;
     };

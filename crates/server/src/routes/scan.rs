@@ -16,6 +16,10 @@ use hyper::{Method, Request};
 use std::ops::Bound;
 use std::sync::Arc;
 
+/// What a scan may be told.
+pub(crate) const PARAMETERS: [&str; 7] =
+    ["prefix", "start", "end", "limit", "cursor", "reverse", "keys_only"];
+
 const DEFAULT_PAGE: u64 = 100;
 const MAX_PAGE: u64 = 10_000;
 
@@ -23,11 +27,9 @@ const MAX_PAGE: u64 = 10_000;
 const PAGE_BYTES: usize = 4 << 20;
 
 impl Scan {
-    fn parse(text: Option<&str>) -> Result<Scan> {
-        let [prefix, start, end, limit, cursor, reverse, keys_only] = query::parse(
-            text,
-            ["prefix", "start", "end", "limit", "cursor", "reverse", "keys_only"],
-        )?;
+    pub(crate) fn parse(text: Option<&str>) -> Result<Scan> {
+        let [prefix, start, end, limit, cursor, reverse, keys_only] =
+            query::parse(text, PARAMETERS)?;
         let direction = match query::flag("reverse", reverse)? {
             true => Direction::Reverse,
             false => Direction::Forward,
@@ -80,7 +82,7 @@ impl Scan {
         Ok(())
     }
 
-    fn contains(&self, key: &[u8]) -> bool {
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
         let above = match &self.lower {
             Bound::Included(lower) => key >= &lower[..],
             Bound::Excluded(lower) => key > &lower[..],
@@ -93,6 +95,11 @@ impl Scan {
         };
         above && below
     }
+}
+
+/// What a page that ends with the key `last` tells a client to go on with.
+pub(crate) fn cursor_behind(direction: Direction, last: &[u8]) -> String {
+    to_url_base64(&[&[direction.mark()], last].concat())
 }
 
 /// The smallest key behind all keys that begin with `prefix`, if there is one.
@@ -161,9 +168,7 @@ fn page(mut walk: Walk, limit: u64) -> Result<Vec<u8>> {
     }
     out.extend_from_slice(b"],\"cursor\":");
     if more {
-        let mut cursor = vec![walk.direction().mark()];
-        cursor.extend_from_slice(&last);
-        push_string(&mut out, &to_url_base64(&cursor));
+        push_string(&mut out, &cursor_behind(walk.direction(), &last));
     } else {
         out.extend_from_slice(b"null");
     }

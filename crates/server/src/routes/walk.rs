@@ -6,7 +6,7 @@ use tanada::{Iter, Keyspace, Value};
 
 /// Which way to walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(crate) enum Direction {
     Forward,
     Reverse,
 }
@@ -30,10 +30,10 @@ pub(super) enum Columns {
 
 /// What a scan is asked for.
 #[derive(Debug)]
-pub(super) struct Scan {
+pub(crate) struct Scan {
     pub(super) lower: Bound<Vec<u8>>,
     pub(super) upper: Bound<Vec<u8>>,
-    pub(super) direction: Direction,
+    pub(crate) direction: Direction,
     pub(super) columns: Columns,
     pub(super) limit: Option<u64>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Scan {
 impl Scan {
     /// Whether no key can lie in the range: asking the engine would be asking
     /// for a range that ends before it begins.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match (&self.lower, &self.upper) {
             (Bound::Included(lower) | Bound::Excluded(lower), Bound::Excluded(upper)) => {
                 lower >= upper
