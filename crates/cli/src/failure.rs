@@ -11,6 +11,8 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 pub(crate) enum Failure {
     /// Whole text, cure included.
     Message(String),
+    /// Whole text too: stored bytes are damaged, or a file is missing.
+    Damage(String),
     /// The reader of our output has gone (`tanada scan | head`): not an error.
     OutputClosed,
 }
@@ -25,6 +27,7 @@ impl Failure {
     pub(crate) fn before(self, what: impl fmt::Display) -> Failure {
         match self {
             Failure::Message(text) => Failure::Message(format!("{what}: {text}")),
+            Failure::Damage(text) => Failure::Damage(format!("{what}: {text}")),
             other => other,
         }
     }
@@ -33,6 +36,7 @@ impl Failure {
     pub(crate) fn then(self, what: impl fmt::Display) -> Failure {
         match self {
             Failure::Message(text) => Failure::Message(format!("{text}\n{what}")),
+            Failure::Damage(text) => Failure::Damage(format!("{text}\n{what}")),
             other => other,
         }
     }
@@ -41,7 +45,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Message(text) => f.write_str(text),
+            Failure::Message(text) | Failure::Damage(text) => f.write_str(text),
             Failure::OutputClosed => f.write_str("the output was closed"),
         }
     }
@@ -54,6 +58,9 @@ impl From<tanada::Error> for Failure {
                 Some(cure) => Failure::new(format!("{e}; {cure}")),
                 None => Failure::new(e.to_string()),
             },
+            tanada::Error::Corruption(_) | tanada::Error::MissingFile { .. } => {
+                Failure::Damage(e.to_string())
+            }
             _ => Failure::new(e.to_string()),
         }
     }

@@ -376,10 +376,46 @@ fn a_damaged_log_names_file_and_offset_and_opens_no_further() {
     drop(file);
     on_directory(&data, &["get", "key1"]).refused(1, &[name(log), "offset", "restore"]);
     on_directory(&data, &["put", "new", "v"]).refused(1, &[name(log), "offset"]);
+    let said = on_directory(&data, &["verify"]);
+    said.refused(1, &[name(log), "offset", "the first damage found", "`tanada repair"]);
     fs::write(log, bytes).unwrap();
     for i in 0..20 {
         on_directory(&data, &["get", &format!("key{i}")]).ok();
     }
+}
+
+/// `verify` promised to change nothing, though it opens the directory, and called
+/// the damage that a database does not open with all that there is.
+#[test]
+fn verify_says_what_opening_does_and_repair_lists_what_verify_cannot_reach() {
+    let help = run(&["verify", "--help"]).ok();
+    let words = help.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(!words.to_lowercase().contains("changes nothing"), "{help:?}");
+    for word in ["left as it is", "recovers what the last process left", "begins a new log"] {
+        assert!(words.contains(word), "'{word}' is missing: {help:?}");
+    }
+
+    let home = tempfile::tempdir().unwrap();
+    let data = database(home.path());
+    on_directory(&data, &["put", "later", "in a later log"]).ok();
+    let logs = files(&data, |name| name.ends_with(".log"));
+    let holds_rows = |log: &&PathBuf| fs::read(log).unwrap().windows(8).any(|w| w == b"key02000");
+    let log = logs.iter().find(holds_rows).expect("the second load is in a log");
+    let table = files(&data, |name| name.ends_with(".sst")).remove(0);
+    damage(log, 5000);
+    damage(&table, 64);
+    let damaged = [fs::read(log).unwrap(), fs::read(&table).unwrap()];
+    let said = on_directory(&data, &["verify", "--json"])
+        .refused(1, &[name(log), "the first damage found", "`tanada repair SOURCE TARGET`"]);
+    assert!(!said.err.contains(name(&table)), "it was not looked at: {said:?}");
+    assert_eq!(damaged, [fs::read(log).unwrap(), fs::read(&table).unwrap()], "left as it is");
+
+    let saved = home.path().join("saved");
+    let repaired = tanada().arg("repair").args([&data, &saved]).arg("--json").output().unwrap();
+    let repaired = Said::from(repaired).refused(1, &[]);
+    let lost = repaired.json()["lost"].to_string();
+    assert!(lost.contains(name(log)) && lost.contains(name(&table)), "{lost}");
+    on_directory(&saved, &["verify"]).ok();
 }
 
 #[test]
@@ -390,8 +426,10 @@ fn a_damaged_or_missing_manifest_is_named() {
     let whole = fs::read(&manifest).unwrap();
     damage(&manifest, 40);
     on_directory(&data, &["get", "key00001"]).refused(1, &[name(&manifest), "restore"]);
+    on_directory(&data, &["verify"]).refused(1, &[name(&manifest), "the first damage found"]);
     fs::remove_file(&manifest).unwrap();
     on_directory(&data, &["get", "key00001"]).refused(1, &[name(&manifest), "restore"]);
+    on_directory(&data, &["verify"]).refused(1, &[name(&manifest), "the first damage found"]);
     fs::write(&manifest, whole).unwrap();
     on_directory(&data, &["get", "key00001"]).ok();
 

@@ -14,9 +14,17 @@ Examples:
 
 Exit code: 0 when all is well, 1 when anything is damaged.";
 
+/// Said when the database does not even open.
+const FIRST_DAMAGE: &str = "this is the first damage found: the database does not open with it, so the rest \
+     was not looked at; `tanada repair SOURCE TARGET` reads past it and lists all that is lost";
+
 /// Read and check every byte of every file
 ///
-/// Changes nothing. Damage is named by file and offset.
+/// Damage is named by file and offset, and left as it is. A directory is opened
+/// first, as by every verb: that recovers what the last process left in the logs,
+/// may write it into tables, and begins a new log. A database that cannot be opened
+/// names its first damage; `tanada repair` lists all of it. With --url nothing
+/// is changed.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Verify {
@@ -30,7 +38,10 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) fn run(self) -> Result<()> {
-        let target = Target::open(&self.place, Missing::Refuse)?;
+        let target = Target::open(&self.place, Missing::Refuse).map_err(|e| match e {
+            Failure::Damage(_) => e.then(FIRST_DAMAGE),
+            other => other,
+        })?;
         let began = target.now_ns();
         let report = target.verify()?;
         let time = target.now_ns() - began;
@@ -73,6 +84,6 @@ impl Verify {
             damage.len(),
             damage[0]
         ))
-        .then("restore the named files from a copy, or save the rest with `tanada repair`; nothing was changed"))
+        .then("restore the named files from a copy, or save the rest with `tanada repair`; they were left as they are"))
     }
 }
