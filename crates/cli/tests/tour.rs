@@ -10,7 +10,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Server, with_input};
+use support::{Server, skip, with_input};
 
 /// As the tour's first command makes them: `terrace:0001` and so on, even numbers only.
 fn terraces() -> String {
@@ -169,7 +169,7 @@ fn the_tables_for_people_name_every_tier() {
         .env("NO_COLOR", "1")
         .output()
     else {
-        return eprintln!("SKIPPED: no script(1) here, so no terminal");
+        return skip("no script(1) here, so no terminal");
     };
     let text = String::from_utf8_lossy(&output.stdout);
     for title in [
