@@ -1,5 +1,5 @@
 //! `cargo xtask concurrency`: loom on the parts without locks, shuttle on the commit
-//! pipeline and the row cache; and whether shuttle finds faults that are put back.
+//! pipeline and the caches; and whether shuttle finds faults that are put back.
 //!
 //! Each checker takes the places of locks and atomics (`crates/vfs/src/sync`) in a build
 //! of its own. That loom would find something is shown by tests that run the same models
@@ -37,11 +37,12 @@ const CHECKERS: &[Checker] = &[
         // With the switches of planted bugs; none is on unless the environment names it.
         flags: "--cfg shuttle --cfg tanada_planted",
         libraries: 1,
-        packages: &["tanada"],
+        packages: &["tanada-table", "tanada"],
         tests: "schedules_",
         faults: &[
             ("group_commit_one_waiter_sees_error", "schedules_of_writers_and_a_failing_sync"),
             ("row_cache_stale_under_race", "schedules_of_readers_beside_flushes"),
+            ("block_cache_pays_twice", "schedules_of_readers_beside_evictions"),
         ],
     },
 ];

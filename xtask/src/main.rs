@@ -65,7 +65,7 @@ Commands:
          at a time, and names each change that no test notices
   concurrency [loom | shuttle] [TEST]
          Runs what threads share without locks in every order that loom knows, and
-         the commit pipeline and the row cache in many orders of shuttle's
+         the commit pipeline and the caches in many orders of shuttle's
   fuzz   [TARGET] [--seconds N]
          Runs the fuzzing targets of fuzz/, a minute each unless told otherwise;
          `operations` are whole lives, with power cuts and failing calls

@@ -101,6 +101,22 @@ impl Sieve {
         (self.tail != NONE).then(|| self.remove(self.tail))
     }
 
+    /// The listed blocks with their places, oldest first. Checks the links on the way.
+    #[cfg(test)]
+    pub(crate) fn walk(&self) -> Vec<(u32, &Node)> {
+        let (mut listed, mut last, mut place) = (Vec::new(), NONE, self.tail);
+        while place != NONE {
+            let node = self.at(place);
+            assert_eq!(node.older, last, "links agree in both directions");
+            assert!(listed.len() < self.len(), "links lead to the head, and in no circle");
+            listed.push((place, node));
+            (last, place) = (place, node.newer);
+        }
+        assert_eq!((self.head, self.len()), (last, listed.len()));
+        assert!(self.hand == NONE || listed.iter().any(|(place, _)| *place == self.hand));
+        listed
+    }
+
     fn at(&self, place: u32) -> &Node {
         self.nodes[place as usize].as_ref().expect("links lead to listed blocks")
     }
@@ -130,6 +146,7 @@ mod tests {
         assert_eq!(numbers(&mut sieve, &mut visited, 2), [1, 2]);
         // The hand goes on from where it stopped; 0 has lost its mark behind it.
         sieve.push(slots.clone(), 6, 1);
+        assert_eq!(sieve.walk().iter().map(|(_, n)| n.number).collect::<Vec<_>>(), [0, 3, 4, 5, 6]);
         assert_eq!(numbers(&mut sieve, &mut visited, 3), [4, 5, 6]);
         assert_eq!(numbers(&mut sieve, &mut visited, 2), [0, 3]);
         assert!(sieve.evict(|_| false).is_none());
@@ -143,7 +160,7 @@ mod tests {
         let places: Vec<u32> = (0..4).map(|n| sieve.push(slots.clone(), n, 1)).collect();
         assert!(sieve.evict(|_| true).is_some());
         sieve.remove(places[2]);
-        assert_eq!(sieve.len(), 2);
+        assert_eq!(sieve.walk().len(), 2);
         assert!(sieve.evict(|_| true).is_some() && sieve.evict(|_| true).is_some());
         assert!(sieve.evict(|_| true).is_none());
     }

@@ -281,7 +281,9 @@ fn readers_evictions_and_changes_of_capacity_race_without_a_wrong_value_or_accou
     assert_eq!((cache.used_bytes(), cache.stats().blocks), (0, 0));
 }
 
-/// Two threads that miss the same block both read it; one block is kept and paid for.
+/// Scenario block_cache_pays_twice: readers who missed the same block at the same time all
+/// counted its bytes, and the sum only grew, until the cache held nothing (redb #870, #872).
+/// Here both read it; one block is kept and paid for.
 #[test]
 fn two_readers_who_miss_the_same_block_pay_for_it_once() {
     let env = Env::memory(1);

@@ -164,6 +164,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     one!("iterator_swallows_error", unit!("merge::tests::iterator_swallows_error")),
     one!("cache_key_reuse", unit!("row_cache::tests::cache_key_reuse")),
     one!("row_cache_stale_under_race", unit!("row_cache::tests::row_cache_stale_under_race")),
+    one!(
+        "block_cache_pays_twice",
+        Test {
+            room: "table",
+            target: "cache",
+            name: "two_readers_who_miss_the_same_block_pay_for_it_once",
+        }
+    ),
     planted(
         "ttl_exposes_older",
         &[
