@@ -2,7 +2,10 @@
 
 mod support;
 
+use parking_lot::Mutex;
+use serde_json::Value;
 use std::io::Write;
+use std::sync::Arc;
 use support::{TempDir, TestServer, read_to_end};
 use tanada::vfs::Env;
 use tanada::vfs::fault::{EIO, ENOSPC, Faults, Op, Rule};
@@ -123,4 +126,65 @@ fn a_full_disk_names_the_cure_and_loses_nothing() {
     assert_eq!(job["state"], "failed");
     assert!(job["problem"]["detail"].as_str().is_some_and(|d| !d.is_empty()));
     assert_eq!(server.get("/v1/kv/a").body, b"1");
+}
+
+/// cancelled_future_half_commits (slatedb #1733): a future that was dropped left half
+/// a commit. Here the handler of a write waits for it, and is dropped when its client
+/// goes away. The disk holds the first sync up until all clients have gone: half of
+/// them when their writes wait for it, the others as soon as they have spoken.
+#[test]
+fn batches_whose_clients_went_away_are_there_whole_or_not_at_all() {
+    const BATCHES: usize = 100;
+    const WAITING: usize = BATCHES / 2;
+    const KEYS: usize = 5;
+    let dir = TempDir::new();
+    let (mut server, faults) = failing(&dir);
+    server.put("/v1/kv/before?durability=synced", "kept").seq();
+    let gate = Arc::new(Mutex::new(()));
+    let at_the_gate = Arc::clone(&gate);
+    let held_up = gate.lock();
+    faults.before_each_change(move |_, call| {
+        if call.op == Op::LogSync {
+            drop(at_the_gate.lock());
+        }
+    });
+    let name = |batch: usize, key: usize| format!("batch{batch:03}/{key}");
+    let send = |batch: usize| {
+        let ops: Vec<_> = (0..KEYS)
+            .map(|key| serde_json::json!({"op": "put", "key": name(batch, key), "value": "v"}))
+            .collect();
+        let body = serde_json::json!({"ops": ops, "durability": "synced"}).to_string();
+        let head = "POST /v1/batch HTTP/1.1\r\nhost: localhost\r\ncontent-length:";
+        let mut client = server.connect();
+        let request = format!("{head} {}\r\n\r\n{body}", body.len());
+        client.write_all(request.as_bytes()).expect("sent");
+        client
+    };
+    let wait_until = |what: &str, is_so: &dyn Fn(&Value) -> bool| {
+        let mut looks = (0..100_000).map(|_| server.get("/stats").json()["server"].take());
+        assert!(looks.any(|stats| is_so(&stats)), "never: {what}");
+    };
+    let mut clients = vec![send(0)];
+    // Two: what was kept before, and this one.
+    wait_until("the first is being written", &|stats| stats["committed_requests"] == 2);
+    clients.extend((1..WAITING).map(send));
+    wait_until("all others wait for it", &|stats| stats["queued_writes"] == WAITING - 1);
+    (WAITING..BATCHES).for_each(|batch| drop(send(batch)));
+    drop(clients);
+    // Only the one who asks here is still there.
+    wait_until("all clients are gone", &|stats| {
+        let connections = &stats["connections"];
+        connections["accepted"].as_u64() > Some(BATCHES as u64) && connections["open"] == 1
+    });
+    drop(held_up);
+    server.stop().expect("a good end");
+
+    let db = Db::open(dir.path()).expect("it opens");
+    assert!(db.get("before").expect("it reads").is_some());
+    for batch in 0..BATCHES {
+        let is_there = |key: &usize| db.get(name(batch, *key)).expect("it reads").is_some();
+        let count = (0..KEYS).filter(is_there).count();
+        assert!(count == 0 || count == KEYS, "of batch {batch} {count} of {KEYS} keys are there");
+        assert!(batch >= WAITING || count == KEYS, "batch {batch} was taken, and is not there");
+    }
 }

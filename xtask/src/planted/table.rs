@@ -59,7 +59,6 @@ const fn feature(what: &'static str, below: &'static str, text: &'static str) ->
 }
 
 const INGEST: Feature = feature("ingestion", "crates/engine/src/", "pub fn ingest(");
-const FUTURES: Feature = feature("futures in the engine", "crates/engine/src/", "async fn ");
 const CLEAR: Feature = feature("clear", "crates/engine/src/keyspace.rs", "pub fn clear(");
 const RANGES: Feature = feature("range deletes", "crates/engine/src/", "pub fn delete_range(");
 const BLOBS: Feature = feature("blob files", "crates/engine/src/lib.rs", "mod blob");
@@ -135,7 +134,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "group_commit_one_waiter_sees_error",
         unit!("commit::tests::group_commit_one_waiter_sees_error")
     ),
-    comes("cancelled_future_half_commits", FUTURES),
+    // The engine has no futures, and says so in ARCHITECTURE.md; the server has.
+    served(
+        "cancelled_future_half_commits",
+        "faults",
+        "batches_whose_clients_went_away_are_there_whole_or_not_at_all",
+    ),
     one!("leftover_temp_blocks_open", unit!("wal::failure_tests::leftover_temp_blocks_open")),
     one!(
         "repair_panics_on_garbage",
