@@ -162,7 +162,9 @@ impl Walk<'_> {
                     (at, chain) = (next.at, next.chain);
                 }
                 None => {
-                    self.note(at..self.end);
+                    // Zeros may be the last bytes of a record, but for whole words.
+                    let end = self.end.next_multiple_of(RECORD_ALIGN as usize);
+                    self.note(at..end.min(self.file.bytes.len()));
                     break;
                 }
             }
@@ -328,6 +330,19 @@ mod tests {
             }
         }
         assert!(saved_though_hit > 300, "damaged frames lose nothing: {saved_though_hit}");
+    }
+
+    #[test]
+    fn a_last_record_whose_last_byte_became_zero_is_lost_up_to_that_byte() {
+        let (good, all, places) = written();
+        let (last, end) = (places[11].clone(), places[10].end + SHORT_FRAME_LEN + all[11].len());
+        let mut file = good[..last.end].to_vec();
+        assert_ne!(std::mem::take(&mut file[end - 1]), 0);
+        file.resize(file.len() + 300, 0);
+        let found = salvage(&file, &[9]);
+        assert_eq!(payloads(&file, &found), all[..11]);
+        assert_eq!(found.damage.len(), 1);
+        assert_eq!(found.damage[0].bytes, last);
     }
 
     #[test]

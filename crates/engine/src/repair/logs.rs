@@ -54,6 +54,7 @@ pub(super) fn read(
 ) -> Result<FromLogs> {
     let mut logs = open_all(fs, dir, database, known, report)?;
     choose(&mut logs, known, report);
+    note_headers(&logs, report);
     drop_cut_tails(&mut logs);
     let mut from = FromLogs::default();
     note_damage(&logs, &mut from, report);
@@ -120,12 +121,6 @@ fn open_all(
             Ok(read) => {
                 if planted!(repair_panics_on_garbage) {
                     assert!(read.header.is_some(), "a log begins with a header");
-                }
-                if read.header.is_none() {
-                    report.damage.push(format!("{name}: its header is damaged"));
-                    if read.groups.is_empty() && read.damage.is_empty() {
-                        report.lost.push(lost("nothing of it can be read".to_owned()));
-                    }
                 }
                 logs.push(Log { id, name, bytes, read });
             }
@@ -198,11 +193,29 @@ fn lose(id: LogId, report: &mut RepairReport) {
     }
 }
 
+/// Lists logs whose headers are damaged. One that was left behind may have been
+/// torn by a power cut, and nobody misses it.
+fn note_headers(logs: &[Log], report: &mut RepairReport) {
+    for log in logs.iter().filter(|log| log.read.header.is_none()) {
+        report.damage.push(format!("{}: its header is damaged", log.name));
+        if log.read.groups.is_empty() && log.read.damage.is_empty() {
+            let (file, what) = (log.name.clone(), "nothing of it can be read".to_owned());
+            report.lost.push(LostPart { file, what, ..LostPart::default() });
+        }
+    }
+}
+
 /// A later log begins where recovery ended; records of the log before that lie
 /// behind that place were never acknowledged, and their numbers were used again.
+/// Where they are torn, nothing is damaged.
 fn drop_cut_tails(logs: &mut [Log]) {
     let mut begins: Option<SeqNo> = None;
+    let mut base = None;
     for log in logs.iter_mut().rev() {
+        if let Some(base) = base {
+            log.read.forget_damage_from(base);
+        }
+        base = log.read.header.map(|header| header.base);
         if let Some(begins) = begins {
             log.read.groups.retain(|group| group.first < begins);
             let left = log.read.groups.len();

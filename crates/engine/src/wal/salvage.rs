@@ -93,8 +93,14 @@ impl SalvagedLog {
 
     /// The position behind the last record, where the header tells that of the first.
     pub(crate) fn end_position(&self) -> Option<LogPosition> {
-        let records = self.end.saturating_sub(LOG_HEADER_LEN);
-        self.header.map(|header| LogPosition(header.base.0 + records))
+        self.header.map(|header| header.position(self.end.max(LOG_HEADER_LEN)))
+    }
+
+    /// Takes damage from this position on for a torn tail: the next log begins here.
+    pub(crate) fn forget_damage_from(&mut self, base: LogPosition) {
+        if let Some(header) = self.header {
+            self.damage.retain(|damage| header.position(damage.bytes.start) < base);
+        }
     }
 
     fn take(&mut self, bytes: &[u8], payload: Range<usize>) {

@@ -3,7 +3,7 @@
 use super::group::{GroupEntry, GroupHeader, encode_entry};
 use super::harness::*;
 use super::salvage::{SalvagedLog, database_of};
-use tanada_format::{KeyspaceId, LogId, SeqNo, ValueKind, crc32c};
+use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo, ValueKind, crc32c};
 
 /// A commit group of one write.
 fn group(seqno: u64, key: &[u8]) -> Vec<u8> {
@@ -101,6 +101,23 @@ fn damage_is_told_with_the_groups_before_it() {
         assert_eq!(found.groups.len(), 4);
         let behind: Vec<_> = found.damage.iter().map(|damage| damage.behind).collect();
         assert_eq!(behind, [damaged]);
+    }
+}
+
+#[test]
+fn damage_counts_up_to_where_the_next_log_begins() {
+    let machine = machine();
+    let mut wal = new_log(&machine);
+    wal.append(&[&group(1, b"terrace")]).unwrap();
+    let end = wal.position();
+    wal.append(&[&group(2, b"terrace")]).unwrap();
+    let mut file = bytes(&machine, 1);
+    file[(super::header::LOG_HEADER_LEN + end.0) as usize + 9] ^= 1;
+    for (next, left) in [(end.0, 0), (end.0 + 1, 1)] {
+        let mut found = salvage(&file, 1);
+        assert_eq!(found.damage.len(), 1);
+        found.forget_damage_from(LogPosition(next));
+        assert_eq!(found.damage.len(), left, "the next log begins at {next}");
     }
 }
 
