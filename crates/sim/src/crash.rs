@@ -10,11 +10,14 @@
 use crate::generator::{Generator, Profile};
 use crate::operation::Exit;
 use crate::oracle::Oracle;
-use crate::runner::{Runner, Settings};
+use crate::runner::{Runner, Settings, Surroundings};
+use crate::tuning::random_tuning;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tanada::Tuning;
 use tanada_vfs::fault::Call;
+use tanada_vfs::memory::Dice;
 use tanada_vfs::{Clock, MemoryMachine};
 
 /// How much is done at each cut.
@@ -45,13 +48,16 @@ pub fn cut_at_every_call(seed: u64, profile: Profile, operations: u64, cuts: Cut
     let mut generator = Generator::new(seed, profile);
     let settings =
         Settings { compression: generator.compression(), durability: generator.durability() };
+    let surroundings = Surroundings { tuning: sizes(seed), ..Surroundings::default() };
     let machine = MemoryMachine::new(seed);
     let oracle = Arc::new(Mutex::new(Oracle::new()));
     let mut runner = Runner::before_opening(machine.clone(), Arc::clone(&oracle), settings);
+    runner.surround(surroundings.clone());
     let cutter = Arc::new(Cutter {
         machine,
         oracle,
         settings,
+        surroundings,
         seed,
         cuts,
         calls: AtomicU64::new(0),
@@ -74,11 +80,21 @@ pub fn cut_at_every_call(seed: u64, profile: Profile, operations: u64, cuts: Cut
     }
 }
 
+/// The usual sizes for odd seeds, any for even ones: there MemTables, logs and levels
+/// are full after a few writes, and everything happens by itself.
+fn sizes(seed: u64) -> Tuning {
+    match seed % 2 {
+        0 => random_tuning(&mut Dice::new(seed)),
+        _ => Tuning::default(),
+    }
+}
+
 /// Copies the machine before each call, and opens the copies.
 struct Cutter {
     machine: MemoryMachine,
     oracle: Arc<Mutex<Oracle>>,
     settings: Settings,
+    surroundings: Surroundings,
     seed: u64,
     cuts: Cuts,
     // Counters for the report; Relaxed, for they order nothing.
@@ -118,6 +134,7 @@ impl Cutter {
         self.recoveries.fetch_add(1, Ordering::Relaxed);
         let oracle = Arc::new(Mutex::new(oracle.clone()));
         let mut runner = Runner::before_opening(machine, oracle, self.settings);
+        runner.surround(self.surroundings.clone());
         if let Err(e) = runner.open(floor) {
             panic!("it does not open: {e}");
         }
@@ -134,14 +151,17 @@ impl Cutter {
         };
         let shared = Arc::new(Mutex::new(oracle.clone()));
         let mut runner = Runner::before_opening(machine.clone(), shared, self.settings);
+        runner.surround(self.surroundings.clone());
         let found = Arc::new(Mutex::new(Vec::new()));
         let results = Arc::clone(&found);
         let (hooked, settings) = (machine.clone(), self.settings);
+        let surroundings = self.surroundings.clone();
         runner.faults().before_each_change(move |k, call| {
             let at = Where { call: format!("recovering, before call {k}, {call}"), told: false };
             let again = |machine: MemoryMachine, floor| {
                 let oracle = Arc::new(Mutex::new(base.clone()));
                 let mut runner = Runner::before_opening(machine, oracle, settings);
+                runner.surround(surroundings.clone());
                 if let Err(e) = runner.open(floor) {
                     panic!("it does not open a second time: {e}");
                 }

@@ -68,7 +68,7 @@ impl Profile {
             dies: false,
             upkeep_permille: 200,
             mostly_writes: true,
-            batch_bytes: 2 << 20,
+            batch_bytes: 64 << 10,
         }
     }
 }

@@ -30,5 +30,6 @@ pub mod sweep;
 pub mod tuning;
 pub mod plan;
 mod others;
+mod repaired;
 pub mod simulation;
 pub mod shrink;

@@ -15,13 +15,14 @@ use crate::operation::{Exit, Operation, ValueSpec, Write};
 use crate::oracle::Oracle;
 use crate::others::{Deed, Others};
 use crate::plan::{Event, Plan, Turn};
+use crate::repaired::everything_comes_out;
 use crate::runner::{PATH, Runner, Surroundings};
 use crate::trace::Trace;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tanada::{Error, Result, Scheduler};
+use tanada::{Durability, Error, Result, Scheduler};
 use tanada_vfs::MemoryMachine;
 use tanada_vfs::fault::{Call, Op};
 use tanada_vfs::memory::Dice;
@@ -34,6 +35,8 @@ const MOST_ORDERS: u64 = 50_000;
 const MOST_DEPTH: u32 = 2;
 /// Tries to write, after which a cured database must have taken one.
 const MOST_CURES: u32 = 4;
+/// Seeds of which one has its database repaired at the end.
+const REPAIR_EVERY: u64 = 8;
 /// So many looks for work in a row, in different orders, that there is none.
 const QUIET: u32 = 16;
 
@@ -406,6 +409,9 @@ impl Simulation {
             self.reopen(Exit::Kill);
         }
         self.drain();
+        if seed.is_multiple_of(REPAIR_EVERY) {
+            self.repair();
+        }
         self.perform(&Operation::Flush(None));
         self.drain();
         self.check_logs();
@@ -419,6 +425,17 @@ impl Simulation {
         summary.trace = self.trace.value();
         summary.answers = self.runner.answers();
         summary
+    }
+
+    /// Repairs what a kill would leave now, beside the database.
+    fn repair(&mut self) {
+        let value = Some(ValueSpec { len: 20, stamp: 2, plain: true });
+        let write = Write { space: 0, key: b"last".to_vec(), value, ttl_ms: None };
+        // All writes before it are as safe as it is.
+        self.perform(&Operation::WriteBatch(vec![write], Durability::Buffered));
+        let machine = self.runner.machine().kill();
+        machine.clock().set_wall_ms(self.runner.shown().now_ms(self.runner.machine()));
+        everything_comes_out(&machine, &self.world.oracle.lock());
     }
 
     /// Nobody reads or writes: what is owed must be done, within bounds.
