@@ -40,9 +40,10 @@ pub(crate) fn main(root: &Path, arguments: &[&str]) -> ExitCode {
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match (*argument, target) {
+            // libFuzzer takes 0 for no limit.
             ("--seconds", _) => match rest.next().and_then(|n| n.parse().ok()) {
-                Some(n) => seconds = n,
-                None => return refuse("--seconds wants a number"),
+                Some(n) if n > 0 => seconds = n,
+                _ => return refuse("--seconds wants a number of 1 or more"),
             },
             (name, None) if !name.starts_with('-') => target = Some(name),
             (other, _) => return refuse(&format!("'{other}' is not understood")),
