@@ -233,6 +233,23 @@ impl Image {
     /// # Errors
     /// Lacking where the kernel offers no such thing.
     pub(crate) fn turn_read_only(&self) -> Result<()> {
+        let trigger = format!("/sys/fs/ext4/{}/trigger_fs_error", self.device()?);
+        set(&trigger, b"1")
+    }
+
+    /// Lets what is under it take one page at a time, or refuse it. Of a longer write
+    /// a full disk may take a part, and the loop device of Linux 6.18 calls that a
+    /// success (`lo_complete_rq`): bytes would be lost behind a sync that did not fail.
+    ///
+    /// # Errors
+    /// Lacking where the kernel offers no such thing.
+    pub(crate) fn write_page_by_page(&self) -> Result<()> {
+        let setting = format!("/sys/block/{}/queue/max_sectors_kb", self.device()?);
+        set(&setting, b"4")
+    }
+
+    /// The name of the device that is mounted.
+    fn device(&self) -> Result<String> {
         let mut mounts = String::new();
         tanada_vfs::open_input(Path::new("/proc/mounts"))?.read_to_string(&mut mounts)?;
         let at = text(&self.at);
@@ -241,13 +258,15 @@ impl Image {
             let (device, place) = (words.next()?, words.next()?);
             (place == at).then(|| device.trim_start_matches("/dev/").to_owned())
         });
-        let device =
-            device.ok_or_else(|| Failure::trouble(format!("{at} is not among the mounts")))?;
-        let trigger = format!("/sys/fs/ext4/{device}/trigger_fs_error");
-        let lacking = |e: rustix::io::Errno| Failure::lacking(format!("{trigger}: {e}"));
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = open(&trigger, flags, Mode::empty()).map_err(lacking)?;
-        rustix::io::write(&file, b"1").map_err(lacking)?;
-        Ok(())
+        device.ok_or_else(|| Failure::trouble(format!("{at} is not among the mounts")))
     }
+}
+
+/// Writes to a setting of the kernel.
+fn set(setting: &str, value: &[u8]) -> Result<()> {
+    let lacking = |e: rustix::io::Errno| Failure::lacking(format!("{setting}: {e}"));
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = open(setting, flags, Mode::empty()).map_err(lacking)?;
+    rustix::io::write(&file, value).map_err(lacking)?;
+    Ok(())
 }

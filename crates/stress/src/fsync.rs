@@ -35,6 +35,7 @@ fn one(rig: &mut Rig, round: u32) -> Result<()> {
     let small = SmallDisk::mount(&rig.env, &rig.dir().join(format!("small{round}")), DISK_MIB)?;
     let place = rig.dir().join(format!("disk{round}"));
     let mut disk = Image::create(&rig.env, &small.path().join("image"), &place, IMAGE_MIB)?;
+    disk.write_page_by_page()?;
     let data = disk.path().join("data");
     let mut lives = Lives::of_new(rig, data);
     // Each round has lives of its own: other operations, other numbers.
