@@ -162,7 +162,8 @@ impl Walk<'_> {
                     (at, chain) = (next.at, next.chain);
                 }
                 None => {
-                    // Zeros may be the last bytes of a record, but for whole words.
+                    // The last bytes of a record may be zero, or have become so: up to the next
+                    // record that could begin.
                     let end = self.end.next_multiple_of(RECORD_ALIGN as usize);
                     self.note(at..end.min(self.file.bytes.len()));
                     break;

@@ -1,6 +1,7 @@
 //! `fsync`: syncs that really fail. The database lies in a sparse image on a
 //! small disk; when that is full, the image's file system can write no more,
-//! and learns it only when it must: at a sync.
+//! and learns it only when it must: at a sync. Pages go to the disk one by one, for
+//! the loop device tells nobody when of a longer write only a part was taken.
 
 use crate::disks::{Image, SmallDisk};
 use crate::failure::{Failure, Result};
