@@ -20,9 +20,12 @@ const TARGET: &str = "target/coverage";
 /// Modules, and the files and directories that they are.
 const MODULES: &[(&str, &[&str])] = &[
     ("wal", &["crates/engine/src/wal/"]),
-    ("manifest", &["crates/engine/src/manifest/"]),
-    ("recovery", &["crates/engine/src/recovery.rs"]),
-    ("compaction", &["crates/engine/src/compaction/", "crates/engine/src/compact.rs"]),
+    ("manifest", &["crates/engine/src/tree/manifest/"]),
+    ("recovery", &["crates/engine/src/opening/recovery.rs"]),
+    (
+        "compaction",
+        &["crates/engine/src/tree/compaction/", "crates/engine/src/background/compact.rs"],
+    ),
 ];
 
 /// All tests of both, but three quarters of the simulated lives and the minutes in

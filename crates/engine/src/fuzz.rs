@@ -4,8 +4,8 @@
 //! the committed corpora. Each function panics when a rule is broken, and else
 //! says nothing.
 
-use crate::manifest::Known;
-use crate::manifest::fuzz as manifest_fuzz;
+use crate::tree::manifest::Known;
+use crate::tree::manifest::fuzz as manifest_fuzz;
 use crate::wal::group::{Group, GroupEntry, GroupHeader, encode_entry};
 use crate::wal::salvage::{SalvagedLog, database_of};
 use crate::wal::{RecoverFrom, recover};
@@ -129,7 +129,7 @@ fn machine(files: &[(String, &[u8])]) -> MemoryMachine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::Edit;
+    use crate::tree::manifest::Edit;
     use crate::wal::group::GroupHeader;
     use tanada_format::{KeyspaceId, SeqNo, ValueKind};
     use tanada_vfs::Env;

@@ -59,7 +59,7 @@ const fn feature(what: &'static str, below: &'static str, text: &'static str) ->
 }
 
 const INGEST: Feature = feature("ingestion", "crates/engine/src/", "pub fn ingest(");
-const CLEAR: Feature = feature("clear", "crates/engine/src/keyspace.rs", "pub fn clear(");
+const CLEAR: Feature = feature("clear", "crates/engine/src/api/keyspace.rs", "pub fn clear(");
 const RANGES: Feature = feature("range deletes", "crates/engine/src/", "pub fn delete_range(");
 const BLOBS: Feature = feature("blob files", "crates/engine/src/lib.rs", "mod blob");
 const REMOTE: Feature = feature("the remote copy", "crates/remote/src/lib.rs", "//!");
@@ -114,13 +114,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     comes("ingest_seqno_not_recovered", INGEST),
     one!(
         "current_rename_not_dirsynced",
-        unit!("manifest::tests::scenarios::current_rename_not_dirsynced")
+        unit!("tree::manifest::tests::scenarios::current_rename_not_dirsynced")
     ),
     one!(
         "manifest_sync_fail_then_delete",
-        unit!("manifest::tests::scenarios::manifest_sync_fail_then_delete")
+        unit!("tree::manifest::tests::scenarios::manifest_sync_fail_then_delete")
     ),
-    one!("manifest_enospc_middle", unit!("manifest::tests::scenarios::manifest_enospc_middle")),
+    one!(
+        "manifest_enospc_middle",
+        unit!("tree::manifest::tests::scenarios::manifest_enospc_middle")
+    ),
     one!(
         "fsync_retry_lies",
         unit!("wal::failure_tests::fsync_retry_lies"),
@@ -132,7 +135,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     one!(
         "group_commit_one_waiter_sees_error",
-        unit!("commit::tests::group_commit_one_waiter_sees_error")
+        unit!("write::commit::tests::group_commit_one_waiter_sees_error")
     ),
     // The engine has no futures, and says so in ARCHITECTURE.md; the server has.
     served(
@@ -151,7 +154,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     comes("clear_races_compaction", CLEAR),
     one!(
         "delete_at_bottom_drops_snapshot_version",
-        unit!("compaction::visible::tests::delete_at_bottom_drops_snapshot_version")
+        unit!("tree::compaction::visible::tests::delete_at_bottom_drops_snapshot_version")
     ),
     one!(
         "snapshot_dirty_read_during_compaction",
@@ -160,14 +163,20 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     one!("snapshot_missed_by_flush", scenario!("snapshot_missed_by_flush")),
     one!("seq_taken_before_version_pinned", scenario!("seq_taken_before_version_pinned")),
     one!("lost_inserts_bulk", scenario!("lost_inserts_bulk")),
-    one!("same_user_key_across_files", unit!("compaction::run::tests::same_user_key_across_files")),
-    one!("two_compactions_same_inputs", unit!("compaction::tests::two_compactions_same_inputs")),
-    one!("base_level_skips_nonempty", unit!("compaction::tests::base_level_skips_nonempty")),
+    one!(
+        "same_user_key_across_files",
+        unit!("tree::compaction::run::tests::same_user_key_across_files")
+    ),
+    one!(
+        "two_compactions_same_inputs",
+        unit!("tree::compaction::tests::two_compactions_same_inputs")
+    ),
+    one!("base_level_skips_nonempty", unit!("tree::compaction::tests::base_level_skips_nonempty")),
     comes("range_tombstone_truncation", RANGES),
     one!("io_error_returns_older_value", scenario!("io_error_returns_older_value")),
-    one!("iterator_swallows_error", unit!("merge::tests::iterator_swallows_error")),
-    one!("cache_key_reuse", unit!("row_cache::tests::cache_key_reuse")),
-    one!("row_cache_stale_under_race", unit!("row_cache::tests::row_cache_stale_under_race")),
+    one!("iterator_swallows_error", unit!("tree::merge::tests::iterator_swallows_error")),
+    one!("cache_key_reuse", unit!("read::row_cache::tests::cache_key_reuse")),
+    one!("row_cache_stale_under_race", unit!("read::row_cache::tests::row_cache_stale_under_race")),
     one!(
         "block_cache_pays_twice",
         Test {
@@ -181,7 +190,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         &[
             Fault {
                 name: "ttl_exposes_older",
-                tests: &[unit!("compaction::visible::tests::ttl_exposes_older")],
+                tests: &[unit!("tree::compaction::visible::tests::ttl_exposes_older")],
             },
             Fault {
                 name: "ttl_revived_by_clock_set_back",
@@ -192,7 +201,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     comes("blob_gc_writes_back_deleted", BLOBS),
     comes("blob_gc_loses_values", BLOBS),
     comes("blob_relocation_wrong_meta", BLOBS),
-    one!("backup_vs_deletion", unit!("manifest::tests::scenarios::backup_vs_deletion")),
+    one!("backup_vs_deletion", unit!("tree::manifest::tests::scenarios::backup_vs_deletion")),
     one!(
         "over_4GiB_offsets",
         Test { room: "table", target: "lib", name: "index::tests::over_4gib_offsets" }

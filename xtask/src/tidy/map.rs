@@ -16,7 +16,11 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     if let Some(map) = tree.text(HOUSE) {
         for (file, text) in tree.select("crates/", ".rs") {
             let root = file.ends_with("/src/lib.rs") || file.ends_with("/src/main.rs");
-            let Some(source) = root.then(|| Source::parse(text).ok()).flatten() else { continue };
+            let Some(source) =
+                (root || is_part(file, text)).then(|| Source::parse(text).ok()).flatten()
+            else {
+                continue;
+            };
             for module in source.modules.iter().filter(|module| !module.test) {
                 if !map.contains(&format!("`{}`", module.name)) {
                     findings.push(Finding {
@@ -48,6 +52,14 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// Whether a file opens a part of the engine that holds modules for the whole crate: a
+/// folder directly below its sources, which shows its modules to the others.
+fn is_part(file: &str, text: &str) -> bool {
+    let folder = file.strip_prefix("crates/engine/src/").and_then(|f| f.strip_suffix("/mod.rs"));
+    let shows = text.contains("\npub(crate) mod ");
+    folder.is_some_and(|f| !f.contains('/')) && shows && !text.contains("\nmod ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +69,8 @@ mod tests {
         let tree = Tree::of(&[
             ("ARCHITECTURE.md", "| `wal` | the log |"),
             ("crates/engine/src/lib.rs", "mod wal;\nmod lost;\n#[cfg(test)] mod tests;"),
+            ("crates/engine/src/lost/mod.rs", "//! A part.\npub(crate) mod room;"),
+            ("crates/engine/src/wal/mod.rs", "//! One thing.\nmod inside;"),
             ("docs/decisions/README.md", "- [one](0001-one.md)"),
             ("docs/decisions/0001-one.md", ""),
             ("docs/decisions/0002-two.md", ""),
@@ -66,6 +80,7 @@ mod tests {
             found,
             [
                 ("crates/engine/src/lib.rs".to_string(), 2),
+                ("crates/engine/src/lost/mod.rs".to_string(), 2),
                 ("docs/decisions/0002-two.md".to_string(), 1)
             ]
         );

@@ -8,7 +8,7 @@
 
 use super::reader::LogReader;
 use super::segment::Tail;
-use crate::error::Result;
+use crate::types::error::Result;
 use std::path::Path;
 use tanada_format::{DatabaseId, LogPosition, RecordCursor, record_padding, short_record_len};
 use tanada_vfs::{Env, LogFile};

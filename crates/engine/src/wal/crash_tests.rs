@@ -6,7 +6,7 @@
 use super::harness::*;
 use super::recover::RecoverFrom;
 use super::writer::WalWriter;
-use crate::error::Error;
+use crate::types::error::Error;
 use std::sync::Arc;
 use tanada_format::{LogId, LogPosition};
 use tanada_vfs::MemoryMachine;

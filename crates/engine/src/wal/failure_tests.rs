@@ -7,7 +7,7 @@ use super::header::{LOG_HEADER_LEN, LogHeader};
 use super::recover::RecoverFrom;
 use super::segment::Tail;
 use super::writer::WalWriter;
-use crate::error::Error;
+use crate::types::error::Error;
 use std::sync::Arc;
 use tanada_format::{
     DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RECORD_FRAME_LEN, RecordFile, RecordFrame,

@@ -6,7 +6,7 @@
 //! of that has happened, so it may be written into later records as a fact.
 
 use super::segment::{Segment, Tail, log_path};
-use crate::error::{Error, Result};
+use crate::types::error::{Error, Result};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

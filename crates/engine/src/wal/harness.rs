@@ -5,7 +5,7 @@ use super::handle::SegmentSizes;
 use super::recover::{RecoverFrom, Recovered, recover};
 use super::segment::{Tail, log_path};
 use super::writer::WalWriter;
-use crate::error::{Error, Result};
+use crate::types::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use tanada_format::{Corruption, DatabaseId, LogId, LogPosition};
 use tanada_vfs::memory::Dice;

@@ -23,7 +23,7 @@
 //! Every version keeps magic, version, and the checksum over these 256 bytes
 //! where they are, so that an older program can say "newer" and not "damaged".
 
-use crate::error::{Error, Result};
+use crate::types::error::{Error, Result};
 use std::path::Path;
 use tanada_format::{Corruption, DatabaseId, LogId, LogPosition, RecordFile, RecordSalt, crc32c};
 

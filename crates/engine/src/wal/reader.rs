@@ -5,7 +5,7 @@
 
 use super::header::{LOG_HEADER_LEN, LogHeader, Parsed};
 use super::segment::{kind, log_path};
-use crate::error::{Error, Result};
+use crate::types::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tanada_format::{

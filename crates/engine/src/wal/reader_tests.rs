@@ -6,7 +6,7 @@ use super::reader::LogReader;
 use super::recover::RecoverFrom;
 use super::segment::kind;
 use super::writer::WalWriter;
-use crate::error::{Error, Result};
+use crate::types::error::{Error, Result};
 use tanada_format::{
     LogId, LogPosition, MAX_RECORD_LEN, RECORD_FRAME_LEN, RecordCursor, RecordFile, RecordFrame,
     RecordSalt,

@@ -23,7 +23,7 @@
 use super::header::{LOG_HEADER_LEN, LogHeader, Parsed};
 use super::reader::{End, LogReader, RecordPlace};
 use super::segment::{Segment, Tail, kind, log_path, parse_log_name};
-use crate::error::{Error, Result};
+use crate::types::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use tanada_format::{DatabaseId, LogId, LogPosition, planted};
 use tanada_vfs::Env;

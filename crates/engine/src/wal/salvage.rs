@@ -4,8 +4,8 @@
 use super::group::{Group, decode_entry};
 use super::header::{LOG_HEADER_LEN, LogHeader, Parsed};
 use super::segment::kind;
-use crate::error::Result;
 use crate::salvage::RecordBytes;
+use crate::types::error::Result;
 use std::ops::Range;
 use std::path::Path;
 use tanada_format::{

@@ -4,7 +4,7 @@ use super::carry::Carried;
 use super::handle::{SegmentSizes, Spare, WalHandle};
 use super::header::{LOG_HEADER_LEN, LogHeader};
 use super::segment::{Tail, kind, log_path};
-use crate::error::{Error, Result};
+use crate::types::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use tanada_format::{
     DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RecordCursor, SHORT_PAYLOAD_END, planted,

@@ -5,7 +5,7 @@ use super::harness::*;
 use super::header::LOG_HEADER_LEN;
 use super::segment::Tail;
 use super::writer::WalWriter;
-use crate::error::Error;
+use crate::types::error::Error;
 use tanada_format::{
     LogId, MAX_RECORD_LEN, RECORD_FRAME_LEN, SHORT_PAYLOAD_END, record_len, short_record_len,
 };

@@ -1,0 +1,372 @@
+//! `Db`: the handle that a program holds, and `Builder`, which opens it.
+
+use crate::api::handle::Handle;
+use crate::api::keyspace::{Keyspace, Record};
+use crate::api::snapshot::Snapshot;
+use crate::api::verify::VerifyReport;
+use crate::background::compact::CompactSummary;
+use crate::core::Core;
+use crate::core::config::Config;
+use crate::core::simulation::Simulation;
+#[cfg(feature = "simulation")]
+use crate::core::simulation::{Scheduler, Tuning};
+use crate::opening::recovery;
+use crate::read::scan::{Cursor, Iter};
+use crate::types::error::{Error, Result};
+use crate::types::explain::Explain;
+use crate::types::options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOptions};
+use crate::types::range::KeyRange;
+use crate::types::stats::Stats;
+use crate::write::batch::Batch;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tanada_format::{KeyspaceId, SeqNo};
+use tanada_table::Value;
+use tanada_vfs::Env;
+
+/// How a database is opened. Made by [`Db::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `open`"]
+pub struct Builder {
+    path: PathBuf,
+    memory: u64,
+    durability: Durability,
+    compression: Option<Compression>,
+    threads: Option<usize>,
+    create_if_missing: bool,
+    env: Env,
+    simulation: Simulation,
+}
+
+impl Builder {
+    /// The hard memory budget in bytes that MemTables, caches, indexes, filters
+    /// and job buffers share. Default 256 MiB, at least 16 MiB.
+    pub fn memory(mut self, bytes: u64) -> Builder {
+        self.memory = bytes;
+        self
+    }
+
+    /// What a write must survive before it is acknowledged, unless it says
+    /// otherwise. Default [`Durability::Synced`].
+    pub fn durability(mut self, durability: Durability) -> Builder {
+        self.durability = durability;
+        self
+    }
+
+    /// Compression of new tables of the default keyspace; it may differ at each
+    /// open. Default: what the database was created with; LZ4 for a new one.
+    pub fn compression(mut self, compression: Compression) -> Builder {
+        self.compression = Some(compression);
+        self
+    }
+
+    /// Background threads for flush and compaction, 1 to 64. Default: one a
+    /// core, at least 2, at most 8.
+    pub fn threads(mut self, threads: usize) -> Builder {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Whether a database that is not there is created (default) or refused.
+    pub fn create_if_missing(mut self, yes: bool) -> Builder {
+        self.create_if_missing = yes;
+        self
+    }
+
+    /// The machine to run on. Default: the real one. Tests and simulations
+    /// bring one in memory, whose power they can cut.
+    pub fn env(mut self, env: Env) -> Builder {
+        self.env = env;
+        self
+    }
+
+    /// Sets sizes that otherwise follow from the memory budget.
+    #[cfg(feature = "simulation")]
+    pub fn tuning(mut self, tuning: Tuning) -> Builder {
+        self.simulation.tuning = tuning;
+        self
+    }
+
+    /// Lets `scheduler` say what the background does next. Of effect only where
+    /// [`Builder::env`] has no threads.
+    #[cfg(feature = "simulation")]
+    pub fn scheduler(mut self, scheduler: Arc<dyn Scheduler>) -> Builder {
+        self.simulation.scheduler = Some(scheduler);
+        self
+    }
+
+    /// Opens the database, creating it if that is allowed.
+    ///
+    /// Cost: reads the manifest and replays the log's tail; no table is read.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process holds it, [`Error::NotADatabase`],
+    /// [`Error::Unsupported`] when it is of a newer format,
+    /// [`Error::Corruption`] or [`Error::MissingFile`] when a file is damaged or
+    /// gone; nothing on disk is changed then.
+    pub fn open(self) -> Result<Db> {
+        if self.memory < crate::control::budget::MIN_MEMORY {
+            return Err(Error::InvalidArgument(format!(
+                "a memory budget of {} bytes is too small; give at least 16 MiB",
+                self.memory
+            )));
+        }
+        let threads = self.threads.unwrap_or_else(|| self.env.threads.parallelism().clamp(2, 8));
+        if !(1..=64).contains(&threads) {
+            return Err(Error::InvalidArgument(format!(
+                "{threads} background threads cannot be; give 1 to 64"
+            )));
+        }
+        let config = Config::new(self.memory, self.durability, self.compression, threads);
+        let config = config.simulated(self.simulation);
+        let core = recovery::open(self.env, self.path, config, self.create_if_missing)?;
+        core.start_background()?;
+        Ok(Db::new(core))
+    }
+}
+
+/// An open database.
+///
+/// Cheap to clone; all clones are the same database. When the last handle
+/// (clone, keyspace or snapshot) goes, it is closed as by [`Db::close`].
+///
+/// The verbs on `Db` itself are those of the default keyspace.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// let db = tanada::Db::open(dir.path().join("db"))?;
+/// db.put("k", "v")?;
+/// assert_eq!(db.get("k")?.as_deref(), Some(&b"v"[..]));
+/// db.delete("k")?;
+/// assert!(!db.contains("k")?);
+/// # Ok::<(), tanada::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Db {
+    default: Keyspace,
+}
+
+impl Db {
+    fn new(core: Arc<Core>) -> Db {
+        let state = Arc::clone(&core.reading.keyspaces.load()[KeyspaceId::DEFAULT.0 as usize]);
+        Db { default: Keyspace::new(Arc::new(Handle { core }), state) }
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        self.default.core()
+    }
+
+    /// Opens (or creates) a database with the defaults: synced writes, 256 MiB.
+    ///
+    /// # Errors
+    /// As [`Builder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Db> {
+        Db::builder(path).open()
+    }
+
+    /// Says how to open the database in directory `path`.
+    pub fn builder(path: impl AsRef<Path>) -> Builder {
+        let env = Env::real();
+        Builder {
+            path: path.as_ref().to_owned(),
+            memory: 256 << 20,
+            durability: Durability::default(),
+            compression: None,
+            threads: None,
+            create_if_missing: true,
+            env,
+            simulation: Simulation::default(),
+        }
+    }
+
+    /// The keyspace that the verbs of `Db` use.
+    pub fn default_keyspace(&self) -> &Keyspace {
+        &self.default
+    }
+
+    /// Sets `key` to `value`. See [`Keyspace::put`].
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<SeqNo> {
+        self.default.put(key, value)
+    }
+
+    /// Sets `key` to `value` with options, such as a time to live.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub fn put_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        options: PutOptions,
+    ) -> Result<SeqNo> {
+        self.default.put_with(key, value, options)
+    }
+
+    /// The newest value of `key`. See [`Keyspace::get`].
+    ///
+    /// # Errors
+    /// I/O or damage below: never "not found", never an older value instead.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        self.default.get(key)
+    }
+
+    /// The newest value of `key` and the path of the read.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn explain(&self, key: impl AsRef<[u8]>) -> Result<Explain> {
+        self.default.explain(key)
+    }
+
+    /// Value, version and expiry of `key`.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn get_record(&self, key: impl AsRef<[u8]>) -> Result<Option<Record>> {
+        self.default.get_record(key)
+    }
+
+    /// Removes `key`; no error when it is not there.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<SeqNo> {
+        self.default.delete(key)
+    }
+
+    /// Whether `key` has a value.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.default.contains(key)
+    }
+
+    /// The newest values of several keys, of one moment.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Value>>> {
+        self.default.multi_get(keys)
+    }
+
+    /// Writes a batch: all or nothing, across keyspaces. Answers the sequence
+    /// number of its last write.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`], [`Error::ReadOnly`] and [`Error::Closed`]:
+    /// nothing was done. Any other: the outcome is unknown until the database
+    /// is opened again.
+    pub fn write(&self, batch: Batch) -> Result<SeqNo> {
+        self.write_with(batch, WriteOptions::new())
+    }
+
+    /// Writes a batch with options. Write `i` of `n` in it has the answered
+    /// number less `n - 1 - i`.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub fn write_with(&self, mut batch: Batch, options: WriteOptions) -> Result<SeqNo> {
+        self.core().commit(&mut batch, options.durability)
+    }
+
+    /// Keys and values of `range`, in order, from either end.
+    pub fn range(&self, range: impl KeyRange) -> Iter {
+        self.default.range(range)
+    }
+
+    /// All keys and values, in order, from either end.
+    pub fn iter(&self) -> Iter {
+        self.default.iter()
+    }
+
+    /// Keys that start with `prefix`, and their values.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Iter {
+        self.default.prefix(prefix)
+    }
+
+    /// A cursor over all keys: the fast way to scan.
+    pub fn cursor(&self) -> Cursor {
+        self.default.cursor()
+    }
+
+    /// This moment of the whole database, kept readable until dropped.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.default.clone())
+    }
+
+    /// Opens the keyspace `name`, creating it when it is not there: one
+    /// manifest write with a sync. Names are 1 to 255 bytes of UTF-8. What
+    /// `options` say holds for every handle of the keyspace from now on.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a bad name; as [`Db::write`].
+    pub fn keyspace(&self, name: &str, options: KeyspaceOptions) -> Result<Keyspace> {
+        let state = self.core().open_keyspace(name, &options)?;
+        Ok(Keyspace::new(Arc::clone(self.default.handle()), state))
+    }
+
+    /// Names of all keyspaces but the default one.
+    pub fn keyspaces(&self) -> Vec<String> {
+        self.core().reading.keyspaces.load().iter().skip(1).map(|k| k.name.clone()).collect()
+    }
+
+    /// Writes all MemTables of all keyspaces to tables, durably.
+    ///
+    /// # Errors
+    /// Why they could not be written; they stay in the log.
+    pub fn flush(&self) -> Result<()> {
+        self.core().flush(None)
+    }
+
+    /// Merges all tables of the default keyspace that hold keys of `range`
+    /// down to the last level, MemTables first. Readers and writers go on.
+    ///
+    /// # Errors
+    /// I/O or damage; inputs are left as they were.
+    pub fn compact(&self, range: impl KeyRange) -> Result<CompactSummary> {
+        self.default.compact(range)
+    }
+
+    /// Reads and checks every byte of every file. What is wrong is in the
+    /// report, by file and offset.
+    ///
+    /// # Errors
+    /// When the database is closed, or not even the directory can be read.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        self.core().verify()
+    }
+
+    /// Statistics of every tier. Cost: a walk over all tables in memory.
+    pub fn stats(&self) -> Stats {
+        self.core().stats()
+    }
+
+    /// Does one piece of the background's work in this thread, if any is due, where
+    /// there are no other threads for it. Answers whether it did.
+    #[cfg(feature = "simulation")]
+    pub fn step(&self) -> bool {
+        self.core().background.is_inline() && self.core().step()
+    }
+
+    /// Makes every write durable and ends the threads. All handles answer
+    /// [`Error::Closed`] from now on. Closing twice is fine.
+    ///
+    /// # Errors
+    /// When the last sync fails: writes below `Synced` may be lost by a power cut.
+    pub fn close(&self) -> Result<()> {
+        self.core().close()
+    }
+}
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Db").field("path", &self.core().reading.path).finish_non_exhaustive()
+    }
+}

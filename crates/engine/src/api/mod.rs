@@ -1,0 +1,8 @@
+//! The public handles, and what they report.
+
+pub(crate) mod report;
+pub(crate) mod verify;
+pub(crate) mod handle;
+pub(crate) mod keyspace;
+pub(crate) mod snapshot;
+pub(crate) mod db;

@@ -1,0 +1,213 @@
+//! Gathers [`Stats`] from all tiers.
+
+use crate::control::counters::Count;
+use crate::core::Core;
+use crate::read::view::KeyspaceState;
+use crate::tree::version::Version;
+use crate::types::stats::{
+    AmplificationStats, CacheStats, FilterStats, JobStats, KeyspaceStats, LevelStats, MemoryStats,
+    OperationStats, StallStats, Stats, WalStats,
+};
+use std::sync::atomic::Ordering;
+
+/// `part / whole`, 0 when there is no whole.
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+impl Core {
+    /// Cost: a walk over all tables in memory. Stops no writer.
+    pub(crate) fn stats(&self) -> Stats {
+        let count = |c| self.reading.counters.get(c);
+        let keyspaces: Vec<_> =
+            self.reading.keyspaces.load().iter().map(|k| self.keyspace_stats(k)).collect();
+        let row_cache = self.row_cache_stats();
+        let block_cache = self.block_cache_stats();
+        let wal = self.wal_stats();
+        let (flush, compaction) = self.job_stats();
+        let written = wal.bytes_written + flush.bytes_written + compaction.bytes_written;
+        let memory = self.memory_stats(&row_cache, &block_cache);
+        Stats {
+            database_id: self.reading.database_id.to_string(),
+            path: self.reading.path.clone(),
+            durability: self.config.durability,
+            read_only: self.reading.health.read_only_reason(),
+            seqno: self.reading.visible().0,
+            uptime_ms: (self.reading.env.clock.monotonic_ns() - self.opened_ns) / 1_000_000,
+            operations: OperationStats {
+                puts: count(Count::Puts),
+                deletes: count(Count::Deletes),
+                batches: count(Count::Batches),
+                gets: count(Count::Gets),
+                gets_found: count(Count::GetsFound),
+                memtable_hits: count(Count::MemTableHits),
+                scans: count(Count::Scans),
+                user_bytes_written: count(Count::UserBytesWritten),
+            },
+            amplification: AmplificationStats {
+                write: ratio(written, count(Count::UserBytesWritten)),
+                read: ratio(count(Count::TableProbes), count(Count::Gets)),
+                space: self.space_amplification(),
+            },
+            memory,
+            row_cache,
+            block_cache,
+            filter: self.filter_stats(),
+            wal,
+            flush,
+            compaction,
+            stalls: StallStats {
+                paced_writes: count(Count::PacedWrites),
+                paced_ns: count(Count::PacedNs),
+                stopped_writes: count(Count::StoppedWrites),
+                stopped_ns: count(Count::StoppedNs),
+                longest_ns: self.reading.counters.longest_wait_ns(),
+            },
+            keyspaces,
+        }
+    }
+
+    fn memory_stats(&self, row_cache: &CacheStats, block_cache: &CacheStats) -> MemoryStats {
+        let memtable_bytes = self.reading.budget.memtable_bytes.load(Ordering::Relaxed);
+        let table_bytes = self.reading.block_cache.stats().resident_bytes;
+        let job_bytes = self.reading.budget.jobs;
+        let caches = row_cache.used_bytes + block_cache.used_bytes;
+        MemoryStats {
+            budget_bytes: self.reading.budget.total,
+            used_bytes: memtable_bytes + job_bytes + caches,
+            memtable_bytes,
+            row_cache_bytes: row_cache.used_bytes,
+            block_cache_bytes: block_cache.used_bytes - table_bytes,
+            table_bytes,
+            job_bytes,
+        }
+    }
+
+    fn wal_stats(&self) -> WalStats {
+        let segments = self.wal.segments();
+        let files = segments.len() as u64;
+        let bytes_on_disk = segments.iter().map(|s| s.bytes).sum();
+        let bytes_written = self.wal.position().0 - self.opened_position.0;
+        WalStats {
+            files,
+            bytes_on_disk,
+            bytes_written,
+            groups: self.reading.counters.get(Count::Groups),
+            batches: self.reading.counters.get(Count::Batches),
+            syncs: self.reading.counters.get(Count::Syncs),
+            sync_ns: self.reading.counters.get(Count::SyncNs),
+        }
+    }
+
+    fn job_stats(&self) -> (JobStats, JobStats) {
+        let (flushes, compactions) = self.background.running();
+        let (mut unflushed, mut debt) = (0, 0);
+        for keyspace in self.reading.keyspaces.load().iter() {
+            let view = keyspace.view.load();
+            unflushed += view.sealed.iter().map(|m| m.size_bytes()).sum::<u64>();
+            debt += crate::tree::compaction::debt(&view.version, &self.config.compaction);
+        }
+        (
+            self.jobs.flush.stats(flushes as u64, unflushed),
+            self.jobs.compaction.stats(compactions as u64, debt),
+        )
+    }
+
+    fn keyspace_stats(&self, keyspace: &KeyspaceState) -> KeyspaceStats {
+        let view = keyspace.view.load();
+        let levels = self.level_stats(&view.version);
+        KeyspaceStats {
+            id: keyspace.id.0,
+            name: keyspace.name.clone(),
+            memtable_entries: view.mems().map(|m| m.table.entries()).sum(),
+            memtable_bytes: view.mems().map(|m| m.table.size_bytes() as u64).sum(),
+            sealed_memtables: view.sealed.len() as u64,
+            table_entries: levels.iter().map(|l| l.entries).sum(),
+            table_bytes: levels.iter().map(|l| l.bytes).sum(),
+            levels,
+        }
+    }
+
+    fn level_stats(&self, version: &Version) -> Vec<LevelStats> {
+        let last = version.last_level().map_or(0, |level| level.index() + 1);
+        let targets = crate::tree::compaction::level_targets(version, &self.config.compaction);
+        let levels = version.levels()[..last].iter().zip(0u8..).map(|(level, number)| LevelStats {
+            level: number,
+            runs: level.runs().len() as u64,
+            tables: level.table_count() as u64,
+            bytes: level.size_bytes(),
+            target_bytes: targets[usize::from(number)],
+            entries: level.tables().map(|t| t.meta().entries).sum(),
+            tombstones: level.tables().map(|t| t.meta().tombstones).sum(),
+        });
+        levels.collect()
+    }
+
+    /// Bytes of all tables against those of the last level alone: what lies
+    /// above it is newer versions of what it holds, or new.
+    fn space_amplification(&self) -> f64 {
+        let keyspaces = self.reading.keyspaces.load();
+        let (mut all, mut last) = (0, 0);
+        for keyspace in keyspaces.iter() {
+            let version = &keyspace.view.load().version;
+            all += version.size_bytes();
+            last += version.last_level().map_or(0, |l| version.level(l).size_bytes());
+        }
+        ratio(all, last)
+    }
+
+    fn row_cache_stats(&self) -> CacheStats {
+        let s = self.reading.row_cache.stats();
+        CacheStats {
+            hits: s.hits,
+            misses: s.misses,
+            hit_ratio: ratio(s.hits, s.hits + s.misses),
+            entries: s.entries,
+            used_bytes: s.used_bytes,
+            capacity_bytes: s.capacity_bytes,
+            evictions: s.evictions,
+        }
+    }
+
+    fn block_cache_stats(&self) -> CacheStats {
+        let s = self.reading.block_cache.stats();
+        CacheStats {
+            hits: s.hits(),
+            misses: s.misses(),
+            hit_ratio: ratio(s.hits(), s.hits() + s.misses()),
+            entries: s.blocks,
+            used_bytes: s.used_bytes,
+            capacity_bytes: s.capacity_bytes,
+            evictions: s.evictions,
+        }
+    }
+
+    /// Answers are of all tables since opening, those gone included; size and
+    /// theory are of the tables that are open now.
+    fn filter_stats(&self) -> FilterStats {
+        let mut answers = self.reading.tables.retired_filters();
+        let (mut bytes, mut keys, mut expected) = (0, 0, 0.0);
+        let keyspaces = self.reading.keyspaces.load();
+        for keyspace in keyspaces.iter() {
+            for handle in keyspace.view.load().version.tables() {
+                let Some(table) = handle.opened_table() else { continue };
+                let properties = table.properties();
+                answers += table.filter_stats();
+                bytes += properties.filter_bytes;
+                keys += properties.keys;
+                expected += properties.theoretical_false_positive_rate() * properties.keys as f64;
+            }
+        }
+        let told_absent = answers.false_positives + answers.negatives;
+        FilterStats {
+            probes: answers.probes(),
+            negatives: answers.negatives,
+            true_positives: answers.true_positives,
+            false_positives: answers.false_positives,
+            measured_false_positive_rate: ratio(answers.false_positives, told_absent),
+            theoretical_false_positive_rate: if keys == 0 { 0.0 } else { expected / keys as f64 },
+            bits_per_key: ratio(bytes * 8, keys),
+            bytes,
+        }
+    }
+}

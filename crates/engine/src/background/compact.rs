@@ -1,0 +1,98 @@
+//! Running compactions: one plan, or all that a range needs, by hand.
+
+use crate::core::Core;
+use crate::read::scan::Bounds;
+use crate::read::view::{KeyspaceState, View};
+use crate::tree::compaction::{self, JobOutput, Plan};
+use crate::tree::manifest::Edit;
+use crate::types::error::Result;
+use std::sync::Arc;
+use tanada_format::planted;
+
+/// What a compaction by hand did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct CompactSummary {
+    /// Jobs that were run.
+    pub jobs: u64,
+    /// Tables of the keyspace before and after.
+    pub tables_before: u64,
+    /// Tables of the keyspace after.
+    pub tables_after: u64,
+    /// Bytes of these tables before.
+    pub bytes_before: u64,
+    /// Bytes of these tables after.
+    pub bytes_after: u64,
+    /// Entries that were overwritten, deleted or expired, and are gone.
+    pub entries_dropped: u64,
+}
+
+impl Core {
+    /// Merges all tables of the range down to the last level, MemTables first.
+    pub(crate) fn compact(
+        &self,
+        keyspace: &Arc<KeyspaceState>,
+        bounds: &Bounds,
+    ) -> Result<CompactSummary> {
+        self.reading.health.check_readable()?;
+        self.flush(Some(keyspace))?;
+        let count = |summary: &mut (u64, u64)| {
+            let version = &keyspace.view.load().version;
+            *summary = (version.table_count() as u64, version.size_bytes());
+        };
+        let (mut before, mut after) = ((0, 0), (0, 0));
+        count(&mut before);
+        let mut summary = CompactSummary::default();
+        // Tables written from here on are not its business: it must end though
+        // writers go on.
+        let begun = self.manifest.lock().table_id()?;
+        while let Some(output) = self.run_next_by_hand(keyspace, bounds, begun)? {
+            summary.jobs += 1;
+            summary.entries_dropped += output.entries_in - output.entries_out;
+        }
+        count(&mut after);
+        (summary.tables_before, summary.bytes_before) = before;
+        (summary.tables_after, summary.bytes_after) = after;
+        Ok(summary)
+    }
+
+    /// Carries out a plan that is marked as in flight, and installs its edit.
+    ///
+    /// # Errors
+    /// Those of the job (inputs stay as they were, outputs are removed), or of
+    /// the manifest (which poisons).
+    pub(crate) fn run_plan(&self, keyspace: &Arc<KeyspaceState>, plan: &Plan) -> Result<JobOutput> {
+        let started = self.reading.env.clock.monotonic_ns();
+        let mut snapshots = self.reading.snapshots.live();
+        snapshots.retain(|_| !planted!(snapshot_dirty_read_during_compaction));
+        let now_ms = self.reading.now_ms();
+        let output =
+            self.with_job_io(keyspace, |io| compaction::run_job(plan, &snapshots, now_ms, io))?;
+        {
+            let mut manifest = self.manifest.lock();
+            let edit = Edit::of_tables(keyspace.id, output.edit.clone());
+            let appended = manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
+            // Under the manifest's lock, so that versions are installed in its order.
+            for (_, version) in appended.versions {
+                self.reading.change_view(keyspace, |view| View {
+                    active: Arc::clone(&view.active),
+                    sealed: view.sealed.clone(),
+                    version,
+                });
+            }
+        }
+        // The old view would keep the files of the inputs.
+        keyspace.view.settle();
+        let ns = self.reading.env.clock.monotonic_ns() - started;
+        match plan.method {
+            compaction::Method::Merge => self.jobs.compaction.add(&output, ns),
+            compaction::Method::Move => self.jobs.compaction.add_move(),
+            compaction::Method::Drop => {}
+        }
+        self.reading.rebalance();
+        Ok(output)
+    }
+}
+
+#[cfg(test)]
+mod tests;

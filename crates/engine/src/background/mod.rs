@@ -1,0 +1,5 @@
+//! From MemTables to tables, from tables to fewer tables, and who does it when.
+
+pub(crate) mod flush;
+pub(crate) mod compact;
+pub(crate) mod schedule;

@@ -1,0 +1,7 @@
+//! What keeps an open database within its limits: counting without contention, the one
+//! memory budget, whether reads and writes may go on, and the writers' pace.
+
+pub(crate) mod counters;
+pub(crate) mod budget;
+pub(crate) mod health;
+pub(crate) mod pacing;

@@ -1,0 +1,50 @@
+//! Settings of an open database, and what follows from them.
+
+use super::simulation::Simulation;
+use crate::control::budget::Budget;
+use crate::tree::compaction;
+use crate::types::options::{Compression, Durability};
+use crate::wal::SegmentSizes;
+
+/// Settings of an open database.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) durability: Durability,
+    /// Of the default keyspace's new tables, when the caller chose.
+    pub(crate) compression: Option<Compression>,
+    pub(crate) memory: u64,
+    pub(crate) threads: usize,
+    pub(crate) compaction: compaction::Config,
+    pub(crate) simulation: Simulation,
+}
+
+impl Config {
+    pub(crate) fn new(
+        memory: u64,
+        durability: Durability,
+        compression: Option<Compression>,
+        threads: usize,
+    ) -> Config {
+        let memtable = Budget::new(memory, threads as u64).memtable_seal;
+        let compaction = compaction::Config::for_memtable(memtable);
+        let simulation = Simulation::default();
+        Config { durability, compression, memory, threads, compaction, simulation }
+    }
+
+    /// With what a simulation sets.
+    pub(crate) fn simulated(mut self, simulation: Simulation) -> Config {
+        self.compaction = simulation.compaction(self.compaction);
+        self.simulation = simulation;
+        self
+    }
+
+    /// The budget that the memory is divided by.
+    pub(crate) fn budget(&self) -> Budget {
+        self.simulation.budget(Budget::new(self.memory, self.threads as u64))
+    }
+
+    /// How large log files are.
+    pub(crate) fn log_sizes(&self) -> SegmentSizes {
+        self.simulation.log(SegmentSizes::for_memtable(self.budget().memtable_seal))
+    }
+}

@@ -1,0 +1,57 @@
+//! What flushes and compactions have done since opening.
+
+use crate::tree::compaction::JobOutput;
+use crate::types::stats::JobStats;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Totals of one kind of job. Relaxed throughout: they order nothing.
+#[derive(Debug, Default)]
+pub(crate) struct JobTotals {
+    jobs: AtomicU64,
+    bytes_read: AtomicU64,
+    bytes_written: AtomicU64,
+    entries_in: AtomicU64,
+    entries_out: AtomicU64,
+    trivial_moves: AtomicU64,
+    busy_ns: AtomicU64,
+}
+
+/// Totals of all kinds.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    pub(crate) flush: JobTotals,
+    pub(crate) compaction: JobTotals,
+}
+
+impl JobTotals {
+    /// Adds a job that took `ns`.
+    pub(crate) fn add(&self, output: &JobOutput, ns: u64) {
+        let add = |total: &AtomicU64, n| total.fetch_add(n, Ordering::Relaxed);
+        add(&self.jobs, 1);
+        add(&self.bytes_read, output.bytes_read);
+        add(&self.bytes_written, output.bytes_written);
+        add(&self.entries_in, output.entries_in);
+        add(&self.entries_out, output.entries_out);
+        add(&self.busy_ns, ns);
+    }
+
+    /// Adds a table that changed its level and nothing else.
+    pub(crate) fn add_move(&self) {
+        self.trivial_moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self, running: u64, pending_bytes: u64) -> JobStats {
+        let get = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        JobStats {
+            jobs: get(&self.jobs),
+            running,
+            pending_bytes,
+            bytes_read: get(&self.bytes_read),
+            bytes_written: get(&self.bytes_written),
+            entries_in: get(&self.entries_in),
+            entries_out: get(&self.entries_out),
+            trivial_moves: get(&self.trivial_moves),
+            busy_ns: get(&self.busy_ns),
+        }
+    }
+}

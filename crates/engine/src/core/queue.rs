@@ -1,0 +1,129 @@
+//! Writers in line, and what the one at the head works with.
+//!
+//! Only data and waiting; what the leader does is in `commit`.
+
+use crate::memtable::WriterToken;
+use crate::read::mem::Mem;
+use crate::types::error::Result;
+use crate::types::options::Durability;
+use crate::wal::WalWriter;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tanada_format::{KeyspaceId, LogId, SeqNo};
+use tanada_vfs::sync::{Condvar, Mutex, MutexGuard};
+
+/// The queue and what its leader works with. On lines of its own: reads look at what
+/// lies beside it.
+#[repr(align(128))]
+pub(crate) struct Commit {
+    pub(crate) queue: Mutex<Queue>,
+    pub(crate) writer: Mutex<Writer>,
+}
+
+#[derive(Default)]
+pub(crate) struct Queue {
+    /// Whether some thread leads.
+    pub(crate) led: bool,
+    /// Writers in commit order, none of them leading.
+    pub(crate) pending: VecDeque<Arc<Waiter>>,
+}
+
+/// What only the leader touches, or who stands in for one with the lock held.
+pub(crate) struct Writer {
+    pub(crate) wal: WalWriter,
+    pub(crate) token: WriterToken,
+    pub(crate) next_seqno: SeqNo,
+    /// The active MemTable that was written last, and whose it is: found again without
+    /// a look at the view, whose count lies beside what every get reads. `None` once
+    /// it is sealed.
+    pub(crate) active: Option<(KeyspaceId, Arc<Mem>)>,
+    /// Bytes of all active MemTables that hold something.
+    pub(crate) active_bytes: u64,
+    /// The log being written when its length was last looked at.
+    pub(crate) checked_log: LogId,
+    /// The log being written when a successor was last asked for.
+    pub(crate) asked_behind: LogId,
+    /// Logs before this one have been handed over for deletion.
+    pub(crate) removed_before: LogId,
+}
+
+/// A writer that found another one leading. Owns its bytes, because another
+/// thread will write them.
+pub(crate) struct Waiter {
+    pub(crate) request: OwnedRequest,
+    pub(crate) turn: Mutex<Turn>,
+    pub(crate) changed: Condvar,
+}
+
+pub(crate) struct OwnedRequest {
+    pub(crate) body: Vec<u8>,
+    pub(crate) count: u32,
+    pub(crate) durability: Durability,
+}
+
+/// One batch on its way.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) body: &'a [u8],
+    pub(crate) count: u32,
+    pub(crate) durability: Durability,
+}
+
+pub(crate) enum Turn {
+    Waiting,
+    Lead,
+    Done(Result<SeqNo>),
+}
+
+impl OwnedRequest {
+    pub(crate) fn borrow(&self) -> Request<'_> {
+        Request { body: &self.body, count: self.count, durability: self.durability }
+    }
+}
+
+impl Waiter {
+    pub(crate) fn set(&self, turn: Turn) {
+        *self.turn.lock() = turn;
+        self.changed.notify_one();
+    }
+
+    /// Waits to be answered (`Some`) or to lead (`None`).
+    pub(crate) fn wait(&self) -> Option<Result<SeqNo>> {
+        let mut turn = self.turn.lock();
+        loop {
+            match std::mem::replace(&mut *turn, Turn::Waiting) {
+                Turn::Waiting => self.changed.wait(&mut turn),
+                Turn::Lead => return None,
+                Turn::Done(result) => return Some(result),
+            }
+        }
+    }
+}
+
+impl Commit {
+    pub(crate) fn new(
+        wal: WalWriter,
+        token: WriterToken,
+        next_seqno: SeqNo,
+        active_bytes: u64,
+    ) -> Commit {
+        Commit {
+            queue: Mutex::default(),
+            writer: Mutex::new(Writer {
+                wal,
+                token,
+                next_seqno,
+                active: None,
+                active_bytes,
+                checked_log: LogId(0),
+                asked_behind: LogId(0),
+                removed_before: LogId(0),
+            }),
+        }
+    }
+
+    /// Stops all commits while held. For sealing and statistics.
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock()
+    }
+}

@@ -1,0 +1,144 @@
+//! What is to be done in the background, what is being done, and how to wait for it.
+//!
+//! Only data and waiting; the jobs themselves are in `background`.
+
+use crate::tree::compaction::InFlight;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo};
+use tanada_vfs::JoinHandle;
+use tanada_vfs::sync::{Condvar, Mutex};
+
+/// State of the background, and how to wait for it.
+pub(crate) struct Background {
+    /// Whether jobs are done by their callers, for want of threads.
+    pub(crate) inline: AtomicBool,
+    pub(crate) state: Mutex<State>,
+    /// Signalled when there may be work.
+    pub(crate) work: Condvar,
+    /// Signalled when a job has ended.
+    pub(crate) progress: Condvar,
+    /// Logs before this one are needed by no MemTable, durably so. Release
+    /// when a flush's edit is synced, Acquire by the commit leader.
+    pub(crate) oldest_log: AtomicU64,
+    /// Where the log stood when a MemTable was last sealed, or at the opening: all
+    /// writes before are in MemTables or tables. Release when the seal can be seen
+    /// in its keyspace's view, Acquire by a flush before it looks at the views.
+    sealed_to: AtomicU64,
+    pub(crate) threads: Mutex<Vec<JoinHandle>>,
+    /// Whether writes are refused for want of disk space. Relaxed: the health
+    /// of the database is what decides, this only says what may heal it.
+    no_space: AtomicBool,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) stop: bool,
+    /// Keyspaces being flushed: one flush each at a time, so that tables enter
+    /// level 0 in the order of writes.
+    pub(crate) flushing: BTreeSet<KeyspaceId>,
+    pub(crate) compacting: BTreeMap<KeyspaceId, InFlight>,
+    pub(crate) compactions: usize,
+    pub(crate) deleting: bool,
+    /// Whether a thread is creating the next log.
+    pub(crate) preparing: bool,
+    /// Log files to remove.
+    pub(crate) log_files: Vec<PathBuf>,
+    /// Bumped at each end of a job.
+    pub(crate) ended: u64,
+    /// No job starts before this moment, after a failure.
+    pub(crate) retry_at_ns: u64,
+    /// The newest write when somebody last wrote, and when that was seen first.
+    pub(crate) idle_since: (u64, SeqNo),
+    /// The newest write when trees were last tidied for want of writers.
+    pub(crate) idle_done: SeqNo,
+    /// Compaction stays off in these keyspaces: a table in them is damaged.
+    pub(crate) damaged: BTreeSet<KeyspaceId>,
+}
+
+impl Background {
+    pub(crate) fn new(oldest_log: LogId) -> Background {
+        Background {
+            inline: AtomicBool::new(true),
+            state: Mutex::default(),
+            work: Condvar::new(),
+            progress: Condvar::new(),
+            oldest_log: AtomicU64::new(oldest_log.0),
+            sealed_to: AtomicU64::new(0),
+            threads: Mutex::default(),
+            no_space: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether jobs are done by their callers, for want of threads.
+    #[inline]
+    pub(crate) fn is_inline(&self) -> bool {
+        self.inline.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn space_ran_out(&self) {
+        self.no_space.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn space_came_back(&self) {
+        self.no_space.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a full disk is why writes are refused.
+    pub(crate) fn waits_for_space(&self) -> bool {
+        self.no_space.load(Ordering::Relaxed)
+    }
+
+    /// Says that there may be something to do. A moment of the state's lock: a
+    /// thread that has just found nothing must be asleep before it is woken.
+    pub(crate) fn work_arrived(&self) {
+        drop(self.state.lock());
+        self.work.notify_all();
+    }
+
+    /// Logs before this one may go.
+    pub(crate) fn oldest_log(&self) -> LogId {
+        LogId(self.oldest_log.load(Ordering::Acquire))
+    }
+
+    /// Notes that the manifest durably needs no log before `log`.
+    pub(crate) fn set_oldest_log(&self, log: LogId) {
+        self.oldest_log.fetch_max(log.0, Ordering::Release);
+    }
+
+    /// Where the log stood when a MemTable was last sealed.
+    pub(crate) fn sealed_to(&self) -> LogPosition {
+        LogPosition(self.sealed_to.load(Ordering::Acquire))
+    }
+
+    /// Notes a seal, once it can be seen. Under the writer lock, so it never goes back;
+    /// or at the opening, once all that was replayed can be seen.
+    pub(crate) fn set_sealed_to(&self, position: LogPosition) {
+        self.sealed_to.store(position.0, Ordering::Release);
+    }
+
+    /// Whether a job has failed and nothing has been tried since.
+    pub(crate) fn has_just_failed(&self) -> bool {
+        self.state.lock().retry_at_ns != 0
+    }
+
+    /// Lets a thread remove these files.
+    pub(crate) fn delete_later(&self, files: Vec<PathBuf>) {
+        if !files.is_empty() {
+            self.state.lock().log_files.extend(files);
+            self.work_arrived();
+        }
+    }
+
+    /// Number of ends of jobs so far; pass it to [`Background::wait_past`].
+    pub(crate) fn ended(&self) -> u64 {
+        self.state.lock().ended
+    }
+
+    /// Flushes and compactions running now.
+    pub(crate) fn running(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.flushing.len(), state.compactions)
+    }
+}

@@ -1,0 +1,56 @@
+//! Closing: no more writes, the log durable, the threads ended, the directory free.
+
+use crate::core::Core;
+use crate::tree::manifest::Edit;
+use crate::types::error::Result;
+use std::sync::atomic::Ordering;
+
+impl Core {
+    /// Closes the database once; later calls find it closed and do nothing.
+    ///
+    /// MemTables are not flushed: they are in the log, and opening replays it.
+    /// So closing is quick however much was written.
+    ///
+    /// # Errors
+    /// When the log cannot be synced, or the manifest not written. It is closed
+    /// all the same.
+    pub(crate) fn close(&self) -> Result<()> {
+        let was_poisoned = self.reading.health.is_poisoned();
+        if !self.reading.health.close() {
+            return Ok(());
+        }
+        // Behind the writer lock no group is on its way any more. A poisoned
+        // log is left alone: a sync that succeeds now would lie.
+        let synced = {
+            let mut writer = self.commit.writer();
+            if was_poisoned { Ok(()) } else { writer.wal.close() }
+        };
+        self.stop_background();
+        let noted = match synced {
+            Ok(()) if !was_poisoned => self.note_end(),
+            _ => Ok(()),
+        };
+        self.lock.lock().take();
+        synced.and(noted)
+    }
+
+    /// Notes in the manifest how much of the log is durable, so that a log that is
+    /// cut while nobody looks does not pass for a torn one, and the latest time
+    /// acted upon, so that a clock set back before the next opening revives nothing
+    /// that has expired.
+    fn note_end(&self) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let edit = Edit {
+            clock_high_ms: Some(self.reading.clock_high_ms.load(Ordering::Relaxed)),
+            log_synced: Some(self.wal.synced_position()),
+            ..Edit::default()
+        };
+        let state = manifest.state();
+        if edit.clock_high_ms > Some(state.clock_high_ms)
+            || edit.log_synced > Some(state.log_synced())
+        {
+            manifest.append(&edit)?;
+        }
+        Ok(())
+    }
+}

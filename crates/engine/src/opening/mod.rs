@@ -1,0 +1,7 @@
+//! Opening whatever the last process left, opening keyspaces, closing, and saving
+//! what can be saved of a damaged database.
+
+pub(crate) mod recovery;
+pub(crate) mod open_keyspace;
+pub(crate) mod close;
+pub(crate) mod repair;

@@ -1,0 +1,78 @@
+//! Opening and creating keyspaces.
+
+use crate::core::Core;
+use crate::read::mem::Mem;
+use crate::read::view::{KeyspaceState, View};
+use crate::tree::manifest::{CreatedKeyspace, Edit};
+use crate::tree::version::Version;
+use crate::types::error::{Error, Result};
+use crate::types::keyspace_options;
+use crate::types::options::KeyspaceOptions;
+use std::sync::Arc;
+use tanada_table::Published;
+use tanada_vfs::sync::Mutex;
+
+/// Longest name of a keyspace, in bytes.
+const MAX_NAME_LEN: usize = 255;
+
+impl Core {
+    /// The keyspace `name`; created, durably, when it is not there.
+    ///
+    /// # Errors
+    /// As [`crate::Db::keyspace`].
+    pub(crate) fn open_keyspace(
+        &self,
+        name: &str,
+        options: &KeyspaceOptions,
+    ) -> Result<Arc<KeyspaceState>> {
+        if name.is_empty() || name.len() > MAX_NAME_LEN {
+            return Err(Error::InvalidArgument(format!(
+                "a keyspace's name has 1 to {MAX_NAME_LEN} bytes, not {}",
+                name.len()
+            )));
+        }
+        self.reading.health.check_readable()?;
+        if let Some(known) = self.keyspace_named(name, options) {
+            return Ok(known);
+        }
+        self.reading.health.check_writable()?;
+        let mut manifest = self.manifest.lock();
+        // Somebody may have created it while this waited for the lock.
+        if let Some(known) = self.keyspace_named(name, options) {
+            return Ok(known);
+        }
+        let compression = options.compression.unwrap_or_default();
+        let id = manifest.state().next_keyspace_id;
+        let created = CreatedKeyspace {
+            id,
+            name: name.to_owned(),
+            options: keyspace_options::encode(compression),
+        };
+        let edit = Edit { created: vec![created], ..Edit::default() };
+        manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
+        let state = Arc::new(KeyspaceState {
+            id,
+            name: name.to_owned(),
+            compression: Mutex::new(compression),
+            view: Published::new(Arc::new(View {
+                active: Mem::new(&self.chunks),
+                sealed: Vec::new(),
+                version: Version::empty(),
+            })),
+        });
+        let mut keyspaces = Vec::clone(&self.reading.keyspaces.load());
+        assert_eq!(keyspaces.len(), id.0 as usize, "keyspaces are never removed");
+        keyspaces.push(Arc::clone(&state));
+        self.reading.keyspaces.store(Arc::new(keyspaces));
+        Ok(state)
+    }
+
+    /// The keyspace `name`, if it is there; `options` hold for it from now on.
+    fn keyspace_named(&self, name: &str, options: &KeyspaceOptions) -> Option<Arc<KeyspaceState>> {
+        let known = self.reading.keyspaces.load().iter().find(|k| k.name == name).cloned()?;
+        if let Some(compression) = options.compression {
+            *known.compression.lock() = compression;
+        }
+        Some(known)
+    }
+}

@@ -1,0 +1,446 @@
+//! The one read path of single keys.
+//!
+//! MemTables newest first, then the row cache, then tables newest first. The
+//! row cache comes behind the MemTables because they hold the newest truth; it
+//! holds the newest version *in tables*, and a flush removes from it what it
+//! writes before the flushed MemTable leaves the view.
+
+use crate::control::counters::Count;
+use crate::read::reading::Reading;
+use crate::read::row_cache::{Row, Tally, Verdict};
+use crate::read::scan::{VisibleCursor, unsupported};
+use crate::read::view::{KeyspaceState, View};
+use crate::tree::compaction::visible::is_expired;
+use crate::types::error::{Error, Result};
+use crate::types::explain::{Explain, Outcome, Step, Tier};
+use std::cell::Cell;
+use std::sync::Arc;
+use tanada_format::{EntryRef, KeyspaceId, SeqNo, ValueKind, hash_key, planted};
+use tanada_table::{GetContext, GetTrace, InMemory, Missing, Pin, Value};
+
+/// After so many gets of a thread it is found out whether the row cache pays.
+const GETS_A_LOOK: u64 = 1 << 13;
+
+/// Where a read may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sources {
+    /// Everywhere.
+    All,
+    /// Only in memory; [`Error::WouldBlock`] when that does not decide.
+    Memory,
+}
+
+/// A view and the newest write that a read of it sees, for several reads.
+pub(crate) struct Moment {
+    view: Arc<View>,
+    seqno: SeqNo,
+    /// The row cache's, from before the view was loaded.
+    generation: u64,
+}
+
+/// A read, but for the key.
+#[derive(Clone, Copy)]
+struct Reader<'r> {
+    keyspace: KeyspaceId,
+    /// What it sees.
+    seqno: SeqNo,
+    /// The row cache's generation, from before the view was pinned; `None` for a
+    /// reader whose finds are not for the row cache.
+    generation: Option<u64>,
+    view: &'r View,
+}
+
+/// What a read says without the disk.
+enum Looked {
+    /// Live, deleted or never there.
+    Answer(Option<Found>),
+    /// The run of this number, and the ones behind it, are to be asked with reading.
+    Unknown(Unknown),
+}
+
+/// Where a read goes on with the disk.
+struct Unknown {
+    /// The number of the run.
+    run: usize,
+    hash: u64,
+    /// The block that its table lacks; `None` when the table is not open.
+    missing: Option<Missing>,
+}
+
+/// A live value.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) value: Value,
+    pub(crate) seqno: SeqNo,
+    /// 0 for never.
+    pub(crate) expires_at_ms: u64,
+}
+
+impl Reading {
+    /// What several reads of `keyspace` that must agree stand on: its view holds
+    /// every write that its seqno sees. Otherwise one key could be answered by
+    /// the row cache with a write that came after the view was loaded, and
+    /// another of the same batch by the view's tables, without it.
+    pub(crate) fn exact_moment(&self, keyspace: &KeyspaceState) -> Moment {
+        loop {
+            // The order of these three matters: see `RowCache` and `Core::visible`.
+            let generation = self.row_cache.generation();
+            let view = keyspace.view.load();
+            let seqno = self.visible();
+            // Unchanged behind the seqno: it was the newest view when the seqno was read.
+            if Arc::ptr_eq(&view, &keyspace.view.load()) {
+                return Moment { view, seqno, generation };
+            }
+        }
+    }
+
+    /// The newest live version of `key` that a reader `at` a snapshot (now, for
+    /// `None`) sees. Takes no lock on MemTables or on blocks in memory, and moves
+    /// no counter that threads share but that of the block that the value lies in.
+    #[inline]
+    pub(crate) fn get(
+        &self,
+        keyspace: &KeyspaceState,
+        key: &[u8],
+        at: Option<SeqNo>,
+        sources: Sources,
+    ) -> Result<Option<Found>> {
+        // The order of these three matters: see `RowCache` and `Core::visible`.
+        let generation = self.row_cache.generation();
+        let pin = tanada_table::pin();
+        let view = keyspace.view.read(&pin);
+        let visible = self.visible();
+        let reader = Reader {
+            keyspace: keyspace.id,
+            seqno: at.unwrap_or(visible),
+            // The row cache keeps newest versions only: a snapshot may use them
+            // where it sees them, and has none to give.
+            generation: if at.is_none() { Some(generation) } else { None },
+            view: &view,
+        };
+        let gets = self.counters.add_pinned(&pin, Count::Gets, 1);
+        let looked = self.look(&reader, key, &pin)?;
+        let found = match looked {
+            Looked::Answer(found) => {
+                drop(pin);
+                Ok(found)
+            }
+            Looked::Unknown(unknown) => {
+                // The pin ends before anything is read.
+                let view = view.keep();
+                let reader = Reader { view: &view, ..reader };
+                drop(pin);
+                self.read_on(&reader, key, unknown, sources)
+            }
+        };
+        if gets.is_multiple_of(GETS_A_LOOK) {
+            self.judge_row_cache();
+        }
+        found
+    }
+
+    /// Finds out whether the row cache pays, and divides the memory accordingly.
+    #[cold]
+    fn judge_row_cache(&self) {
+        let count = |count| self.counters.get(count);
+        let tally = Tally {
+            gets: count(Count::Gets),
+            memtable_hits: count(Count::MemTableHits),
+            disk_reads: count(Count::DiskGets),
+            row_hits: self.row_cache.hits(),
+        };
+        let (used, capacity) = (self.block_cache.used_bytes(), self.block_cache.capacity_bytes());
+        let blocks_fit = used < capacity - capacity / 16;
+        let verdict = self.row_cache_worth.look(tally, blocks_fit);
+        let emptied = !self.row_cache_worth.pays() && self.row_cache.empty_one_shard();
+        if verdict != Verdict::Same || emptied {
+            self.rebalance();
+        }
+    }
+
+    /// As [`Reading::get`], at a moment that serves several reads.
+    pub(crate) fn get_at(
+        &self,
+        keyspace: &KeyspaceState,
+        key: &[u8],
+        moment: &Moment,
+        sources: Sources,
+    ) -> Result<Option<Found>> {
+        let Moment { view, seqno, generation } = moment;
+        let (seqno, generation) = (*seqno, Some(*generation));
+        let reader = Reader { keyspace: keyspace.id, seqno, generation, view };
+        let pin = tanada_table::pin();
+        self.counters.add_pinned(&pin, Count::Gets, 1);
+        let looked = self.look(&reader, key, &pin)?;
+        drop(pin);
+        match looked {
+            Looked::Answer(found) => Ok(found),
+            Looked::Unknown(unknown) => self.read_on(&reader, key, unknown, sources),
+        }
+    }
+
+    /// What memory says.
+    #[inline]
+    fn look(&self, reader: &Reader<'_>, key: &[u8], pin: &Pin) -> Result<Looked> {
+        let Reader { keyspace, seqno, view, .. } = *reader;
+        let hash = hash_key(key);
+        if let Some(entry) = memtable_entry(view, key, hash, seqno) {
+            self.counters.add_pinned(pin, Count::MemTableHits, 1);
+            return Ok(self.answer(self.judge_entry(&entry)?, pin));
+        }
+        let row_cache_pays = self.row_cache_worth.pays();
+        if row_cache_pays && let Some(row) = self.row_cache.get(keyspace, key, hash, seqno) {
+            return Ok(self.answer(self.judge_row(row), pin));
+        }
+        let mut probes = 0;
+        for (number, run) in view.version.runs().iter().enumerate() {
+            let Some(handle) = run.find(key) else { continue };
+            // Opening reads the footer.
+            let Some(table) = handle.opened_table() else {
+                return Ok(self.unknown((number, hash), None, probes, pin));
+            };
+            match table.get_in_memory(key, hash, seqno, pin)? {
+                InMemory::Absent => probes += 1,
+                InMemory::Found(found) => {
+                    self.counters.add_pinned(pin, Count::TableProbes, probes + 1);
+                    let Some(row) = row_of(found)? else { return Ok(self.answer(None, pin)) };
+                    if row_cache_pays && let Some(generation) = reader.generation {
+                        self.row_cache.insert(keyspace, key, hash, &row, generation);
+                    }
+                    return Ok(self.answer(self.judge_row(row), pin));
+                }
+                InMemory::Unknown(missing) => {
+                    return Ok(self.unknown((number, hash), Some(missing), probes, pin));
+                }
+            }
+        }
+        self.counters.add_pinned(pin, Count::TableProbes, probes);
+        Ok(Looked::Answer(None))
+    }
+
+    #[inline]
+    fn answer(&self, found: Option<Found>, pin: &Pin) -> Looked {
+        if found.is_some() {
+            self.counters.add_pinned(pin, Count::GetsFound, 1);
+        }
+        Looked::Answer(found)
+    }
+
+    #[cold]
+    fn unknown(
+        &self,
+        (run, hash): (usize, u64),
+        missing: Option<Missing>,
+        probes: u64,
+        pin: &Pin,
+    ) -> Looked {
+        self.counters.add_pinned(pin, Count::TableProbes, probes);
+        Looked::Unknown(Unknown { run, hash, missing })
+    }
+
+    /// Goes on where memory did not know, with the disk if `sources` allow it.
+    #[cold]
+    #[inline(never)]
+    fn read_on(
+        &self,
+        reader: &Reader<'_>,
+        key: &[u8],
+        Unknown { run: from, hash, mut missing }: Unknown,
+        sources: Sources,
+    ) -> Result<Option<Found>> {
+        if sources == Sources::Memory {
+            return Err(Error::WouldBlock);
+        }
+        let context = GetContext::default();
+        self.counters.add(Count::DiskGets, 1);
+        for run in &reader.view.version.runs()[from..] {
+            let Some(handle) = run.find(key) else { continue };
+            self.counters.add(Count::TableProbes, 1);
+            let table = handle.table()?;
+            // What is missing is missed by the first table.
+            let found = match missing.take() {
+                Some(block) => table.get_from(block, key, hash, reader.seqno, &context),
+                None => table.get(key, hash, reader.seqno, &context),
+            };
+            if planted!(io_error_returns_older_value) && found.is_err() {
+                continue;
+            }
+            let Some(found) = found? else { continue };
+            let Some(row) = row_of(found)? else { return Ok(None) };
+            if self.row_cache_worth.pays()
+                && let Some(generation) = reader.generation
+            {
+                self.row_cache.insert(reader.keyspace, key, hash, &row, generation);
+            }
+            let found = self.judge_row(row);
+            self.counters.add(Count::GetsFound, u64::from(found.is_some()));
+            return Ok(found);
+        }
+        Ok(None)
+    }
+
+    fn judge_entry(&self, entry: &EntryRef<'_>) -> Result<Option<Found>> {
+        match entry.kind {
+            ValueKind::Delete => Ok(None),
+            ValueKind::Put if self.has_expired(entry.expires_at_ms) => Ok(None),
+            ValueKind::Put => Ok(Some(Found {
+                value: Value::from(entry.value),
+                seqno: entry.seqno,
+                expires_at_ms: entry.expires_at_ms,
+            })),
+            kind => Err(unsupported(kind).into()),
+        }
+    }
+
+    fn judge_row(&self, row: Row) -> Option<Found> {
+        if self.has_expired(row.expires_at_ms) {
+            return None;
+        }
+        Some(Found { value: row.value, seqno: row.seqno, expires_at_ms: row.expires_at_ms })
+    }
+
+    /// Asks the clock only for what can expire.
+    #[inline]
+    fn has_expired(&self, expires_at_ms: u64) -> bool {
+        expires_at_ms != 0 && is_expired(expires_at_ms, self.now_ms())
+    }
+
+    /// A cursor over a keyspace `at` a moment.
+    pub(crate) fn visible_cursor(
+        &self,
+        keyspace: &KeyspaceState,
+        at: Option<SeqNo>,
+    ) -> VisibleCursor {
+        let view = keyspace.view.load();
+        let seqno = at.unwrap_or_else(|| self.visible());
+        VisibleCursor::new(view, seqno, self.now_ms())
+    }
+
+    /// As [`Reading::get`] now, noting every tier that is asked. Slower: it reads
+    /// the clock at each step.
+    pub(crate) fn explain(&self, keyspace: &KeyspaceState, key: &[u8]) -> Result<Explain> {
+        let mut path = Path { reading: self, steps: Vec::new(), started_ns: 0, step_ns: 0 };
+        path.started_ns = self.env.clock.monotonic_ns();
+        path.step_ns = path.started_ns;
+        let generation = self.row_cache.generation();
+        let view = keyspace.view.load();
+        let seqno = self.visible();
+        self.counters.add(Count::Gets, 1);
+        let hash = hash_key(key);
+        for (age, mem) in view.mems().enumerate() {
+            let entry = mem.table.get(key, hash, seqno);
+            let (tier, name) = match age {
+                0 => (Tier::MemTable, "active".to_owned()),
+                n => (Tier::SealedMemTable, format!("sealed {n}")),
+            };
+            let Some(entry) = entry else {
+                path.step(tier, name, Outcome::Miss);
+                continue;
+            };
+            self.counters.add(Count::MemTableHits, 1);
+            let found = self.judge_entry(&entry)?;
+            path.step(tier, name, Outcome::of(&found));
+            return Ok(path.end(found, Some(entry.seqno)));
+        }
+        if let Some(row) = self.row_cache.get(keyspace.id, key, hash, seqno) {
+            let version = row.seqno;
+            let found = self.judge_row(row);
+            path.step(Tier::RowCache, "L1".to_owned(), Outcome::of(&found));
+            return Ok(path.end(found, Some(version)));
+        }
+        path.step(Tier::RowCache, "L1".to_owned(), Outcome::Miss);
+        for (level, handle) in view.version.tables_for_key(key) {
+            let name = format!("{level} {}.sst", handle.id());
+            self.counters.add(Count::TableProbes, 1);
+            let trace = Cell::new(GetTrace::default());
+            let context = GetContext { trace: Some(&trace), ..GetContext::default() };
+            let found = handle.table()?.get(key, hash, seqno, &context)?;
+            path.table(&name, &trace.get(), found.is_some());
+            let Some(found) = found else { continue };
+            let version = found.seqno;
+            let row = row_of(found)?;
+            if let Some(row) = &row {
+                self.row_cache.insert(keyspace.id, key, hash, row, generation);
+            }
+            let live = row.and_then(|row| self.judge_row(row));
+            path.step(Tier::Table, name, Outcome::of(&live));
+            return Ok(path.end(live, Some(version)));
+        }
+        Ok(path.end(None, None))
+    }
+}
+
+/// The newest version in the MemTables that `seqno` sees.
+#[inline]
+fn memtable_entry<'v>(view: &'v View, key: &[u8], hash: u64, seqno: SeqNo) -> Option<EntryRef<'v>> {
+    if let Some(entry) = view.active.table.get(key, hash, seqno) {
+        return Some(entry);
+    }
+    view.sealed.iter().find_map(|mem| mem.table.get(key, hash, seqno))
+}
+
+/// A table's answer as the row cache holds it; `None` for a tombstone.
+fn row_of(found: tanada_table::Found) -> Result<Option<Row>, tanada_table::Error> {
+    match found.kind {
+        ValueKind::Delete => Ok(None),
+        ValueKind::Put => Ok(Some(Row {
+            value: found.value,
+            seqno: found.seqno,
+            expires_at_ms: found.expires_at_ms,
+        })),
+        kind => Err(unsupported(kind)),
+    }
+}
+
+impl Outcome {
+    fn of(found: &Option<Found>) -> Outcome {
+        if found.is_some() { Outcome::Hit } else { Outcome::Deleted }
+    }
+}
+
+/// The steps of one explained read.
+struct Path<'c> {
+    reading: &'c Reading,
+    steps: Vec<Step>,
+    started_ns: u64,
+    /// When the last step ended.
+    step_ns: u64,
+}
+
+impl Path<'_> {
+    fn step(&mut self, tier: Tier, name: String, outcome: Outcome) {
+        let now = self.reading.env.clock.monotonic_ns();
+        let time_ns = now.saturating_sub(self.step_ns);
+        self.step_ns = now;
+        self.steps.push(Step { tier, name, outcome, time_ns });
+    }
+
+    /// What one table's filter and blocks answered. One clock reading for all:
+    /// they are asked in one call.
+    fn table(&mut self, name: &str, trace: &GetTrace, found: bool) {
+        match trace.filter_maybe {
+            Some(false) => return self.step(Tier::Filter, name.to_owned(), Outcome::Never),
+            Some(true) => self.step(Tier::Filter, name.to_owned(), Outcome::Maybe),
+            None => {}
+        }
+        if let Some(cached) = trace.data_cached {
+            let outcome = if cached { Outcome::Hit } else { Outcome::Miss };
+            self.step(Tier::BlockCache, "L2".to_owned(), outcome);
+        }
+        if !found {
+            self.step(Tier::Table, name.to_owned(), Outcome::Miss);
+        }
+    }
+
+    fn end(self, found: Option<Found>, seqno: Option<SeqNo>) -> Explain {
+        if found.is_some() {
+            self.reading.counters.add(Count::GetsFound, 1);
+        }
+        Explain {
+            value: found.map(|f| f.value),
+            seqno: seqno.map(|s| s.0),
+            steps: self.steps,
+            total_ns: self.reading.env.clock.monotonic_ns().saturating_sub(self.started_ns),
+        }
+    }
+}

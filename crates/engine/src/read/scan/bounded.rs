@@ -1,0 +1,213 @@
+//! A cursor between two ends.
+
+use super::visible::VisibleCursor;
+use crate::types::error::Result;
+use crate::types::range::KeyRange;
+use std::ops::Bound;
+use tanada_table::Value;
+
+/// The two ends of a scan, owned.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) start: Bound<Vec<u8>>,
+    pub(crate) end: Bound<Vec<u8>>,
+}
+
+impl Bounds {
+    pub(crate) fn of(range: &impl KeyRange) -> Bounds {
+        let (start, end) = range.bounds();
+        Bounds { start: start.map(<[u8]>::to_vec), end: end.map(<[u8]>::to_vec) }
+    }
+
+    /// All keys that start with `prefix`.
+    pub(crate) fn prefix(prefix: &[u8]) -> Bounds {
+        let end = crate::types::range::prefix_end(prefix);
+        Bounds {
+            start: Bound::Included(prefix.to_vec()),
+            end: end.map_or(Bound::Unbounded, Bound::Excluded),
+        }
+    }
+
+    /// The two ends, borrowed.
+    pub(crate) fn borrow(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        (self.start.as_ref().map(Vec::as_slice), self.end.as_ref().map(Vec::as_slice))
+    }
+
+    #[inline]
+    fn above_start(&self, key: &[u8]) -> bool {
+        match &self.start {
+            Bound::Unbounded => true,
+            Bound::Included(start) => key >= start.as_slice(),
+            Bound::Excluded(start) => key > start.as_slice(),
+        }
+    }
+
+    #[inline]
+    fn below_end(&self, key: &[u8]) -> bool {
+        match &self.end {
+            Bound::Unbounded => true,
+            Bound::Included(end) => key <= end.as_slice(),
+            Bound::Excluded(end) => key < end.as_slice(),
+        }
+    }
+}
+
+/// Keys and values of one moment, borrowed: the fast way to scan, nothing is
+/// handed out that must be freed.
+///
+/// Stands nowhere until the first seek. Holds the MemTables and table files of
+/// its moment until dropped. A failed step leaves it nowhere.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = tanada::Db::open(dir.path().join("db"))?;
+/// db.put("user:1", "Ann")?;
+/// let mut cursor = db.cursor();
+/// cursor.seek("user:")?;
+/// while let Some((key, value)) = cursor.entry() {
+///     assert_eq!((key, value), (&b"user:1"[..], &b"Ann"[..]));
+///     cursor.next()?;
+/// }
+/// # Ok::<(), tanada::Error>(())
+/// ```
+pub struct Cursor {
+    inner: VisibleCursor,
+    bounds: Bounds,
+    /// Whether `inner` stands on a key between the bounds.
+    inside: bool,
+}
+
+impl Cursor {
+    pub(crate) fn new(inner: VisibleCursor, bounds: Bounds) -> Cursor {
+        Cursor { inner, bounds, inside: false }
+    }
+
+    /// The key and value it stands on; `None` beside the keys. Free.
+    #[inline]
+    pub fn entry(&self) -> Option<(&[u8], &[u8])> {
+        if self.inside { self.inner.entry() } else { None }
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        self.entry().map(|(key, _)| key)
+    }
+
+    /// The value it stands on, to keep.
+    pub(crate) fn value(&self) -> Option<Value> {
+        if self.inside { self.inner.value() } else { None }
+    }
+
+    /// Looks at both bounds, after a move of any kind.
+    fn moved(&mut self, outcome: std::result::Result<(), tanada_table::Error>) -> Result<()> {
+        let bounds = &self.bounds;
+        self.inside =
+            self.inner.key().is_some_and(|key| bounds.below_end(key) && bounds.above_start(key));
+        Ok(outcome?)
+    }
+
+    /// Moves to the first key.
+    ///
+    /// # Errors
+    /// I/O or damage below; so for every move.
+    pub fn seek_first(&mut self) -> Result<()> {
+        let outcome = match &self.bounds.start {
+            Bound::Unbounded => self.inner.seek_first(),
+            Bound::Included(start) => self.inner.seek(start),
+            Bound::Excluded(start) => self.inner.seek(start).and_then(|()| {
+                match self.inner.key() == Some(start.as_slice()) {
+                    true => self.inner.next(),
+                    false => Ok(()),
+                }
+            }),
+        };
+        self.moved(outcome)
+    }
+
+    /// Moves to the last key.
+    ///
+    /// # Errors
+    /// As [`Cursor::seek_first`].
+    pub fn seek_last(&mut self) -> Result<()> {
+        let outcome = match &self.bounds.end {
+            Bound::Unbounded => self.inner.seek_last(),
+            Bound::Excluded(end) => self.inner.seek_before(end),
+            Bound::Included(end) => seek_at_or_before(&mut self.inner, end),
+        };
+        self.moved(outcome)
+    }
+
+    /// Moves to the first key at or after `key`.
+    ///
+    /// # Errors
+    /// As [`Cursor::seek_first`].
+    pub fn seek(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
+        let key = key.as_ref();
+        if !self.bounds.above_start(key) {
+            return self.seek_first();
+        }
+        let outcome = self.inner.seek(key);
+        self.moved(outcome)
+    }
+
+    /// Moves to the last key at or before `key`.
+    ///
+    /// # Errors
+    /// As [`Cursor::seek_first`].
+    pub fn seek_for_prev(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
+        let key = key.as_ref();
+        if !self.bounds.below_end(key) {
+            return self.seek_last();
+        }
+        let outcome = seek_at_or_before(&mut self.inner, key);
+        self.moved(outcome)
+    }
+
+    /// Moves to the next key. Beside the keys it stays where it is.
+    ///
+    /// # Errors
+    /// As [`Cursor::seek_first`].
+    #[allow(clippy::should_implement_trait)] // the name every cursor has
+    #[inline]
+    pub fn next(&mut self) -> Result<()> {
+        let outcome = self.inner.next();
+        if !self.inside {
+            return self.moved(outcome);
+        }
+        // From inside, a step forward can only leave by the end.
+        self.inside = match &self.bounds.end {
+            Bound::Unbounded => self.inner.stands(),
+            _ => self.inner.key().is_some_and(|key| self.bounds.below_end(key)),
+        };
+        Ok(outcome?)
+    }
+
+    /// Moves to the previous key.
+    ///
+    /// # Errors
+    /// As [`Cursor::seek_first`].
+    #[inline]
+    pub fn prev(&mut self) -> Result<()> {
+        let outcome = self.inner.prev();
+        if !self.inside {
+            return self.moved(outcome);
+        }
+        self.inside = self.inner.key().is_some_and(|key| self.bounds.above_start(key));
+        Ok(outcome?)
+    }
+}
+
+/// To the last key at or before `key`.
+fn seek_at_or_before(
+    inner: &mut VisibleCursor,
+    key: &[u8],
+) -> std::result::Result<(), tanada_table::Error> {
+    inner.seek(key)?;
+    if inner.key() == Some(key) { Ok(()) } else { inner.seek_before(key) }
+}
+
+impl std::fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cursor").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,122 @@
+//! The owned, double-ended iterator.
+
+use super::bounded::{Bounds, Cursor};
+use super::visible::VisibleCursor;
+use crate::read::view::View;
+use crate::types::error::Result;
+use std::sync::Arc;
+use tanada_format::SeqNo;
+use tanada_table::Value;
+
+/// Keys and values in order, from either end, of one moment.
+///
+/// Each item copies its key, and shares its value with the block it lies in, as
+/// a get does; [`Cursor`] copies nothing. After an error the iterator ends. Holds the MemTables and table files of its moment until dropped.
+pub struct Iter {
+    view: Arc<View>,
+    seqno: SeqNo,
+    now_ms: u64,
+    bounds: Bounds,
+    /// Each end has its cursor, made when that end is first asked.
+    front: Option<Cursor>,
+    back: Option<Cursor>,
+    done: bool,
+}
+
+impl Iter {
+    pub(crate) fn new(view: Arc<View>, seqno: SeqNo, now_ms: u64, bounds: Bounds) -> Iter {
+        Iter { view, seqno, now_ms, bounds, front: None, back: None, done: false }
+    }
+
+    fn cursor(&self) -> Cursor {
+        let inner = VisibleCursor::new(Arc::clone(&self.view), self.seqno, self.now_ms);
+        Cursor::new(inner, self.bounds.clone())
+    }
+
+    /// Moves the front on; whether it stands on a key before the back's.
+    fn advance(&mut self) -> Result<bool> {
+        match &mut self.front {
+            Some(front) => front.next()?,
+            None => {
+                let mut front = self.cursor();
+                front.seek_first()?;
+                self.front = Some(front);
+            }
+        }
+        Ok(self.is_apart(self.front.as_ref().and_then(Cursor::key)))
+    }
+
+    fn advance_back(&mut self) -> Result<bool> {
+        match &mut self.back {
+            Some(back) => back.prev()?,
+            None => {
+                let mut back = self.cursor();
+                back.seek_last()?;
+                self.back = Some(back);
+            }
+        }
+        Ok(self.is_apart(self.back.as_ref().and_then(Cursor::key)))
+    }
+
+    /// Whether an end that has just moved to `moved` has not met the other.
+    fn is_apart(&self, moved: Option<&[u8]>) -> bool {
+        moved.is_some()
+            && match (&self.front, &self.back) {
+                // Both stand on keys that have been handed out, or on the one
+                // just reached: they must not touch.
+                (Some(front), Some(back)) => front.key() < back.key(),
+                _ => true,
+            }
+    }
+
+    fn item(
+        &mut self,
+        moved: Result<bool>,
+        end: impl Fn(&Iter) -> Option<&Cursor>,
+    ) -> Option<Result<(Value, Value)>> {
+        match moved {
+            Ok(true) => {
+                let cursor = end(self)?;
+                Some(Ok((Value::from(cursor.key()?), cursor.value()?)))
+            }
+            Ok(false) => {
+                self.done = true;
+                None
+            }
+            Err(e) => {
+                self.done = true;
+                Some(Err(e))
+            }
+        }
+    }
+}
+
+impl Iterator for Iter {
+    type Item = Result<(Value, Value)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let moved = self.advance();
+        self.item(moved, |iter| iter.front.as_ref())
+    }
+}
+
+impl DoubleEndedIterator for Iter {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let moved = self.advance_back();
+        self.item(moved, |iter| iter.back.as_ref())
+    }
+}
+
+impl std::iter::FusedIterator for Iter {}
+
+impl std::fmt::Debug for Iter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Iter").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
+}

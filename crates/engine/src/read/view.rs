@@ -1,0 +1,50 @@
+//! Where reads of a keyspace start: its MemTables and its tree at one moment.
+
+use crate::memtable::ChunkPool;
+use crate::read::mem::Mem;
+use crate::tree::version::Version;
+use crate::types::options::Compression;
+use std::sync::Arc;
+use tanada_format::{KeyspaceId, LogPosition};
+use tanada_table::Published;
+use tanada_vfs::sync::Mutex;
+
+/// One keyspace.
+pub(crate) struct KeyspaceState {
+    pub(crate) id: KeyspaceId,
+    pub(crate) name: String,
+    /// Of new tables: whoever opens the keyspace may change it. Held for a copy,
+    /// and nothing is locked under it.
+    pub(crate) compression: Mutex<Compression>,
+    /// Where reads start. Replaced under [`Reading::views`](super::reading::Reading::views).
+    pub(crate) view: Published<View>,
+}
+
+/// Everything a read of one keyspace looks at, frozen but for the active MemTable.
+pub(crate) struct View {
+    /// Receives writes.
+    pub(crate) active: Arc<Mem>,
+    /// Full, waiting for their flush; newest first.
+    pub(crate) sealed: Vec<Arc<Mem>>,
+    pub(crate) version: Arc<Version>,
+}
+
+impl View {
+    /// This view with its active MemTable sealed and an empty one in its place.
+    pub(crate) fn with_new_active(&self, chunks: &Arc<ChunkPool>) -> View {
+        let mut sealed = Vec::with_capacity(self.sealed.len() + 1);
+        sealed.push(Arc::clone(&self.active));
+        sealed.extend(self.sealed.iter().cloned());
+        View { active: Mem::new(chunks), sealed, version: Arc::clone(&self.version) }
+    }
+
+    /// Start of the oldest record with a write in these MemTables.
+    pub(crate) fn oldest_position(&self) -> Option<LogPosition> {
+        self.mems().filter_map(|m| m.first_position()).min()
+    }
+
+    /// All MemTables, newest first.
+    pub(crate) fn mems(&self) -> impl Iterator<Item = &Arc<Mem>> {
+        std::iter::once(&self.active).chain(&self.sealed)
+    }
+}

@@ -1,0 +1,160 @@
+//! From sorted entries to tables on disk.
+
+use super::cut::Cutter;
+use super::job_io::JobIo;
+use super::visible::{Retention, UnsupportedKind};
+use crate::tree::version::TableMeta;
+use crate::types::error::{Error, Result};
+use std::path::PathBuf;
+use tanada_format::{Level, TableId, planted};
+use tanada_table::{Cursor, TableBuilder, TableSummary};
+
+/// Bytes of entries between two looks at whether the job should stop or give way.
+const YIELD_BYTES: u64 = 1 << 20;
+
+/// Tables being written. Those that were not taken by [`Output::finish`] are
+/// removed on drop: a job that fails leaves no file behind.
+pub(super) struct Output<'a> {
+    io: &'a JobIo<'a>,
+    level: Level,
+    now_ms: u64,
+    builder: Option<TableBuilder>,
+    /// The table that `builder` writes.
+    id: TableId,
+    tables: Vec<TableMeta>,
+    /// Every file created.
+    paths: Vec<PathBuf>,
+    pub(super) entries_in: u64,
+    pub(super) entries_out: u64,
+}
+
+impl<'a> Output<'a> {
+    /// Nothing yet, for `level`, in a job that began at `now_ms`.
+    pub(super) fn new(io: &'a JobIo<'a>, level: Level, now_ms: u64) -> Output<'a> {
+        Output {
+            io,
+            level,
+            now_ms,
+            builder: None,
+            id: TableId(0),
+            tables: Vec::new(),
+            paths: Vec::new(),
+            entries_in: 0,
+            entries_out: 0,
+        }
+    }
+
+    /// Writes what `retention` keeps of the entries from where `cursor` stands
+    /// up to `end` (exclusive).
+    ///
+    /// # Errors
+    /// Of the cursor, of writing; [`Error::Closed`] when the job is to stop.
+    pub(super) fn write(
+        &mut self,
+        cursor: &mut impl Cursor,
+        end: Option<&[u8]>,
+        retention: &mut Retention<'_>,
+        cutter: &mut Cutter<'_>,
+        mut may_be_below: impl FnMut(&[u8]) -> bool,
+    ) -> Result<()> {
+        let mut since_yield = 0;
+        while cursor.valid() {
+            let entry = cursor.entry();
+            if end.is_some_and(|end| entry.key >= end) {
+                break;
+            }
+            self.entries_in += 1;
+            since_yield += (entry.key.len() + entry.value.len() + 16) as u64;
+            let kept = retention.keep(entry, &mut may_be_below);
+            if let Some(entry) = kept.map_err(|kind| self.unsupported(kind))? {
+                if retention.began_key() || planted!(same_user_key_across_files) {
+                    let written = self.builder.as_ref().map_or(0, TableBuilder::estimated_size);
+                    if cutter.starts_table(entry.key, written) {
+                        self.finish_table()?;
+                    }
+                }
+                self.entries_out += 1;
+                self.builder()?.add(entry)?;
+            }
+            if since_yield >= YIELD_BYTES {
+                if (self.io.should_stop)() {
+                    return Err(Error::Closed);
+                }
+                (self.io.yield_point)(since_yield);
+                since_yield = 0;
+            }
+            cursor.next()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the last table and hands all of them over, their names not yet durable.
+    pub(super) fn finish(mut self) -> Result<Vec<TableMeta>> {
+        self.finish_table()?;
+        self.paths.clear();
+        Ok(std::mem::take(&mut self.tables))
+    }
+
+    #[inline]
+    fn builder(&mut self) -> Result<&mut TableBuilder> {
+        if self.builder.is_none() {
+            self.start_table()?;
+        }
+        Ok(self.builder.as_mut().expect("it has just been made"))
+    }
+
+    fn start_table(&mut self) -> Result<()> {
+        self.id = (self.io.next_id)()?;
+        let path = self.io.files.path(self.id);
+        let file = self.io.files.fs.create(&path)?;
+        self.paths.push(path.clone());
+        let options = (self.io.table_options)(self.id, self.level);
+        self.builder = Some(TableBuilder::new(file, path, options));
+        Ok(())
+    }
+
+    fn finish_table(&mut self) -> Result<()> {
+        if let Some(builder) = self.builder.take() {
+            let summary = builder.finish()?;
+            self.tables.push(describe(summary, self.now_ms));
+        }
+        Ok(())
+    }
+
+    fn unsupported(&self, kind: UnsupportedKind) -> Error {
+        Error::Unsupported {
+            file: self.io.files.dir.clone(),
+            what: format!("an entry of kind {:?}, which may not be merged here", kind.0),
+        }
+    }
+}
+
+impl Drop for Output<'_> {
+    fn drop(&mut self) {
+        drop(self.builder.take());
+        for path in &self.paths {
+            // What cannot be removed is an orphan, and found by the next open.
+            let _ = self.io.files.fs.remove(path);
+        }
+    }
+}
+
+/// What the manifest says of a table that was written at `created_ms`.
+pub(crate) fn describe(summary: TableSummary, created_ms: u64) -> TableMeta {
+    let properties = summary.properties;
+    TableMeta {
+        id: summary.id,
+        size_bytes: summary.size_bytes,
+        raw_bytes: properties.raw_key_bytes + properties.raw_value_bytes,
+        entries: properties.entries,
+        tombstones: properties.tombstones,
+        min_key: properties.min_key.into(),
+        max_key: properties.max_key.into(),
+        min_seqno: properties.min_seqno,
+        max_seqno: properties.max_seqno,
+        created_ms,
+        min_expires_at_ms: properties.min_expires_at_ms,
+        max_expires_at_ms: properties.max_expires_at_ms,
+        expiring: properties.expiring,
+    }
+}

@@ -1,0 +1,240 @@
+//! What to do next, if anything.
+
+use super::config::Config;
+use super::plan::{InFlight, Plan, Reason};
+use super::shape::LAST;
+use super::tree::{Keys, Moment, Tree};
+use crate::tree::version::{TableHandle, Version};
+use std::ops::Bound;
+use std::sync::Arc;
+use tanada_format::TableId;
+
+/// Seeds tried in a level before another level gets its turn.
+const SEEDS: usize = 16;
+
+/// The most useful job that conflicts with none in flight; `None` when the tree
+/// has its shape or every useful job would conflict.
+///
+/// Pure: no I/O, no clock, no randomness. Cost: some key comparisons for each
+/// table of the levels that are out of shape, one step for each other table.
+pub(crate) fn pick(
+    version: &Version,
+    config: &Config,
+    in_flight: &InFlight,
+    moment: Moment,
+) -> Option<Plan> {
+    let tree = Tree::new(version, config, in_flight, moment);
+    (0..=LAST)
+        .find_map(|level| tree.plan_drop(level))
+        .or_else(|| tree.move_out_of_level_0())
+        .or_else(|| tree.restore_shape())
+        .or_else(|| tree.collect_garbage())
+}
+
+/// As [`pick`], for a tree that nobody has written to for a while: empties level
+/// 0 too, so that reads ask fewer runs, where that does not rewrite more than
+/// [`Config::size_ratio`] times what lies there.
+pub(crate) fn pick_idle(
+    version: &Version,
+    config: &Config,
+    in_flight: &InFlight,
+    moment: Moment,
+) -> Option<Plan> {
+    pick(version, config, in_flight, moment).or_else(|| {
+        let tree = Tree::new(version, config, in_flight, moment);
+        let plan = tree.merge_level_0()?;
+        let above = plan.inputs.iter().filter(|run| run.level.index() == 0);
+        let above = above.flat_map(|run| &run.tables).map(|t| t.meta().size_bytes).sum::<u64>();
+        (plan.input_bytes() <= above * (1 + config.size_ratio)).then_some(plan)
+    })
+}
+
+/// What a compaction by hand has to do next.
+#[derive(Debug)]
+pub(crate) enum ManualStep {
+    /// This.
+    Run(Box<Plan>),
+    /// Nothing before a job in flight has ended.
+    Wait,
+    /// Nothing more.
+    Done,
+}
+
+/// Brings all data of a key range into one run of the last level, and rewrites
+/// what lies there with deletes or expired values in it. To be asked again,
+/// with the version of then, after each job.
+///
+/// `begun` is the first table id not used when the compaction by hand began:
+/// later tables are not its business, so that it ends while writers go on.
+pub(crate) fn plan_range(
+    version: &Version,
+    config: &Config,
+    in_flight: &InFlight,
+    moment: Moment,
+    range: (Bound<&[u8]>, Bound<&[u8]>),
+    begun: TableId,
+) -> ManualStep {
+    let tree = Tree::new(version, config, in_flight, moment);
+    let mut waiting = false;
+    for level in 0..=LAST {
+        for run in tree.runs(level) {
+            for table in run.overlapping(range.0, range.1) {
+                if table.id() >= begun || !tree.is_unfinished(level, table) {
+                    continue;
+                }
+                let source = if level == LAST { LAST } else { 0 };
+                match tree.plan(Reason::Manual, source, LAST, Keys::of(table)) {
+                    Some(plan) => return ManualStep::Run(Box::new(plan)),
+                    None => waiting = true,
+                }
+            }
+        }
+    }
+    if waiting { ManualStep::Wait } else { ManualStep::Done }
+}
+
+impl<'v> Tree<'v> {
+    /// Whether a compaction by hand has work with this table.
+    fn is_unfinished(&self, level: usize, table: &TableHandle) -> bool {
+        level != LAST || self.depth(level, Keys::of(table)) > 1 || self.garbage(table.meta()) > 0
+    }
+
+    /// A table of level 0 that lies over nothing goes down for free.
+    fn move_out_of_level_0(&self) -> Option<Plan> {
+        let base = self.shape.base;
+        let lonely = |table: &&Arc<TableHandle>| {
+            let keys = Keys::of(table);
+            self.depth(0, keys) == 1 && !self.any_over(1..=base, keys)
+        };
+        let mut seeds = self.free_tables(0).filter(lonely).take(SEEDS);
+        seeds.find_map(|table| self.plan(Reason::Level0Runs, 0, base, Keys::of(table)))
+    }
+
+    /// Works on the level that is most out of shape.
+    fn restore_shape(&self) -> Option<Plan> {
+        let mut levels: Vec<(f64, usize)> = (0..=LAST)
+            .filter(|&level| !self.runs(level).is_empty())
+            .map(|level| (self.score(level), level))
+            .filter(|&(score, _)| score >= 1.0)
+            .collect();
+        levels.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let plan = levels.iter().find_map(|&(_, level)| match level {
+            0 => self.merge_level_0(),
+            level => self.spill(level),
+        });
+        plan.or_else(|| self.narrow_level_0())
+    }
+
+    /// How far a level is out of shape: below 1 it is fine.
+    fn score(&self, level: usize) -> f64 {
+        let allowed = self.config.runs_in(level, LAST);
+        let deepest = match self.runs(level).len() {
+            1 => 1,
+            _ => self.free_depths(level).map(|(depth, _)| depth).max().unwrap_or(0),
+        };
+        if level == 0 {
+            // Runs side by side cost a lookup little, but not nothing.
+            let wide = self.runs(0).len() as f64 / (4 * allowed) as f64;
+            return (deepest as f64 / allowed as f64).max(wide);
+        }
+        // A level between is full when no further run fits; the last one, which
+        // spills nowhere, when one does not.
+        let full = match level {
+            LAST => allowed + 1,
+            _ => allowed.max(2),
+        };
+        let runs = deepest as f64 / full as f64;
+        if level == LAST {
+            return runs;
+        }
+        let bytes: u64 = self.free_tables(level).map(|table| table.meta().size_bytes).sum();
+        let size = match self.shape.targets[level] {
+            0 => 1.0,
+            target if bytes > target => bytes as f64 / target as f64,
+            _ => 0.0,
+        };
+        size.max(runs)
+    }
+
+    /// Free tables of a level with the number of runs over their keys.
+    fn free_depths(&self, level: usize) -> impl Iterator<Item = (usize, &'v Arc<TableHandle>)> {
+        self.free_tables(level).map(move |table| (self.depth(level, Keys::of(table)), table))
+    }
+
+    /// Merges level 0 into the base level, where it is deepest first.
+    fn merge_level_0(&self) -> Option<Plan> {
+        let mut seeds: Vec<_> = self.free_depths(0).collect();
+        // Of equally deep ones the oldest, which stands last.
+        seeds.reverse();
+        seeds.sort_by_key(|&(depth, _)| std::cmp::Reverse(depth));
+        let base = self.shape.base;
+        let mut seeds = seeds.into_iter().take(SEEDS);
+        seeds.find_map(|(_, table)| self.plan(Reason::Level0Runs, 0, base, Keys::of(table)))
+    }
+
+    /// While level 0 cannot go down, or lies side by side and need not yet, its
+    /// newest runs become one, so that a read need not ask them all. Bounded, or level 0 would rewrite
+    /// itself for ever (rocksdb #6889).
+    fn narrow_level_0(&self) -> Option<Plan> {
+        let runs = self.runs(0);
+        if runs.len() < self.config.l0_runs + self.config.l0_runs / 2 {
+            return None;
+        }
+        let mut bytes = 0;
+        let fits = |run: &crate::tree::version::Run| {
+            bytes += run.size_bytes();
+            bytes <= 2 * self.config.base_bytes
+                && run.tables().iter().all(|table| !self.in_flight.has(table.id()))
+        };
+        let mut fits = fits;
+        let count = runs.iter().take_while(|run| fits(run)).count();
+        (count >= (self.config.l0_runs / 2).max(4)).then(|| self.plan_width(&runs[..count]))?
+    }
+
+    /// Pushes a part of a level down: the part that meets the least below.
+    fn spill(&self, level: usize) -> Option<Plan> {
+        let target = self.shape.next(self.version, level);
+        let several_runs = self.runs(level).len() > 1;
+        let reason = if several_runs { Reason::LevelRuns } else { Reason::LevelSize };
+        let mut seeds: Vec<_> = self
+            .free_tables(level)
+            .map(|table| {
+                let meta = table.meta();
+                let keys = Keys::of(table);
+                let depth = if several_runs { self.depth(level, keys) } else { 1 };
+                let met = if target == level { 0 } else { self.bytes_over(target, keys) };
+                // Deletes free space below: they count for more than they weigh.
+                let weight = 1.0 + 2.0 * meta.tombstones as f64 / meta.entries as f64;
+                let cost = met as f64 / (meta.size_bytes.max(1) as f64 * weight);
+                (std::cmp::Reverse(depth), cost, table)
+            })
+            .collect();
+        seeds.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let mut seeds = seeds.into_iter().take(SEEDS);
+        seeds.find_map(|(_, _, table)| self.plan(reason, level, target, Keys::of(table)))
+    }
+
+    /// Pushes a table that holds little but deletes towards what it deletes,
+    /// or rewrites it where there is nothing left to delete.
+    fn collect_garbage(&self) -> Option<Plan> {
+        let is_due = |table: &&Arc<TableHandle>| {
+            let age_ms = self.moment.now_ms.saturating_sub(table.meta().created_ms);
+            age_ms >= self.config.garbage_age_ms && self.is_mostly_garbage(table.meta())
+        };
+        let due = |level| self.free_tables(level).filter(is_due).map(move |table| (level, table));
+        let mut seeds: Vec<_> = (0..=LAST).flat_map(due).collect();
+        let share =
+            |table: &TableHandle| self.garbage(table.meta()) as f64 / table.meta().entries as f64;
+        seeds.sort_by(|a, b| share(b.1).total_cmp(&share(a.1)));
+        seeds.into_iter().take(SEEDS).find_map(|(level, table)| {
+            let keys = Keys::of(table);
+            let hides_nothing =
+                self.depth(level, keys) == 1 && !self.any_over(level + 1..=LAST, keys);
+            let target = match level {
+                1.. if hides_nothing => level,
+                _ => self.shape.next(self.version, level),
+            };
+            self.plan(Reason::Garbage, level, target, keys)
+        })
+    }
+}

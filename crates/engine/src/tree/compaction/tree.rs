@@ -1,0 +1,405 @@
+//! From a seed to a whole job: what else must come along, and where it goes.
+//!
+//! Whatever is picked, by whichever rule, becomes a [`Plan`] here and nowhere
+//! else, so that the one law of the tree is kept in one place: of two versions
+//! of a key the newer always lies higher, or in a newer run of its level.
+
+use super::config::Config;
+use super::plan::{InFlight, InputRun, Method, OutputRun, Plan, Reason};
+use super::shape::{LAST, Shape};
+use super::visible::is_expired;
+use crate::tree::version::{Run, RunId, TableHandle, TableMeta, Version};
+use std::ops::{Bound, RangeInclusive};
+use std::sync::Arc;
+use tanada_format::{Level, SeqNo, planted};
+
+/// What is true at the moment of a decision, beside the tree itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// Wall-clock milliseconds, from the clock that never goes back.
+    pub(crate) now_ms: u64,
+    /// The oldest seqno that somebody reads at; [`SeqNo::MAX`] when nobody
+    /// looks back.
+    pub(crate) oldest_snapshot: SeqNo,
+}
+
+/// A closed range of user keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Keys<'v> {
+    pub(super) min: &'v [u8],
+    pub(super) max: &'v [u8],
+}
+
+impl<'v> Keys<'v> {
+    pub(super) fn of(table: &'v TableHandle) -> Keys<'v> {
+        Keys { min: &table.meta().min_key, max: &table.meta().max_key }
+    }
+
+    fn join(self, other: Keys<'v>) -> Keys<'v> {
+        Keys { min: self.min.min(other.min), max: self.max.max(other.max) }
+    }
+
+    fn covers(self, other: Keys<'_>) -> bool {
+        self.min <= other.min && other.max <= self.max
+    }
+
+    pub(super) fn tables_in(self, run: &Run) -> &[Arc<TableHandle>] {
+        run.overlapping(Bound::Included(self.min), Bound::Included(self.max))
+    }
+}
+
+/// Tables that must move together.
+#[derive(Debug)]
+struct Group<'v> {
+    inputs: Vec<InputRun>,
+    keys: Keys<'v>,
+    bytes: u64,
+}
+
+/// A version and everything that decisions about it need.
+#[derive(Debug)]
+pub(super) struct Tree<'v> {
+    pub(super) version: &'v Version,
+    pub(super) config: &'v Config,
+    pub(super) in_flight: &'v InFlight,
+    pub(super) moment: Moment,
+    pub(super) shape: Shape,
+}
+
+impl<'v> Tree<'v> {
+    pub(super) fn new(
+        version: &'v Version,
+        config: &'v Config,
+        in_flight: &'v InFlight,
+        moment: Moment,
+    ) -> Tree<'v> {
+        let shape = Shape::of(version, config);
+        Tree { version, config, in_flight, moment, shape }
+    }
+
+    pub(super) fn runs(&self, level: usize) -> &'v [Arc<Run>] {
+        self.version.levels()[level].runs()
+    }
+
+    /// Tables of a level that no job has.
+    pub(super) fn free_tables(&self, level: usize) -> impl Iterator<Item = &'v Arc<TableHandle>> {
+        self.version.levels()[level].tables().filter(|table| !self.in_flight.has(table.id()))
+    }
+
+    /// Runs of a level that have a table over these keys.
+    pub(super) fn depth(&self, level: usize, keys: Keys<'_>) -> usize {
+        self.runs(level).iter().filter(|run| !keys.tables_in(run).is_empty()).count()
+    }
+
+    /// Bytes of a level's tables over these keys.
+    pub(super) fn bytes_over(&self, level: usize, keys: Keys<'_>) -> u64 {
+        let tables = self.runs(level).iter().flat_map(|run| keys.tables_in(run));
+        tables.map(|table| table.meta().size_bytes).sum()
+    }
+
+    /// Whether any table of these levels lies over the keys.
+    pub(super) fn any_over(&self, mut levels: RangeInclusive<usize>, keys: Keys<'_>) -> bool {
+        levels.any(|level| self.depth(level, keys) > 0)
+    }
+
+    /// Entries of a table that a rewrite at the bottom would drop, as far as
+    /// that is known without reading it; none while a snapshot may need them.
+    pub(super) fn garbage(&self, meta: &TableMeta) -> u64 {
+        if meta.max_seqno > self.moment.oldest_snapshot {
+            return 0;
+        }
+        let expired = match is_expired(meta.max_expires_at_ms, self.moment.now_ms) {
+            true => meta.expiring,
+            false => 0,
+        };
+        (meta.tombstones + expired).min(meta.entries)
+    }
+
+    /// Whether a rewrite for the garbage's sake is worth it.
+    pub(super) fn is_mostly_garbage(&self, meta: &TableMeta) -> bool {
+        self.garbage(meta) * 100 >= meta.entries * self.config.garbage_percent
+    }
+
+    /// The tables of `levels` over `keys`, over the keys of those, and so on:
+    /// left alone, each would lie above or below what it must not. Of the first
+    /// level only runs up to `newest` count.
+    fn group(
+        &self,
+        levels: RangeInclusive<usize>,
+        mut keys: Keys<'v>,
+        newest: Option<RunId>,
+    ) -> Group<'v> {
+        loop {
+            let mut inputs = Vec::new();
+            let mut bytes = 0;
+            let mut wider = keys;
+            for level in levels.clone() {
+                for run in self.runs(level) {
+                    if level == *levels.start() && newest.is_some_and(|newest| run.id() > newest) {
+                        continue;
+                    }
+                    let tables = keys.tables_in(run);
+                    let (Some(first), Some(last)) = (tables.first(), tables.last()) else {
+                        continue;
+                    };
+                    wider = wider.join(Keys::of(first)).join(Keys::of(last));
+                    bytes += tables.iter().map(|table| table.meta().size_bytes).sum::<u64>();
+                    let (level, run) = (Level(level as u8), run.id());
+                    inputs.push(InputRun { level, run, tables: tables.to_vec() });
+                }
+            }
+            if wider == keys {
+                return Group { inputs, keys, bytes };
+            }
+            keys = wider;
+        }
+    }
+
+    fn is_free(&self, group: &Group<'_>) -> bool {
+        let mut tables = group.inputs.iter().flat_map(|run| &run.tables);
+        tables.all(|table| !self.in_flight.has(table.id()))
+    }
+
+    /// Brings the tables over `seed` from `source` (and from the levels
+    /// between) into `target`; `source == target` rewrites them in place.
+    /// `None` when a job in flight is in the way.
+    pub(super) fn plan(
+        &self,
+        reason: Reason,
+        source: usize,
+        target: usize,
+        seed: Keys<'v>,
+    ) -> Option<Plan> {
+        if source == target {
+            let group = self.group(target..=target, seed, None);
+            return self.finish(reason, Method::Merge, group.inputs, target, group.keys);
+        }
+        let bottom = if planted!(base_level_skips_nonempty) { source } else { target - 1 };
+        let (above, newest) = self.free_group(source, bottom, seed)?;
+        let allowed = match reason {
+            Reason::Manual => 1,
+            _ => self.config.runs_in(target, LAST),
+        };
+        let depth = self.depth(target, above.keys);
+        if depth == 0 && above.inputs.len() == 1 && !self.should_rewrite(&above, target) {
+            let moved = self.widen_move(above, source..=target);
+            return self.finish(reason, Method::Move, moved.inputs, target, moved.keys);
+        }
+        if depth < allowed {
+            return self.finish(reason, Method::Merge, above.inputs, target, above.keys);
+        }
+        let below = self.group(target..=target, above.keys, None);
+        if !self.is_free(&below) {
+            return None;
+        }
+        let keys = above.keys.join(below.keys);
+        let above = self.widen_merge(above, &below, source..=target - 1, newest);
+        let mut inputs = above.inputs;
+        inputs.extend(below.inputs);
+        self.finish(reason, Method::Merge, inputs, target, keys)
+    }
+
+    /// The group over `seed`. Where newer runs of the source are taken by a
+    /// job, what is older than they may still go.
+    fn free_group(
+        &self,
+        source: usize,
+        bottom: usize,
+        seed: Keys<'v>,
+    ) -> Option<(Group<'v>, Option<RunId>)> {
+        let mut newest = None;
+        loop {
+            let group = self.group(source..=bottom, seed, newest);
+            if group.inputs.is_empty() {
+                return None;
+            }
+            let taken = |run: &&InputRun| run.tables.iter().any(|t| self.in_flight.has(t.id()));
+            let Some(oldest_taken) = group.inputs.iter().rfind(taken) else {
+                return Some((group, newest));
+            };
+            if oldest_taken.level.index() != source {
+                return None;
+            }
+            let older = self.runs(source).iter().map(|run| run.id());
+            newest = Some(older.filter(|&id| id < oldest_taken.run).max()?);
+        }
+    }
+
+    /// Whether a move would carry garbage to where nothing but a rewrite ever
+    /// takes it away.
+    fn should_rewrite(&self, group: &Group<'_>, target: usize) -> bool {
+        let mut tables = group.inputs.iter().flat_map(|run| &run.tables);
+        let garbage = tables.any(|table| self.is_mostly_garbage(table.meta()));
+        garbage && !self.any_over(target..=LAST, group.keys)
+    }
+
+    /// Takes in the neighbours that can move along: one edit instead of many.
+    fn widen_move(&self, group: Group<'v>, levels: RangeInclusive<usize>) -> Group<'v> {
+        let source = *levels.start();
+        let target = *levels.end();
+        let level = &self.version.levels()[source];
+        let run = level.runs().iter().find(|run| run.id() == group.inputs[0].run);
+        let (Some(run), true) = (run, group.inputs[0].level.index() == source) else {
+            return group;
+        };
+        let excess = level.size_bytes().saturating_sub(self.shape.targets[source]);
+        let mut group = group;
+        let behind = run.tables().partition_point(|t| *t.meta().min_key <= *group.keys.max);
+        for table in &run.tables()[behind..] {
+            let keys = group.keys.join(Keys::of(table));
+            let wider = self.group(levels.clone(), keys, None);
+            let fits = group.bytes < excess
+                && wider.inputs.len() == 1
+                && self.is_free(&wider)
+                && !self.should_rewrite(&wider, target);
+            if !fits {
+                break;
+            }
+            group = wider;
+        }
+        group
+    }
+
+    /// Takes in more from above where it costs no more from below.
+    fn widen_merge(
+        &self,
+        above: Group<'v>,
+        below: &Group<'v>,
+        levels: RangeInclusive<usize>,
+        newest: Option<RunId>,
+    ) -> Group<'v> {
+        let whole = above.keys.join(below.keys);
+        let inside = levels.clone().flat_map(|level| self.runs(level)).flat_map(|run| {
+            let tables = whole.tables_in(run).iter().map(|table| Keys::of(table));
+            tables.filter(|&keys| whole.covers(keys))
+        });
+        let seed = inside.fold(above.keys, Keys::join);
+        let wider = self.group(levels, seed, newest);
+        let pays = whole.covers(wider.keys)
+            && wider.bytes + below.bytes <= self.config.job_bytes
+            && self.is_free(&wider);
+        if pays { wider } else { above }
+    }
+
+    /// Completes a plan, unless a job in flight is in the way.
+    fn finish(
+        &self,
+        reason: Reason,
+        method: Method,
+        inputs: Vec<InputRun>,
+        target: usize,
+        keys: Keys<'v>,
+    ) -> Option<Plan> {
+        let tables = || inputs.iter().flat_map(|run| &run.tables);
+        if tables().any(|table| self.in_flight.has(table.id())) {
+            return None;
+        }
+        let source = inputs.iter().map(|run| run.level.index()).min()?;
+        if self.in_flight.blocks(source, target, keys.min, keys.max) {
+            return None;
+        }
+        let is_input = |table: &Arc<TableHandle>| tables().any(|input| input.id() == table.id());
+        // What stays in the target level over the same keys is older: the
+        // outputs go to the oldest run that is free of it, as are all newer ones.
+        let mut output_run = OutputRun::New;
+        let mut older = Vec::new();
+        for run in self.runs(target) {
+            let rest: Vec<_> =
+                keys.tables_in(run).iter().filter(|table| !is_input(table)).cloned().collect();
+            if !rest.is_empty() {
+                older.push(rest);
+            } else if older.is_empty() {
+                output_run = OutputRun::Existing(run.id());
+            }
+        }
+        older.extend(self.older_below(target, keys));
+        Some(self.assemble(reason, method, inputs, target, keys, (output_run, older)))
+    }
+
+    /// Tables below `level` over the keys, by run.
+    fn older_below(&self, level: usize, keys: Keys<'_>) -> Vec<Vec<Arc<TableHandle>>> {
+        let runs = (level + 1..=LAST).flat_map(|level| self.runs(level));
+        runs.map(|run| keys.tables_in(run).to_vec()).filter(|run| !run.is_empty()).collect()
+    }
+
+    fn assemble(
+        &self,
+        reason: Reason,
+        method: Method,
+        inputs: Vec<InputRun>,
+        target: usize,
+        keys: Keys<'_>,
+        (output_run, older): (OutputRun, Vec<Vec<Arc<TableHandle>>>),
+    ) -> Plan {
+        let next = self.shape.next(self.version, target);
+        let grandparents = match self.runs(next).last() {
+            Some(run) if next > target => keys.tables_in(run).to_vec(),
+            _ => Vec::new(),
+        };
+        Plan {
+            method,
+            reason,
+            inputs,
+            target: Level(target as u8),
+            output_run,
+            min_key: keys.min.into(),
+            max_key: keys.max.into(),
+            older,
+            grandparents,
+            table_bytes: self.config.table_bytes,
+            grandparent_bytes: self.config.grandparent_bytes(),
+        }
+    }
+
+    /// Makes one run of the level's runs `runs`, which stand next to each other
+    /// and are whole.
+    pub(super) fn plan_width(&self, runs: &'v [Arc<Run>]) -> Option<Plan> {
+        let newest = runs.first()?;
+        let keys = |run: &'v Run| Keys { min: run.min_key(), max: run.max_key() };
+        let keys = runs.iter().map(|run| keys(run)).reduce(Keys::join)?;
+        if self.in_flight.blocks(0, 0, keys.min, keys.max) {
+            return None;
+        }
+        let older_runs =
+            self.runs(0).iter().skip_while(|run| run.id() >= runs[runs.len() - 1].id());
+        let mut older: Vec<_> = older_runs.map(|run| keys.tables_in(run).to_vec()).collect();
+        older.retain(|run| !run.is_empty());
+        older.extend(self.older_below(0, keys));
+        let inputs = runs.iter().map(|run| InputRun {
+            level: Level(0),
+            run: run.id(),
+            tables: run.tables().to_vec(),
+        });
+        let output_run = OutputRun::Existing(newest.id());
+        let (reason, method) = (Reason::Level0Width, Method::Merge);
+        Some(self.assemble(reason, method, inputs.collect(), 0, keys, (output_run, older)))
+    }
+
+    /// Drops tables of one level in which nothing is visible and which hide nothing.
+    pub(super) fn plan_drop(&self, level: usize) -> Option<Plan> {
+        let all_expired = |table: &Arc<TableHandle>| {
+            let meta = table.meta();
+            meta.expiring == meta.entries
+                && self.garbage(meta) == meta.entries
+                && !self.in_flight.has(table.id())
+        };
+        let mut inputs = Vec::new();
+        for (i, run) in self.runs(level).iter().enumerate() {
+            let hides_nothing = |table: &&Arc<TableHandle>| {
+                let keys = Keys::of(table);
+                let older = &self.runs(level)[i + 1..];
+                older.iter().all(|run| keys.tables_in(run).is_empty())
+                    && !self.any_over(level + 1..=LAST, keys)
+            };
+            let dead = run.tables().iter().filter(|table| all_expired(table));
+            let tables: Vec<_> = dead.filter(hides_nothing).cloned().collect();
+            if !tables.is_empty() {
+                inputs.push(InputRun { level: Level(level as u8), run: run.id(), tables });
+            }
+        }
+        let all: Vec<_> = inputs.iter().flat_map(|run| run.tables.clone()).collect();
+        let keys = all.iter().map(|table| Keys::of(table)).reduce(Keys::join)?;
+        let nowhere = (OutputRun::New, Vec::new());
+        Some(self.assemble(Reason::Expired, Method::Drop, inputs, level, keys, nowhere))
+    }
+}

@@ -1,0 +1,10 @@
+//! The tree on disk: which tables make up a keyspace, the manifest that remembers
+//! it, walks over its runs, and the compaction that gives it its shape.
+//!
+//! Nothing here knows what a MemTable or a log record is.
+
+pub(crate) mod version;
+pub(crate) mod manifest;
+pub(crate) mod run_cursor;
+pub(crate) mod merge;
+pub(crate) mod compaction;

@@ -1,0 +1,8 @@
+//! What callers see in signatures: errors, options, ranges, statistics, explained reads.
+
+pub(crate) mod error;
+pub(crate) mod options;
+pub(crate) mod keyspace_options;
+pub(crate) mod range;
+pub(crate) mod explain;
+pub(crate) mod stats;

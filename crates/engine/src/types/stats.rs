@@ -1,0 +1,192 @@
+//! What [`crate::Db::stats`] answers: one plain structure for every tier.
+
+use crate::types::options::Durability;
+use std::path::PathBuf;
+
+/// A moment's statistics. Counters run from opening; sizes are of now.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)] // the names are the field's own
+pub struct Stats {
+    pub database_id: String,
+    pub path: PathBuf,
+    pub durability: Durability,
+    /// Why writes are refused, when they are.
+    pub read_only: Option<String>,
+    /// Sequence number of the newest visible write.
+    pub seqno: u64,
+    pub uptime_ms: u64,
+    pub operations: OperationStats,
+    pub memory: MemoryStats,
+    pub row_cache: CacheStats,
+    pub block_cache: CacheStats,
+    pub filter: FilterStats,
+    pub wal: WalStats,
+    pub flush: JobStats,
+    pub compaction: JobStats,
+    pub stalls: StallStats,
+    pub amplification: AmplificationStats,
+    pub keyspaces: Vec<KeyspaceStats>,
+}
+
+/// Calls of the public API.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)]
+pub struct OperationStats {
+    pub puts: u64,
+    pub deletes: u64,
+    pub batches: u64,
+    pub gets: u64,
+    pub gets_found: u64,
+    /// Gets that a MemTable answered.
+    pub memtable_hits: u64,
+    pub scans: u64,
+    /// Bytes of keys and values written by callers.
+    pub user_bytes_written: u64,
+}
+
+/// The one budget and who holds how much of it, in bytes.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)]
+pub struct MemoryStats {
+    pub budget_bytes: u64,
+    pub used_bytes: u64,
+    pub memtable_bytes: u64,
+    pub row_cache_bytes: u64,
+    pub block_cache_bytes: u64,
+    /// Resident parts of open tables: top indexes, fences, handles.
+    pub table_bytes: u64,
+    /// Buffers of flush and compaction jobs, and the mapped log.
+    pub job_bytes: u64,
+}
+
+/// One cache tier.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)]
+pub struct CacheStats {
+    pub hits: u64,
+    pub misses: u64,
+    /// hits / (hits + misses); 0 before the first lookup.
+    pub hit_ratio: f64,
+    pub entries: u64,
+    pub used_bytes: u64,
+    pub capacity_bytes: u64,
+    pub evictions: u64,
+}
+
+/// The Bloom filters of all tables.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)]
+pub struct FilterStats {
+    pub probes: u64,
+    /// Probes that answered "not here".
+    pub negatives: u64,
+    /// "Maybe here", and it was.
+    pub true_positives: u64,
+    /// "Maybe here", and it was not.
+    pub false_positives: u64,
+    /// false_positives / (false_positives + negatives).
+    pub measured_false_positive_rate: f64,
+    /// What bits a key and the number of probes promise, weighed by table entries.
+    pub theoretical_false_positive_rate: f64,
+    pub bits_per_key: f64,
+    pub bytes: u64,
+}
+
+/// The write-ahead log.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)]
+pub struct WalStats {
+    pub files: u64,
+    pub bytes_on_disk: u64,
+    pub bytes_written: u64,
+    /// Commit groups, each one record.
+    pub groups: u64,
+    pub batches: u64,
+    pub syncs: u64,
+    pub sync_ns: u64,
+}
+
+/// Flushes or compactions.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)]
+pub struct JobStats {
+    pub jobs: u64,
+    pub running: u64,
+    /// Bytes that wait for such a job.
+    pub pending_bytes: u64,
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+    pub entries_in: u64,
+    pub entries_out: u64,
+    /// Tables moved to the next level without being rewritten.
+    pub trivial_moves: u64,
+    pub busy_ns: u64,
+}
+
+/// How long writers waited for the background.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)]
+pub struct StallStats {
+    /// Writes slowed down to the rate at which debt is drained.
+    pub paced_writes: u64,
+    pub paced_ns: u64,
+    /// Writes that waited because the memory budget was full.
+    pub stopped_writes: u64,
+    pub stopped_ns: u64,
+    pub longest_ns: u64,
+}
+
+/// Amplification since opening (write, read) and of now (space).
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct AmplificationStats {
+    /// Bytes written to log and tables for each byte written by callers.
+    pub write: f64,
+    /// Table blocks looked at for each get.
+    pub read: f64,
+    /// Bytes of all tables for each byte in the largest level's worth of live data.
+    pub space: f64,
+}
+
+/// One keyspace.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)]
+pub struct KeyspaceStats {
+    pub id: u32,
+    pub name: String,
+    /// Entries in MemTables, all versions and tombstones counted.
+    pub memtable_entries: u64,
+    pub memtable_bytes: u64,
+    /// MemTables sealed and not yet flushed.
+    pub sealed_memtables: u64,
+    /// Entries in tables, all versions and tombstones counted.
+    pub table_entries: u64,
+    pub table_bytes: u64,
+    /// From level 0 down to the last level that holds a table.
+    pub levels: Vec<LevelStats>,
+}
+
+/// One level of one keyspace.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)]
+pub struct LevelStats {
+    pub level: u8,
+    /// Sorted runs: tables of one run do not overlap.
+    pub runs: u64,
+    pub tables: u64,
+    pub bytes: u64,
+    /// Bytes at which the level spills into the next; 0 for level 0.
+    pub target_bytes: u64,
+    pub entries: u64,
+    pub tombstones: u64,
+}

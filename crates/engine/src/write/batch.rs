@@ -1,0 +1,233 @@
+//! Several writes that become visible and durable together.
+//!
+//! A batch keeps its writes in the very bytes that the log will hold
+//! (`docs/format/log.md`), so that each is encoded once.
+
+use crate::types::error::{Error, Result};
+use crate::types::options::PutOptions;
+use crate::wal::group::{self, GroupEntry};
+use std::time::Duration;
+use tanada_format::{
+    DatabaseId, KeyspaceId, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, ValueKind,
+};
+
+/// The longest time to live: 10,000 years.
+const MAX_TTL: Duration = Duration::from_secs(10_000 * 366 * 86_400);
+
+const FOREIGN: &str =
+    "the batch names a keyspace of another database; use keyspaces of the one it is written to";
+
+/// Writes applied in order, all or none.
+///
+/// Keys and values are checked when they are added; the first fault is
+/// answered by [`crate::Db::write`], which then does nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub(crate) body: Vec<u8>,
+    pub(crate) count: u32,
+    pub(crate) deletes: u32,
+    /// Bytes of keys and values.
+    pub(crate) user_bytes: u64,
+    /// Where in `body` times to live stand that become expiry times when the
+    /// batch is written.
+    ttl_offsets: Vec<usize>,
+    /// The database whose keyspaces are named in it.
+    owner: Option<DatabaseId>,
+    fault: Option<String>,
+}
+
+impl Batch {
+    /// An empty batch. Allocates nothing.
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// Adds a put in the default keyspace.
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.add_put(KeyspaceId::DEFAULT, key.as_ref(), value.as_ref(), PutOptions::new());
+    }
+
+    /// Adds a put with options in the default keyspace.
+    pub fn put_with(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        options: PutOptions,
+    ) {
+        self.add_put(KeyspaceId::DEFAULT, key.as_ref(), value.as_ref(), options);
+    }
+
+    /// Adds a delete in the default keyspace.
+    pub fn delete(&mut self, key: impl AsRef<[u8]>) {
+        self.add_delete(KeyspaceId::DEFAULT, key.as_ref());
+    }
+
+    /// Writes in it.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes of its encoded form.
+    pub fn size_bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.body.clear();
+        self.ttl_offsets.clear();
+        self.owner = None;
+        (self.count, self.deletes, self.user_bytes, self.fault) = (0, 0, 0, None);
+    }
+
+    #[inline]
+    pub(crate) fn add_put(
+        &mut self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        value: &[u8],
+        options: PutOptions,
+    ) {
+        let Some(ttl_ms) = self.checked_ttl(options.ttl) else { return };
+        if self.add(keyspace, ValueKind::Put, ttl_ms, key, value) && ttl_ms != 0 {
+            self.ttl_offsets.push(self.body.len() - key.len() - value.len() - 8);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn add_delete(&mut self, keyspace: KeyspaceId, key: &[u8]) {
+        self.deletes += u32::from(self.add(keyspace, ValueKind::Delete, 0, key, &[]));
+    }
+
+    #[inline]
+    fn add(
+        &mut self,
+        keyspace: KeyspaceId,
+        kind: ValueKind,
+        expires_at_ms: u64,
+        key: &[u8],
+        value: &[u8],
+    ) -> bool {
+        if let Err(e) = check_key(key).and_then(|()| check_value(value)) {
+            self.fault.get_or_insert(e);
+            return false;
+        }
+        let entry = GroupEntry { keyspace, kind, expires_at_ms, key, value };
+        group::encode_entry(&mut self.body, &entry);
+        self.count += 1;
+        self.user_bytes += (key.len() + value.len()) as u64;
+        true
+    }
+
+    /// Milliseconds to live, 0 for ever; `None` after noting a fault.
+    fn checked_ttl(&mut self, ttl: Option<Duration>) -> Option<u64> {
+        let Some(ttl) = ttl else { return Some(0) };
+        if ttl < Duration::from_millis(1) || ttl > MAX_TTL {
+            self.fault.get_or_insert_with(|| {
+                format!("a ttl is between 1 ms and 10,000 years, not {ttl:?}; leave it out to keep the key for ever")
+            });
+            return None;
+        }
+        Some(ttl.as_millis() as u64)
+    }
+
+    /// Notes that a keyspace of `database` is named in it.
+    pub(crate) fn belongs_to(&mut self, database: DatabaseId) {
+        if *self.owner.get_or_insert(database) != database {
+            self.fault.get_or_insert_with(|| FOREIGN.to_owned());
+        }
+    }
+
+    /// The first fault, if there is one; also refuses what no log record holds.
+    #[inline]
+    pub(crate) fn check(&self, database: DatabaseId) -> Result<()> {
+        if self.owner.is_some_and(|owner| owner != database) {
+            return Err(Error::InvalidArgument(FOREIGN.to_owned()));
+        }
+        if let Some(fault) = &self.fault {
+            return Err(Error::InvalidArgument(fault.clone()));
+        }
+        if self.body.len() > MAX_BATCH_BYTES {
+            return Err(Error::InvalidArgument(format!(
+                "a batch holds at most {MAX_BATCH_BYTES} bytes, this one {}; split it",
+                self.body.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether any write in it expires.
+    pub(crate) fn has_ttl(&self) -> bool {
+        !self.ttl_offsets.is_empty()
+    }
+
+    /// Turns times to live into expiry times.
+    pub(crate) fn set_expiries(&mut self, now_ms: u64) {
+        for at in self.ttl_offsets.drain(..) {
+            let place = &mut self.body[at..at + 8];
+            let ttl = u64::from_le_bytes(place.try_into().expect("eight bytes"));
+            place.copy_from_slice(&(now_ms + ttl).to_le_bytes());
+        }
+    }
+}
+
+/// Says what is wrong with a key.
+pub(crate) fn check_key(key: &[u8]) -> Result<(), String> {
+    match key.len() {
+        0 => Err("the key is empty; a key has 1 to 65536 bytes".to_owned()),
+        1..=MAX_KEY_LEN => Ok(()),
+        n => Err(format!("the key has {n} bytes; a key has 1 to {MAX_KEY_LEN} bytes")),
+    }
+}
+
+fn check_value(value: &[u8]) -> Result<(), String> {
+    if value.len() > MAX_VALUE_LEN {
+        return Err(format!(
+            "the value has {} bytes; a value has at most {MAX_VALUE_LEN} bytes",
+            value.len()
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_fault_is_kept_and_nothing_faulty_is_added() {
+        let mut batch = Batch::new();
+        batch.put("a", "1");
+        batch.put("", "2");
+        batch.delete([0; MAX_KEY_LEN + 1]);
+        assert_eq!(batch.len(), 1);
+        assert!(batch.check(DatabaseId::default()).unwrap_err().to_string().contains("empty"));
+        batch.clear();
+        assert!(batch.check(DatabaseId::default()).is_ok());
+    }
+
+    #[test]
+    fn a_ttl_becomes_an_expiry_time_once() {
+        let mut batch = Batch::new();
+        batch.put_with("k", "value", PutOptions::new().ttl(Duration::from_millis(5)));
+        batch.set_expiries(1_000);
+        batch.set_expiries(9_000);
+        let entry = group::decode_entry(&batch.body).unwrap().0;
+        assert_eq!(
+            (entry.expires_at_ms, entry.key, entry.value),
+            (1_005, &b"k"[..], &b"value"[..])
+        );
+    }
+
+    #[test]
+    fn a_ttl_of_nothing_is_refused() {
+        let mut batch = Batch::new();
+        batch.put_with("k", "v", PutOptions::new().ttl(Duration::ZERO));
+        assert!(batch.check(DatabaseId::default()).unwrap_err().to_string().contains("ttl"));
+    }
+}

@@ -1,0 +1,476 @@
+//! The one write path: every put is a batch of one, and every batch comes here.
+//!
+//! Writers queue; the first becomes the leader and commits a group: its own
+//! batch and those that queued meanwhile. The leader
+//!
+//! 1. waits for room (pacing, the memory budget),
+//! 2. appends one record for the whole group to the log,
+//! 3. syncs it when any batch of the group asks for that,
+//! 4. inserts the writes into the MemTables,
+//! 5. makes them visible, all at once,
+//! 6. answers every writer of the group and passes the lead on.
+//!
+//! A reader never sees a write whose record could still fail. A failure of 2
+//! or 3 poisons the database, every writer of the group hears of it, and
+//! nothing of the group was inserted.
+
+use crate::control::counters::Count;
+use crate::core::Core;
+use crate::core::queue::{OwnedRequest, Request, Turn, Waiter, Writer};
+use crate::read::mem::Mem;
+use crate::read::view::KeyspaceState;
+use crate::types::error::{Error, Result};
+use crate::types::options::Durability;
+use crate::wal::group::{self, GroupHeader};
+use crate::write::batch::Batch;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tanada_format::{EntryRef, KeyspaceId, LogPosition, SeqNo, planted};
+use tanada_vfs::sync::{Condvar, Mutex};
+
+/// Bytes of disk kept free beside what the MemTables will take.
+const RESERVE_BYTES: u64 = 2 << 20;
+
+/// A group takes no further batch once it holds this many bytes.
+const MAX_GROUP_BYTES: usize = 1 << 20;
+
+impl Core {
+    /// Commits a batch: one log record (shared with others), one sync when asked
+    /// for, one insert a write. Answers the sequence number of its last write;
+    /// of an empty batch, the newest visible one.
+    pub(crate) fn commit(
+        &self,
+        batch: &mut Batch,
+        durability: Option<Durability>,
+    ) -> Result<SeqNo> {
+        batch.check(self.reading.database_id)?;
+        self.admit(batch)?;
+        if batch.is_empty() {
+            return Ok(self.reading.visible());
+        }
+        if batch.size_bytes() as u64 > self.reading.budget.memtables_max / 2 {
+            return Err(Error::InvalidArgument(format!(
+                "a batch of {} bytes does not fit: with a memory budget of {} bytes at most {}; split the batch, or raise the budget (--memory)",
+                batch.size_bytes(),
+                self.reading.budget.total,
+                self.reading.budget.memtables_max / 2
+            )));
+        }
+        if batch.has_ttl() {
+            batch.set_expiries(self.reading.now_ms());
+        }
+        let request = Request {
+            body: &batch.body,
+            count: batch.count,
+            durability: durability.unwrap_or(self.config.durability),
+        };
+        let deletes = u64::from(batch.deletes);
+        self.reading.counters.add(Count::Puts, u64::from(batch.count) - deletes);
+        if deletes != 0 {
+            self.reading.counters.add(Count::Deletes, deletes);
+        }
+        self.reading.counters.add(Count::UserBytesWritten, batch.user_bytes);
+        let result = self.submit(request);
+        self.run_inline();
+        result
+    }
+
+    /// Refuses what cannot be written now. A full disk refuses what needs more
+    /// of it; deletes pass, for they are how room is made.
+    #[inline]
+    fn admit(&self, batch: &Batch) -> Result<()> {
+        match self.reading.health.check_writable() {
+            Ok(()) => Ok(()),
+            Err(Error::ReadOnly { reason }) => {
+                let only_deletes = batch.deletes == batch.count;
+                if self.background.waits_for_space() && (only_deletes || self.has_space()?) {
+                    return Ok(());
+                }
+                Err(Error::ReadOnly { reason })
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether the disk has room for all that the MemTables hold and more;
+    /// ends a read-only state that a full disk began.
+    fn has_space(&self) -> Result<bool> {
+        let room = self.reading.env.fs.free_space(&self.reading.path)? >= self.reserve_bytes();
+        if room {
+            self.background.space_came_back();
+            self.reading.health.heal();
+        }
+        Ok(room)
+    }
+
+    /// Bytes kept free, so that MemTables can be flushed, deletes logged and
+    /// tables compacted on a disk that is full for everybody else.
+    fn reserve_bytes(&self) -> u64 {
+        self.reading.budget.memtable_bytes.load(Ordering::Relaxed) + RESERVE_BYTES
+    }
+
+    /// Stops taking writes while the disk is too full. Looked at once a log.
+    fn watch_space(&self) -> Result<()> {
+        let free = self.reading.env.fs.free_space(&self.reading.path)?;
+        if free < self.reserve_bytes() && !self.reading.health.is_read_only() {
+            self.out_of_space(&format!("only {free} bytes are free"));
+        }
+        Ok(())
+    }
+
+    fn submit(&self, request: Request<'_>) -> Result<SeqNo> {
+        let waiter = {
+            let mut queue = self.commit.queue.lock();
+            if queue.led {
+                let waiter = Arc::new(Waiter {
+                    request: OwnedRequest {
+                        body: request.body.to_vec(),
+                        count: request.count,
+                        durability: request.durability,
+                    },
+                    turn: Mutex::new(Turn::Waiting),
+                    changed: Condvar::new(),
+                });
+                queue.pending.push_back(Arc::clone(&waiter));
+                Some(waiter)
+            } else {
+                queue.led = true;
+                None
+            }
+        };
+        if let Some(waiter) = waiter
+            && let Some(answer) = waiter.wait()
+        {
+            return answer;
+        }
+        self.lead(request)
+    }
+
+    /// Commits one group with `own` at its head, then passes the lead on.
+    fn lead(&self, own: Request<'_>) -> Result<SeqNo> {
+        let mut group =
+            Group { core: self, own_count: own.count, followers: Vec::new(), first: None };
+        let mut writer = self.commit.writer.lock();
+        let first = self.make_room(&mut writer, own.body.len()).and_then(|()| {
+            self.join(&own, &mut group.followers);
+            self.write_group(&mut writer, own, &group.followers)
+        });
+        drop(writer);
+        group.first = Some(first.clone());
+        first.map(|first| first.plus(u64::from(own.count) - 1))
+    }
+
+    /// Takes those who queued behind the leader into its group.
+    fn join(&self, own: &Request<'_>, followers: &mut Vec<Arc<Waiter>>) {
+        let mut bytes = own.body.len();
+        let mut queue = self.commit.queue.lock();
+        while let Some(next) = queue.pending.front() {
+            bytes += next.request.body.len();
+            if bytes > MAX_GROUP_BYTES {
+                break;
+            }
+            followers.extend(queue.pending.pop_front());
+        }
+    }
+
+    /// Steps 2 to 5. Answers the group's first sequence number.
+    fn write_group(
+        &self,
+        writer: &mut Writer,
+        own: Request<'_>,
+        followers: &[Arc<Waiter>],
+    ) -> Result<SeqNo> {
+        self.reading.health.check_committable()?;
+        let first = writer.next_seqno;
+        let requests = || std::iter::once(own).chain(followers.iter().map(|f| f.request.borrow()));
+        let count: u32 = requests().map(|r| r.count).sum();
+        let header = GroupHeader::new(first, count);
+        let start = writer.wal.position();
+        let appended = if followers.is_empty() {
+            writer.wal.append(&[header.bytes(), own.body])
+        } else {
+            let mut parts: Vec<&[u8]> = Vec::with_capacity(followers.len() + 2);
+            parts.push(header.bytes());
+            parts.push(own.body);
+            parts.extend(followers.iter().map(|f| f.request.body.as_slice()));
+            writer.wal.append(&parts)
+        };
+        let end = appended.map_err(|e| self.append_failed(writer, e))?;
+        self.pacing.charge(end.0 - start.0);
+        if requests().any(|r| r.durability == Durability::Synced) {
+            let started = self.reading.env.clock.monotonic_ns();
+            writer.wal.sync().map_err(|e| self.reading.health.poison(&e))?;
+            self.reading.counters.add(Count::Syncs, 1);
+            self.reading
+                .counters
+                .add(Count::SyncNs, self.reading.env.clock.monotonic_ns() - started);
+        }
+        let last = self.insert_group(writer, start, first, requests().map(|r| r.body))?;
+        debug_assert_eq!(last.0, first.0 + u64::from(count) - 1);
+        writer.next_seqno = last.plus(1);
+        self.reading.visible.0.store(last.0, Ordering::Release);
+        self.reading.counters.add(Count::Groups, 1);
+        self.reading.counters.add(Count::Batches, 1 + followers.len() as u64);
+        Ok(first)
+    }
+
+    /// A log that could not be created harms nothing: nothing was appended.
+    /// Any other failure leaves unknown what is on disk.
+    #[cold]
+    fn append_failed(&self, writer: &Writer, e: Error) -> Error {
+        match &e {
+            Error::Io(io) if !writer.wal.handle().is_poisoned() => {
+                if tanada_vfs::is_disk_full(io) {
+                    self.out_of_space(&e.to_string());
+                    let reason = self.reading.health.read_only_reason().unwrap_or_default();
+                    return Error::ReadOnly { reason };
+                }
+                e
+            }
+            Error::InvalidArgument(_) => e,
+            e => self.reading.health.poison(e),
+        }
+    }
+
+    /// Inserts the writes of a group whose record starts at `start`.
+    fn insert_group<'a>(
+        &self,
+        writer: &mut Writer,
+        start: LogPosition,
+        first: SeqNo,
+        bodies: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<SeqNo> {
+        let mut target = Target::default();
+        let mut seqno = first;
+        for body in bodies {
+            let mut rest = body;
+            while !rest.is_empty() {
+                let (entry, len) =
+                    group::decode_entry(rest).expect("the batch encoded these bytes a moment ago");
+                rest = &rest[len..];
+                let mem = target.switch(self, &mut writer.active, entry.keyspace, start);
+                let entry = EntryRef {
+                    key: entry.key,
+                    seqno,
+                    kind: entry.kind,
+                    expires_at_ms: entry.expires_at_ms,
+                    value: entry.value,
+                };
+                mem.table.insert(&mut writer.token, entry);
+                seqno = seqno.plus(1);
+            }
+        }
+        target.settle(self, &writer.active);
+        writer.active_bytes += target.grown;
+        Ok(SeqNo(seqno.0 - 1))
+    }
+
+    /// Seals the keyspace's active MemTable, unless it is empty.
+    pub(crate) fn seal(&self, writer: &mut Writer, keyspace: &KeyspaceState) {
+        let position = writer.wal.position();
+        let sealed_bytes = keyspace.view.load().active.size_bytes();
+        if sealed_bytes == 0 {
+            return;
+        }
+        self.reading.change_view(keyspace, |view| {
+            view.active.set_end(position);
+            view.with_new_active(&self.chunks)
+        });
+        self.background.set_sealed_to(position);
+        if !planted!(lost_inserts_bulk) {
+            writer.active = None;
+        }
+        writer.active_bytes -= (writer.active_bytes).min(sealed_bytes);
+        self.reading.rebalance();
+        self.background.work_arrived();
+    }
+
+    /// Step 1: seals what is full, waits while the budget is, and keeps the log
+    /// from being pinned by a quiet keyspace.
+    #[inline]
+    fn make_room(&self, writer: &mut Writer, bytes: usize) -> Result<()> {
+        self.reading.health.check_committable()?;
+        let used = self.reading.budget.memtable_bytes.load(Ordering::Relaxed) + bytes as u64;
+        self.pacing.pace(
+            used,
+            self.reading.budget.memtables_max,
+            &*self.reading.env.clock,
+            &self.reading.counters,
+        );
+        let active = writer.active_bytes + bytes as u64;
+        if active <= self.reading.budget.memtable_seal
+            && used <= self.reading.budget.memtables_max
+            && writer.wal.current_log() == writer.checked_log
+            && (!writer.wal.handle().wants_next() || writer.asked_behind == writer.checked_log)
+        {
+            return Ok(());
+        }
+        self.seal_and_wait(writer, bytes as u64)
+    }
+
+    #[cold]
+    fn seal_and_wait(&self, writer: &mut Writer, bytes: u64) -> Result<()> {
+        if writer.checked_log != writer.wal.current_log() {
+            writer.checked_log = writer.wal.current_log();
+            self.watch_space()?;
+        }
+        self.drop_old_logs(writer);
+        if writer.wal.handle().wants_next() && writer.asked_behind != writer.checked_log {
+            writer.asked_behind = writer.checked_log;
+            self.background.work_arrived();
+        }
+        if let Some(keyspace) = self.pinning_keyspace(writer) {
+            self.seal(writer, &keyspace);
+        }
+        while writer.active_bytes + bytes > self.reading.budget.memtable_seal
+            && writer.active_bytes > 0
+        {
+            let Some(keyspace) = self.largest_keyspace() else { break };
+            self.seal(writer, &keyspace);
+        }
+        let mut waited_from = None;
+        loop {
+            // Read before looking, so that a flush that ends in between is not missed.
+            let ended = self.background.ended();
+            let used = self.reading.budget.memtable_bytes.load(Ordering::Relaxed);
+            if used + bytes <= self.reading.budget.memtables_max || used == 0 {
+                break;
+            }
+            waited_from.get_or_insert_with(|| self.reading.env.clock.monotonic_ns());
+            if let Some(keyspace) = self.largest_keyspace() {
+                self.seal(writer, &keyspace);
+            }
+            if !self.wait_past(ended) {
+                // Nothing will make room: the reason is the answer.
+                return Err(self.reading.health.why_nothing_changes());
+            }
+            self.reading.health.check_writable()?;
+        }
+        if let Some(from) = waited_from {
+            let ns = self.reading.env.clock.monotonic_ns() - from;
+            self.reading.counters.add(Count::StoppedWrites, 1);
+            self.reading.counters.add(Count::StoppedNs, ns);
+            self.reading.counters.waited(ns);
+        }
+        Ok(())
+    }
+
+    /// The keyspace with the largest active MemTable, if any holds something.
+    fn largest_keyspace(&self) -> Option<Arc<KeyspaceState>> {
+        let keyspaces = self.reading.keyspaces.load();
+        let filled = keyspaces.iter().filter(|k| !k.view.load().active.table.is_empty());
+        filled.max_by_key(|k| k.view.load().active.table.size_bytes()).cloned()
+    }
+
+    /// The keyspace whose MemTable keeps the oldest log, when the logs have
+    /// grown much longer than what MemTables may hold.
+    fn pinning_keyspace(&self, writer: &Writer) -> Option<Arc<KeyspaceState>> {
+        let position = writer.wal.position();
+        let needed = self.oldest_needed().unwrap_or(position);
+        if position.0 - needed.0 <= 2 * self.reading.budget.memtables_max {
+            return None;
+        }
+        let keyspaces = self.reading.keyspaces.load();
+        let first = |k: &&Arc<KeyspaceState>| k.view.load().active.first_position();
+        keyspaces.iter().filter(|k| first(k).is_some()).min_by_key(first).cloned()
+    }
+
+    /// Hands logs that no MemTable needs to the background for deletion.
+    fn drop_old_logs(&self, writer: &mut Writer) {
+        let oldest = self.background.oldest_log();
+        if oldest > writer.removed_before {
+            writer.removed_before = oldest;
+            self.background.delete_later(writer.wal.take_before(oldest));
+        }
+    }
+
+    /// As [`Core::drop_old_logs`], for who does not write.
+    pub(crate) fn drop_old_logs_now(&self) {
+        self.drop_old_logs(&mut self.commit.writer());
+    }
+}
+
+/// A group on its way. However the leader leaves, by a panic even, dropping it
+/// answers the followers and passes the lead on.
+struct Group<'c> {
+    core: &'c Core,
+    own_count: u32,
+    followers: Vec<Arc<Waiter>>,
+    /// The group's first sequence number, once it is known.
+    first: Option<Result<SeqNo>>,
+}
+
+impl Drop for Group<'_> {
+    fn drop(&mut self) {
+        let first = self.first.take().unwrap_or_else(|| {
+            let e = Error::Poisoned { reason: "a writer panicked".to_owned() };
+            Err(self.core.reading.health.poison(&e))
+        });
+        // Each batch ends where its count says, in queue order.
+        let mut next = first.map(|first| first.plus(u64::from(self.own_count)));
+        for follower in self.followers.drain(..) {
+            next = next.map(|next| next.plus(u64::from(follower.request.count)));
+            let last = next.clone().map(|next| SeqNo(next.0 - 1));
+            let told = |e| match planted!(group_commit_one_waiter_sees_error) {
+                true => Ok(self.core.reading.visible()),
+                false => Err(e),
+            };
+            let last = last.or_else(told);
+            follower.set(Turn::Done(last));
+        }
+        let mut queue = self.core.commit.queue.lock();
+        match queue.pending.pop_front() {
+            Some(next) => next.set(Turn::Lead),
+            None => queue.led = false,
+        }
+    }
+}
+
+/// What a group's inserts into the writer's active MemTable began with, and the bytes
+/// that all have grown by.
+#[derive(Default)]
+struct Target {
+    before: Option<u64>,
+    grown: u64,
+}
+
+impl Target {
+    /// The active MemTable of keyspace `id`, for an entry of the record at `start`.
+    #[inline]
+    fn switch<'w>(
+        &mut self,
+        core: &Core,
+        active: &'w mut Option<(KeyspaceId, Arc<Mem>)>,
+        id: KeyspaceId,
+        start: LogPosition,
+    ) -> &'w Mem {
+        if active.as_ref().is_none_or(|(current, _)| *current != id) {
+            self.settle(core, active);
+            // A handle names a keyspace that exists: they are never removed.
+            let view = core.reading.keyspaces.load()[id.0 as usize].view.load();
+            *active = Some((id, Arc::clone(&view.active)));
+        }
+        let mem = &active.as_ref().expect("set above").1;
+        if self.before.is_none() {
+            mem.touch(start);
+            self.before = Some(mem.size_bytes());
+        }
+        mem
+    }
+
+    fn settle(&mut self, core: &Core, active: &Option<(KeyspaceId, Arc<Mem>)>) {
+        if let (Some(before), Some((_, mem))) = (self.before.take(), active) {
+            let grown = mem.size_bytes() - before;
+            if grown != 0 {
+                self.grown += grown;
+                core.reading.budget.memtable_bytes.fetch_add(grown, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(shuttle)]
+mod schedules;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! The one write path: every put is a batch of one.
+
+pub(crate) mod batch;
+pub(crate) mod commit;
