@@ -159,7 +159,7 @@ impl WalHandle {
             let unsynced = needed().filter_map(|file| Some((file.id, file.syncer.clone()?)));
             (goal, unsynced.collect::<Vec<_>>(), needed().any(|file| !file.name_durable))
         };
-        debug_assert!(position <= goal, "nobody knows a position that has not been appended");
+        assert!(position <= goal, "nobody knows a position that has not been appended");
         for (_, syncer) in &syncers {
             let again = |e| if planted!(fsync_retry_lies) { syncer.sync() } else { Err(e) };
             syncer.sync().or_else(again).map_err(|e| self.poison(e))?;

@@ -269,7 +269,8 @@ impl WalWriter {
             self.write_parts(&frame, parts, len)
         };
         written.map_err(|e| self.handle.poison(e))?;
-        debug_assert_eq!(self.file.len(), self.cursor.offset());
+        // In release too: a frame that is bound to another offset could not be read back.
+        assert_eq!(self.file.len(), self.cursor.offset(), "the file holds what was appended");
         self.named = synced;
         self.position = LogPosition(self.position.0 + self.cursor.offset() - at);
         self.handle.appended(self.position);

@@ -84,13 +84,15 @@ impl<'a> Retention<'a> {
         };
         let stripe = self.stripe_of(entry.seqno);
         let mut began_key = false;
-        if self.stripe.is_some() && *self.key == *entry.key {
-            debug_assert!(Some(stripe) <= self.stripe, "versions of one key are not newest first");
+        let order = (*self.key).cmp(entry.key);
+        if self.stripe.is_some() && order.is_eq() {
+            assert!(Some(stripe) <= self.stripe, "versions of one key are not newest first");
             if self.stripe == Some(stripe) {
                 return Ok(None); // hidden by the version before it, from everybody
             }
         } else {
-            debug_assert!(self.stripe.is_none() || *self.key < *entry.key, "keys are not sorted");
+            // In release too: what comes out of order would be written, or dropped, wrongly.
+            assert!(self.stripe.is_none() || order.is_lt(), "keys are not sorted");
             self.key.clear();
             self.key.extend_from_slice(entry.key);
             began_key = true;

@@ -168,3 +168,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+#[should_panic(expected = "keys are not sorted")]
+fn keys_out_of_order_stop_a_job_in_a_release_too() {
+    let mut retention = Retention::new(&[], 0);
+    for key in ["b", "a"] {
+        let entry = EntryRef {
+            key: key.as_bytes(),
+            seqno: SeqNo(1),
+            kind: ValueKind::Put,
+            expires_at_ms: 0,
+            value: b"v",
+        };
+        let _ = retention.keep(entry, |_| true);
+    }
+}
