@@ -3,6 +3,7 @@
 //! Every error carries the path (see each implementation): an `io::Error`
 //! whose text does not say which file is of no use to a person.
 
+use crate::Process;
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,9 @@ pub trait FileSystem: Send + Sync + Debug + 'static {
     /// Size of a file in bytes; `NotFound` when it is not there.
     fn len(&self, path: &Path) -> io::Result<u64>;
     /// Locks `path` (created when missing) for this process, or fails with
-    /// `WouldBlock` and the holder's pid in the text. Released on drop.
+    /// `WouldBlock` and the holder's pid in the text. Released on drop, at once,
+    /// whatever copies of the open file children have that other threads start; a
+    /// forked child that drops its copy releases nothing.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>>;
     /// Bytes that may still be written below `dir`.
     fn free_space(&self, dir: &Path) -> io::Result<u64>;
@@ -134,4 +137,6 @@ pub trait LogSyncer: Send + Sync + Debug {
 pub trait DirLock: Send + Sync + Debug {
     /// The locked path.
     fn path(&self) -> PathBuf;
+    /// Who locked it.
+    fn process(&self) -> Process;
 }

@@ -7,6 +7,7 @@
 //! checkers of concurrency can take the places of.
 
 mod error;
+mod process;
 pub mod sync;
 mod file_system;
 mod time;
@@ -21,6 +22,7 @@ pub use env::Env;
 pub use error::{LockHeld, PathError, is_disk_full, raw_os_error};
 pub use file_system::{DirEntry, DirLock, FileSystem, LogFile, LogSyncer, ReadFile, WriteFile};
 pub use memory::MemoryMachine;
+pub use process::Process;
 pub use random::Random;
 pub use real::{HugePages, input_size, open_input};
 pub use threads::{JoinHandle, Priority, Threads};

@@ -344,6 +344,7 @@ fn a_lock_is_held_once(fs: &dyn FileSystem, dir: &Path) {
     let path = dir.join("LOCK");
     let lock = fs.lock(&path).unwrap();
     assert_eq!(lock.path(), path);
+    assert!(lock.process().is_this() && lock.process().id() == std::process::id());
     let error = fs.lock(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
     let pid = std::process::id();

@@ -206,6 +206,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "over_4GiB_offsets",
         Test { room: "table", target: "lib", name: "index::tests::over_4gib_offsets" }
     ),
+    // Size, time, garbage.
+    one!(
+        "lock_inherited_by_children",
+        Test {
+            room: "vfs",
+            target: "fork",
+            name: "a_lock_ends_with_its_drop_though_copies_of_its_descriptor_live",
+        }
+    ),
     // Remote.
     comes("fenced_writer_acks_after_gc", REMOTE),
     comes("gc_deletes_live_table", REMOTE),

@@ -10,8 +10,7 @@ pub(crate) const RULE: &str = "unsafe-cellar";
 
 /// Files, or directories with a `/` at the end, that may hold unsafe code, and why.
 const CELLAR: &[(&str, &str)] = &[
-    ("crates/vfs/src/real/", "memory-mapped logs"),
-    ("crates/vfs/src/mapped.rs", "memory-mapped logs"),
+    ("crates/vfs/src/real/", "memory-mapped logs, huge pages, what a fork leaves a child"),
     ("crates/table/src/epoch.rs", "readers of what others replace, without a count for each"),
     ("crates/table/src/slots.rs", "blocks borrowed from their slots"),
     ("crates/engine/src/memtable/", "readers without locks beside one writer"),

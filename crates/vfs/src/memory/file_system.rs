@@ -4,9 +4,9 @@ use super::files::{Log, Open, Reader, Writer};
 use super::node::Node;
 use super::tree::{Entry, parts};
 use super::world::World;
-use crate::LockHeld;
 use crate::error::Naming;
 use crate::file_system::{DirEntry, DirLock, FileSystem, LogFile, ReadFile, WriteFile};
+use crate::{LockHeld, Process};
 use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -128,6 +128,10 @@ struct MemoryLock {
 impl DirLock for MemoryLock {
     fn path(&self) -> PathBuf {
         self.path.clone()
+    }
+
+    fn process(&self) -> Process {
+        Process::unforked()
     }
 }
 

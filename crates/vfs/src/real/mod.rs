@@ -9,6 +9,7 @@ mod files;
 #[cfg(target_os = "linux")]
 mod mapped;
 mod log;
+mod fork;
 mod lock;
 mod kept_dir;
 mod file_system;
