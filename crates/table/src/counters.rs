@@ -55,7 +55,8 @@ impl<const N: usize> Counters<N> {
     #[inline]
     fn add_in(&self, stripe: Option<usize>, i: usize, n: u64) -> u64 {
         match stripe {
-            // Only this thread writes there: numbers are handed on under a lock.
+            // Only this thread writes there: who takes a number on sees what was written
+            // under it before.
             Some(own) if own < SHARED => {
                 let counter = &self.0[own].0[i];
                 let sum = counter.load(Ordering::Relaxed).wrapping_add(n);

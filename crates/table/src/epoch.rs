@@ -21,7 +21,15 @@
 //!   the reader's use of the thing under `n` happened before the thing is freed.
 //!
 //! If (f) reads something from before (b), (c) comes behind (d) and cannot have read
-//! the thing.
+//! the thing. The same if (f) does not meet the place at all: a place is put on the list
+//! by a SeqCst exchange before (b), and (f) begins with a SeqCst load of the list.
+//!
+//! # Forks
+//!
+//! A forked child has the places of all its parent's threads and one of the threads.
+//! What the others had pinned would stay so for ever, and who waits for them would wait
+//! for ever. So the child frees their places as soon as it is forked. For its sake no
+//! lock guards the list: it might be held at the fork.
 
 #![allow(unsafe_code)]
 
@@ -36,16 +44,16 @@ use tanada_vfs::sync::{Mutex, thread_local};
 #[cfg(not(loom))]
 static NOW: AtomicU64 = AtomicU64::new(1);
 
-/// Every place there ever was. As many as threads were reading at the same time;
-/// a place is used again, and never freed.
+/// The newest of all places there ever were. As many as threads were reading at the same
+/// time; a place is used again, and never freed.
 #[cfg(not(loom))]
-static PLACES: lock_free::Mutex<Vec<&'static Place>> = lock_free::Mutex::new(Vec::new());
+static PLACES: AtomicPtr<Place> = AtomicPtr::new(std::ptr::null_mut());
 
 // Anew for each order that loom tries.
 #[cfg(loom)]
 tanada_vfs::sync::loom::lazy_static! {
     static ref NOW: AtomicU64 = AtomicU64::new(1);
-    static ref PLACES: lock_free::Mutex<Vec<&'static Place>> = lock_free::Mutex::new(Vec::new());
+    static ref PLACES: AtomicPtr<Place> = AtomicPtr::new(std::ptr::null_mut());
 }
 
 /// How often who frees looks again for readers that are done, before it leaves what
@@ -57,35 +65,57 @@ const TURNS: u32 = if cfg!(any(loom, shuttle)) { 0 } else { 32 };
 struct Place {
     /// 0 when it is not. Written by the thread that has taken the place.
     pinned: AtomicU64,
-    /// Changed under the lock of [`PLACES`]; handing a place on there is what orders
-    /// one thread's writes to it before the next one's.
+    /// Set with Acquire by who takes it, cleared with Release: that orders one thread's
+    /// writes to the place, and to what is its by the number, before the next one's.
     taken: AtomicBool,
     /// Its index among all places.
     number: usize,
+    /// The one made before it.
+    next: Option<&'static Place>,
+}
+
+/// All places.
+fn places() -> impl Iterator<Item = &'static Place> {
+    // SAFETY: a place on the list was put there by `take`, and is never freed.
+    let newest = unsafe { PLACES.load(SeqCst).as_ref() };
+    std::iter::successors(newest, |place| place.next)
 }
 
 impl Place {
     #[cold]
     fn take() -> &'static Place {
-        let mut places = PLACES.lock();
-        let free = places.iter().find(|p| !p.taken.load(Relaxed) && p.pinned.load(Relaxed) == 0);
-        let place = match free {
-            Some(place) => place,
-            None => {
-                let (pinned, number) = (AtomicU64::new(0), places.len());
-                let place: &Place =
-                    Box::leak(Box::new(Place { pinned, taken: AtomicBool::new(false), number }));
-                places.push(place);
-                place
-            }
+        // One whose pin was never dropped is used by nobody again.
+        let take = |place: &&Place| {
+            place.pinned.load(Relaxed) == 0
+                && place.taken.compare_exchange(false, true, Acquire, Relaxed).is_ok()
         };
-        place.taken.store(true, Relaxed);
-        place
+        places().find(take).unwrap_or_else(Place::make)
+    }
+
+    /// One more, taken.
+    fn make() -> &'static Place {
+        #[cfg(not(any(loom, shuttle, miri)))]
+        tanada_vfs::run_in_children(free_places_of_absent_threads);
+        let mut newest = PLACES.load(SeqCst);
+        let (pinned, taken) = (AtomicU64::new(0), AtomicBool::new(true));
+        let place = Box::into_raw(Box::new(Place { pinned, taken, number: 0, next: None }));
+        loop {
+            // SAFETY: `place` is not on the list yet, so it is this thread's alone; one on
+            // the list is never freed.
+            unsafe {
+                (*place).next = newest.as_ref();
+                (*place).number = (*place).next.map_or(0, |next| next.number + 1);
+            }
+            match PLACES.compare_exchange(newest, place, SeqCst, SeqCst) {
+                // SAFETY: leaked just now.
+                Ok(_) => return unsafe { &*place },
+                Err(other) => newest = other,
+            }
+        }
     }
 
     fn give_back(&self) {
-        let _places = PLACES.lock();
-        self.taken.store(false, Relaxed);
+        self.taken.store(false, Release);
     }
 }
 
@@ -184,10 +214,21 @@ impl Drop for Pin {
     }
 }
 
+/// Runs in a forked child before `fork` returns there: frees the places of all threads
+/// but the one that forked, the others being absent. Takes no lock and no memory.
+#[cfg(not(any(loom, shuttle, miri)))]
+fn free_places_of_absent_threads() {
+    let own = HERE.with(Cell::get);
+    for place in places().filter(|place| !own.is_some_and(|own| std::ptr::eq(own, *place))) {
+        // Relaxed: there is no other thread.
+        place.pinned.store(0, Relaxed);
+        place.taken.store(false, Relaxed);
+    }
+}
+
 /// The oldest epoch that a reader may still be looking at.
 fn oldest_pinned() -> u64 {
-    let places = PLACES.lock();
-    let pinned = places.iter().map(|place| place.pinned.load(SeqCst));
+    let pinned = places().map(|place| place.pinned.load(SeqCst));
     pinned.filter(|&epoch| epoch != 0).min().unwrap_or(u64::MAX)
 }
 
@@ -514,7 +555,7 @@ mod tests {
 
     #[test]
     fn threads_that_come_and_go_use_the_same_places() {
-        let before = PLACES.lock().len();
+        let before = places().count();
         let threads = if cfg!(miri) { 50 } else { 500 };
         for _ in 0..threads {
             std::thread::scope(|scope| {
@@ -524,6 +565,6 @@ mod tests {
         // Other tests of this process take places, too; and a scope does not wait
         // for its threads to give theirs back.
         let most = if cfg!(miri) { 40 } else { 250 };
-        assert!(PLACES.lock().len() < before + most);
+        assert!(places().count() < before + most);
     }
 }

@@ -24,6 +24,6 @@ pub use file_system::{DirEntry, DirLock, FileSystem, LogFile, LogSyncer, ReadFil
 pub use memory::MemoryMachine;
 pub use process::Process;
 pub use random::Random;
-pub use real::{HugePages, input_size, open_input};
+pub use real::{HugePages, input_size, open_input, run_in_children};
 pub use threads::{JoinHandle, Priority, Threads};
 pub use time::Clock;

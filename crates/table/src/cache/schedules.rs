@@ -5,7 +5,7 @@
 use super::*;
 use crate::{block, data_block};
 use tanada_format::{EntryRef, SeqNo, ValueKind};
-use tanada_vfs::sync::{explore, lock_free, shuttle::thread};
+use tanada_vfs::sync::{explore, shuttle::thread};
 use triomphe::ThinArc;
 
 /// Blocks of each table.
@@ -20,7 +20,7 @@ struct World {
     cache: Arc<BlockCache>,
     /// With a count of each: a block that the cache has let go of has no other, and a
     /// test that fails looks at no freed memory.
-    kept: lock_free::Mutex<Vec<Block>>,
+    kept: std::sync::Mutex<Vec<Block>>,
 }
 
 /// Of an open table what the cache knows.
@@ -34,7 +34,7 @@ impl World {
     /// With room for so many tables and blocks.
     fn new(tables: u64, blocks: u64) -> Arc<World> {
         let cache = BlockCache::new(room(tables, blocks));
-        Arc::new(World { cache, kept: lock_free::Mutex::default() })
+        Arc::new(World { cache, kept: std::sync::Mutex::default() })
     }
 
     fn open(self: &Arc<World>, name: u8) -> Arc<Table> {
@@ -93,7 +93,7 @@ impl Table {
         };
         let block = block::decode(Kind::Data, &data_block::alone(&entry), number.into()).unwrap();
         assert!(listed_bytes(&block) <= BLOCK_BYTES && 2 * listed_bytes(&block) > BLOCK_BYTES);
-        self.world.kept.lock().push(block.clone());
+        self.world.kept.lock().unwrap().push(block.clone());
         block
     }
 
@@ -155,7 +155,7 @@ fn schedules_of_readers_beside_evictions() {
         drop(stays);
         world.check(&[]);
         assert_eq!(world.cache.used_bytes(), 0);
-        let kept = world.kept.lock();
+        let kept = world.kept.lock().unwrap();
         assert!(kept.iter().all(|block| ThinArc::strong_count(block) == 1), "one was not freed");
     });
 }

@@ -27,8 +27,8 @@ mod rule;
 mod files;
 mod file_system;
 
+use crate::sync::Mutex;
 use crate::{Env, FileSystem, MemoryMachine, PathError};
-use parking_lot::Mutex;
 use rule::Armed;
 use std::fmt;
 use std::io;

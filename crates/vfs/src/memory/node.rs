@@ -2,7 +2,7 @@
 
 use super::bytes::Bytes;
 use super::dice::Dice;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

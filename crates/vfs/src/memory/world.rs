@@ -4,7 +4,7 @@ use super::bytes::Bytes;
 use super::dice::Dice;
 use super::node::{Node, Usage};
 use super::tree::Tree;
-use parking_lot::RwLock;
+use crate::sync::RwLock;
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! What a fork does to an open file and to a process's memory, and how a child is told.
 //!
-//! Two things are here. [`this_process`] marks the process in a page that the kernel
+//! Three things are here. [`this_process`] marks the process in a page that the kernel
 //! wipes in every forked child (`MADV_WIPEONFORK`, Linux 4.14): whoever holds the mark
 //! compares one number, without a system call. Ids are not enough, since they come
 //! again: in a container parent and child may both be process 1. A handler of
@@ -11,6 +11,8 @@
 //! `O_CLOEXEC`; one that does not would keep the open file, and with it the lock of a
 //! parent that was killed, for as long as it lives. Here the handler suffices: the lock
 //! is let go of without it whenever the parent closes, see [`super::lock`].
+//!
+//! [`run_in_children`] lets others put their process-wide memory right in a child.
 #![allow(unsafe_code)]
 
 use crate::Process;
@@ -158,15 +160,56 @@ fn install_handler() {
     // children. Twice does no harm.
     if !INSTALLED.load(Ordering::Acquire) {
         // SAFETY: the handler does only what may be done between fork and exec: it
-        // reads atomics, and calls the kernel. Failing for want of memory leaves
+        // reads and writes atomics, and calls the kernel. Failing for want of memory leaves
         // children with what they have without it.
-        unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         INSTALLED.store(true, Ordering::Release);
     }
 }
 
+/// What a child runs as soon as it is forked.
+struct Hook {
+    run: fn(),
+    next: *const Hook,
+}
+
+/// The hook added last. Published with Release, read with Acquire; none is ever freed.
+static HOOKS: AtomicPtr<Hook> = AtomicPtr::new(ptr::null_mut());
+
+/// Runs `hook` in every child that is forked from now on, before `fork` returns there.
+/// Once a child, however often it is asked for. Costs a little memory for each hook.
+///
+/// The child has no thread but the one that forked. `hook` may read and write atomics and
+/// memory that no other thread could be changing, and call the kernel; it must take no
+/// lock and no memory from the allocator.
+pub fn run_in_children(hook: fn()) {
+    install_handler();
+    let mut first = HOOKS.load(Ordering::Acquire);
+    let added = Box::into_raw(Box::new(Hook { run: hook, next: ptr::null() }));
+    loop {
+        if hooks(first).any(|known| ptr::fn_addr_eq(known.run, hook)) {
+            // SAFETY: made above, and not published.
+            drop(unsafe { Box::from_raw(added) });
+            return;
+        }
+        // SAFETY: as above, so nobody else looks at it.
+        unsafe { (*added).next = first };
+        match HOOKS.compare_exchange(first, added, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return,
+            Err(other) => first = other,
+        }
+    }
+}
+
+fn hooks(first: *const Hook) -> impl Iterator<Item = &'static Hook> {
+    // SAFETY: a published hook is never freed, and neither are those behind it.
+    let hook = |at: *const Hook| unsafe { at.as_ref() };
+    std::iter::successors(hook(first), move |at| hook(at.next))
+}
+
 /// Runs in a child, in its only thread, before `fork` returns there.
-extern "C" fn close_in_child() {
+extern "C" fn in_child() {
+    hooks(HOOKS.load(Ordering::Acquire)).for_each(|hook| (hook.run)());
     for slot in slots() {
         let fd = slot.fd.swap(FREE, Ordering::Relaxed);
         if fd != FREE {

@@ -1,6 +1,6 @@
 //! A directory that is kept open, so that syncing it takes no file descriptor.
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;

@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use file_system::RealFileSystem;
+pub use fork::run_in_children;
 pub use huge_pages::HugePages;
 pub use machine::{RealClock, RealRandom, RealThreads};
 

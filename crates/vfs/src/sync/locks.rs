@@ -1,35 +1,49 @@
-//! The checkers' locks, in the form of `parking_lot`'s: a panic poisons nothing.
+//! Locks of `std`, or of a checker of concurrency, that no panic poisons.
+//!
+//! Why not `parking_lot`'s: it keeps those who wait in one table of the process, linked
+//! through memory of their threads. A forked child inherits the table with the threads of
+//! its parent in it, takes their memory for threads of its own, and the first of these
+//! that waits may link itself to itself; nobody ever gets past it. A lock of `std` is a
+//! word of its own: those that a child makes owe nothing to its parent's.
 
 #[cfg(loom)]
-use loom::sync as checker;
+use loom::sync as of;
 #[cfg(shuttle)]
-use shuttle::sync as checker;
+use shuttle::sync as of;
 use std::ops::{Deref, DerefMut};
-use std::sync::PoisonError;
+#[cfg(not(any(loom, shuttle)))]
+use std::sync as of;
+use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
-/// As `parking_lot::Mutex`.
+/// As that of `std`, but for poison.
 #[derive(Debug, Default)]
-pub struct Mutex<T>(checker::Mutex<T>);
+pub struct Mutex<T>(of::Mutex<T>);
 
-/// As `parking_lot::MutexGuard`. `None` only while a [`Condvar`] waits with it.
+/// As that of `std`. `None` only while a [`Condvar`] waits with it.
 #[derive(Debug)]
-pub struct MutexGuard<'l, T>(Option<checker::MutexGuard<'l, T>>);
+pub struct MutexGuard<'l, T>(Option<of::MutexGuard<'l, T>>);
 
 impl<T> Mutex<T> {
     /// An unlocked one.
     pub fn new(value: T) -> Mutex<T> {
-        Mutex(checker::Mutex::new(value))
+        Mutex(of::Mutex::new(value))
     }
 
     /// Waits for its turn.
+    #[inline]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard(Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Does not wait.
+    #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.0.try_lock().ok().map(|guard| MutexGuard(Some(guard)))
+        match self.0.try_lock() {
+            Ok(guard) => Some(MutexGuard(Some(guard))),
+            Err(TryLockError::Poisoned(poisoned)) => Some(MutexGuard(Some(poisoned.into_inner()))),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Nobody else has it.
@@ -46,25 +60,27 @@ impl<T> Mutex<T> {
 impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 
+    #[inline]
     fn deref(&self) -> &T {
         self.0.as_ref().expect("nobody looks while it waits")
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut T {
         self.0.as_mut().expect("nobody looks while it waits")
     }
 }
 
-/// As `parking_lot::Condvar`.
+/// As that of `std`.
 #[derive(Debug, Default)]
-pub struct Condvar(checker::Condvar);
+pub struct Condvar(of::Condvar);
 
 impl Condvar {
     /// One that nobody waits for.
     pub fn new() -> Condvar {
-        Condvar(checker::Condvar::new())
+        Condvar(of::Condvar::new())
     }
 
     /// Lets go of the lock until it is notified.
@@ -73,9 +89,19 @@ impl Condvar {
         guard.0 = Some(self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// As [`Condvar::wait`]: in a checker's world no time passes.
-    pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, _longest: Duration) {
-        self.wait(guard);
+    /// As [`Condvar::wait`], for so long at most. In a checker's world no time passes.
+    pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, longest: Duration) {
+        #[cfg(not(any(loom, shuttle)))]
+        {
+            let held = guard.0.take().expect("held");
+            let waited = self.0.wait_timeout(held, longest);
+            guard.0 = Some(waited.unwrap_or_else(PoisonError::into_inner).0);
+        }
+        #[cfg(any(loom, shuttle))]
+        {
+            let _ = longest;
+            self.wait(guard);
+        }
     }
 
     /// Wakes one.
@@ -89,23 +115,25 @@ impl Condvar {
     }
 }
 
-/// As `parking_lot::RwLock`.
+/// As that of `std`, but for poison.
 #[derive(Debug, Default)]
-pub struct RwLock<T>(checker::RwLock<T>);
+pub struct RwLock<T>(of::RwLock<T>);
 
 impl<T> RwLock<T> {
     /// An unlocked one.
     pub fn new(value: T) -> RwLock<T> {
-        RwLock(checker::RwLock::new(value))
+        RwLock(of::RwLock::new(value))
     }
 
     /// Waits until nobody writes.
-    pub fn read(&self) -> checker::RwLockReadGuard<'_, T> {
+    #[inline]
+    pub fn read(&self) -> of::RwLockReadGuard<'_, T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until nobody else has it.
-    pub fn write(&self) -> checker::RwLockWriteGuard<'_, T> {
+    #[inline]
+    pub fn write(&self) -> of::RwLockWriteGuard<'_, T> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,6 @@
 //! Locks and atomics, and what takes their places where races are looked for.
 //!
-//! In every build that anybody uses they are those of `parking_lot` and `std`, under
-//! other names. With `--cfg loom` or `--cfg shuttle`, which `cargo xtask concurrency`
+//! In every build that anybody uses they are those of `std`, under other names. With `--cfg loom` or `--cfg shuttle`, which `cargo xtask concurrency`
 //! sets, a checker decides which thread runs next:
 //!
 //! - loom (<https://docs.rs/loom>) tries every order in which the threads can run, up to
@@ -13,7 +12,6 @@
 //!
 //! Neither is a dependency of a build without its flag.
 
-#[cfg(any(loom, shuttle))]
 mod locks;
 #[cfg(loom)]
 mod weak_memory;
@@ -25,10 +23,6 @@ pub use loom;
 #[cfg(shuttle)]
 pub use shuttle;
 
-#[cfg(not(any(loom, shuttle)))]
-pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
-
-#[cfg(any(loom, shuttle))]
 pub use locks::{Condvar, Mutex, MutexGuard, RwLock};
 
 #[cfg(loom)]
@@ -56,14 +50,10 @@ pub mod atomic {
 /// What code without locks is made of. Shuttle does not change threads here.
 pub mod lock_free {
     #[cfg(not(loom))]
-    pub use parking_lot::Mutex;
-    #[cfg(not(loom))]
     pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, fence};
     #[cfg(not(any(loom, shuttle)))]
     pub use std::{hint::spin_loop, thread::yield_now};
 
-    #[cfg(loom)]
-    pub use super::locks::Mutex;
     #[cfg(loom)]
     pub use super::weak_memory::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, fence};
     #[cfg(loom)]
