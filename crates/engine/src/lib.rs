@@ -13,6 +13,9 @@
 //! # Ok::<(), tanada::Error>(())
 //! ```
 //!
+//! A database belongs to the process that opened it: a forked child must open its own, see
+//! [`Db`].
+//!
 //! Start at [`Db`]. The modules below stand in the order in which they build
 //! on each other; none looks at one that comes later.
 

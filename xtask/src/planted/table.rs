@@ -215,6 +215,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             name: "a_lock_ends_with_its_drop_though_copies_of_its_descriptor_live",
         }
     ),
+    one!(
+        "fork_with_an_open_database",
+        Test { room: "engine", target: "fork", name: "fork_with_an_open_database" }
+    ),
     // Remote.
     comes("fenced_writer_acks_after_gc", REMOTE),
     comes("gc_deletes_live_table", REMOTE),

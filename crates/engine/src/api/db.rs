@@ -100,7 +100,7 @@ impl Builder {
     /// Cost: reads the manifest and replays the log's tail; no table is read.
     ///
     /// # Errors
-    /// [`Error::Locked`] when another process holds it, [`Error::NotADatabase`],
+    /// [`Error::Locked`] when another process holds it, or this one does, [`Error::NotADatabase`],
     /// [`Error::Unsupported`] when it is of a newer format,
     /// [`Error::Corruption`] or [`Error::MissingFile`] when a file is damaged or
     /// gone; nothing on disk is changed then.
@@ -120,8 +120,11 @@ impl Builder {
         let config = Config::new(self.memory, self.durability, self.compression, threads);
         let config = config.simulated(self.simulation);
         let core = recovery::open(self.env, self.path, config, self.create_if_missing)?;
+        // Should a thread not start, dropping the handle ends those that did, and lets go
+        // of the directory.
+        let db = Db::new(Arc::clone(&core));
         core.start_background()?;
-        Ok(Db::new(core))
+        Ok(db)
     }
 }
 
@@ -131,6 +134,25 @@ impl Builder {
 /// (clone, keyspace or snapshot) goes, it is closed as by [`Db::close`].
 ///
 /// The verbs on `Db` itself are those of the default keyspace.
+///
+/// # Processes
+///
+/// A database belongs to the process that opened it; others are refused with
+/// [`Error::Locked`] until it is closed. Threads may start programs at any time: a program
+/// inherits nothing of the database, and keeps nobody from opening it again.
+///
+/// A child forked from that process, which executes no program, has a copy of its handles
+/// and none of its threads. There every call answers [`Error::Forked`], reads too, and
+/// changes nothing on disk; so do cursors, iterators and snapshots made before the fork.
+/// Dropping them does nothing, and their memory stays taken. [`Db::stats`] says why in
+/// `read_only`; its numbers are 0. [`Value`]s and what [`Cursor::entry`] shows were read
+/// before, and stay readable. The parent notices nothing. The child may open other
+/// databases, and this one once the parent has closed it.
+///
+/// Fork before opening where there is a choice: the child of a process with several
+/// threads lacks them for more libraries than this one. A child made by the bare system
+/// call instead of `fork` is refused alike, but keeps the lock of a parent that is killed
+/// until it ends.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -260,8 +282,8 @@ impl Db {
     /// number of its last write.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`], [`Error::ReadOnly`] and [`Error::Closed`]:
-    /// nothing was done. Any other: the outcome is unknown until the database
+    /// [`Error::InvalidArgument`], [`Error::ReadOnly`], [`Error::Closed`] and
+    /// [`Error::Forked`]: nothing was done. Any other: the outcome is unknown until the database
     /// is opened again.
     pub fn write(&self, batch: Batch) -> Result<SeqNo> {
         self.write_with(batch, WriteOptions::new())
@@ -352,7 +374,8 @@ impl Db {
     /// there are no other threads for it. Answers whether it did.
     #[cfg(feature = "simulation")]
     pub fn step(&self) -> bool {
-        self.core().background.is_inline() && self.core().step()
+        let core = self.core();
+        !core.reading.health.owner.is_forked() && core.background.is_inline() && core.step()
     }
 
     /// Makes every write durable and ends the threads. All handles answer

@@ -2,7 +2,6 @@
 
 use crate::api::handle::Handle;
 use crate::background::compact::CompactSummary;
-use crate::control::counters::Count;
 use crate::core::Core;
 use crate::read::get::{Found, Sources};
 use crate::read::scan::{Bounds, Cursor, Iter};
@@ -182,6 +181,7 @@ impl Keyspace {
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Value>>> {
         let core = self.core();
+        core.reading.health.owner.check()?;
         let moment = core.reading.exact_moment(&self.state);
         let get = |key: K| {
             self.checked(key.as_ref())?;
@@ -213,14 +213,14 @@ impl Keyspace {
 
     pub(crate) fn cursor_at(&self, at: Option<SeqNo>) -> Cursor {
         let core = self.core();
-        core.reading.counters.add(Count::Scans, 1);
+        core.reading.count_scan();
         let bounds = Bounds { start: Bound::Unbounded, end: Bound::Unbounded };
         Cursor::new(core.reading.visible_cursor(&self.state, at), bounds)
     }
 
     pub(crate) fn iter_within(&self, at: Option<SeqNo>, bounds: Bounds) -> Iter {
         let core = self.core();
-        core.reading.counters.add(Count::Scans, 1);
+        core.reading.count_scan();
         let at = match planted!(seq_taken_before_version_pinned) {
             // At the look at the clock somebody else has a turn.
             true => {
@@ -228,9 +228,9 @@ impl Keyspace {
             }
             false => at,
         };
-        let view = self.state.view.load();
+        let view = core.reading.view_of(&self.state);
         let seqno = at.unwrap_or_else(|| core.reading.visible());
-        Iter::new(view, seqno, core.reading.now_ms(), bounds)
+        Iter::new(view, seqno, core.reading.now_ms(), bounds, core.reading.health.owner)
     }
 
     /// Writes this keyspace's MemTables to tables, durably.

@@ -18,6 +18,9 @@ fn ratio(part: u64, whole: u64) -> f64 {
 impl Core {
     /// Cost: a walk over all tables in memory. Stops no writer.
     pub(crate) fn stats(&self) -> Stats {
+        if self.reading.health.owner.is_forked() {
+            return self.stats_of_the_parents();
+        }
         let count = |c| self.reading.counters.get(c);
         let keyspaces: Vec<_> =
             self.reading.keyspaces.load().iter().map(|k| self.keyspace_stats(k)).collect();
@@ -64,6 +67,19 @@ impl Core {
                 longest_ns: self.reading.counters.longest_wait_ns(),
             },
             keyspaces,
+        }
+    }
+
+    /// What a forked child may know: which database it is, and why it is not its own.
+    /// All numbers are 0: they are behind locks that may be held for ever.
+    #[cold]
+    fn stats_of_the_parents(&self) -> Stats {
+        Stats {
+            database_id: self.reading.database_id.to_string(),
+            path: self.reading.path.clone(),
+            durability: self.config.durability,
+            read_only: Some(self.reading.health.owner.refusal().to_string()),
+            ..Stats::default()
         }
     }
 

@@ -23,14 +23,13 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.default.core().reading.snapshots.release(self.seqno);
+        self.default.core().reading.release_snapshot(self.seqno);
     }
 }
 
 impl Snapshot {
     pub(crate) fn new(default: Keyspace) -> Snapshot {
-        let core = default.core();
-        let seqno = core.reading.snapshots.hold(|| core.reading.visible());
+        let seqno = default.core().reading.hold_snapshot();
         Snapshot { held: Arc::new(Held { default, seqno }) }
     }
 

@@ -45,7 +45,12 @@ impl Core {
         let mut summary = CompactSummary::default();
         // Tables written from here on are not its business: it must end though
         // writers go on.
-        let begun = self.manifest.lock().table_id()?;
+        let begun = {
+            let mut manifest = self.manifest.lock();
+            // It may have been closed meanwhile, and be another process's by now.
+            self.reading.health.check_readable()?;
+            manifest.table_id()?
+        };
         while let Some(output) = self.run_next_by_hand(keyspace, bounds, begun)? {
             summary.jobs += 1;
             summary.entries_dropped += output.entries_in - output.entries_out;

@@ -28,6 +28,8 @@ impl Core {
         };
         let sealed_at = {
             let mut writer = self.commit.writer();
+            // It may have been closed meanwhile, and be another process's by now.
+            self.reading.health.check_readable()?;
             if keyspaces.iter().any(|k| k.view.load().active.size_bytes() > 0) {
                 // Or the whole of a large log would stay for the sake of its last
                 // record. That the new one cannot be made harms nothing.

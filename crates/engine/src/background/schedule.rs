@@ -52,6 +52,25 @@ enum Job {
     Compact(Arc<KeyspaceState>, Box<Plan>),
 }
 
+/// A compaction that its caller runs. However it ends, by a panic even, it is no longer
+/// in flight then: closing waits for that.
+struct ByHand<'c> {
+    core: &'c Core,
+    keyspace: &'c Arc<KeyspaceState>,
+    plan: &'c Plan,
+}
+
+impl Drop for ByHand<'_> {
+    fn drop(&mut self) {
+        let mut state = self.core.background.state.lock();
+        if let Some(in_flight) = state.compacting.get_mut(&self.keyspace.id) {
+            in_flight.finish(self.plan);
+        }
+        state.by_hand -= 1;
+        self.core.job_ended(&mut state);
+    }
+}
+
 impl Core {
     /// Waits until a job ends that had not ended when `ended` was read. Without
     /// threads, does a job. Answers whether anything can still change.
@@ -104,7 +123,8 @@ impl Core {
         self.config.threads.max(2) - 1
     }
 
-    /// Ends the threads; a running job is aborted or finishes first.
+    /// Ends the threads; a running job is aborted or finishes first, those that callers
+    /// run in threads of their own among them.
     pub(crate) fn stop_background(&self) {
         self.background.state.lock().stop = true;
         self.background.work.notify_all();
@@ -113,6 +133,10 @@ impl Core {
         for thread in threads {
             // A thread that panicked has poisoned the database already.
             let _ = thread.join();
+        }
+        let mut state = self.background.state.lock();
+        while state.by_hand > 0 {
+            self.background.progress.wait(&mut state);
         }
     }
 
@@ -427,14 +451,10 @@ impl Core {
                 }
             };
             in_flight.start(&plan);
+            state.by_hand += 1;
             drop(state);
-            let outcome = self.run_plan(keyspace, &plan);
-            let mut state = self.background.state.lock();
-            if let Some(in_flight) = state.compacting.get_mut(&keyspace.id) {
-                in_flight.finish(&plan);
-            }
-            self.job_ended(&mut state);
-            return outcome.map(Some);
+            let job = ByHand { core: self, keyspace, plan: &plan };
+            return self.run_plan(job.keyspace, job.plan).map(Some);
         }
     }
 

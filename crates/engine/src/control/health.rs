@@ -4,7 +4,10 @@
 //! in the reason (space came back, say); it ends by itself. *Poisoned*: a write
 //! or sync of log or manifest failed, so what is on disk is unknown; a second
 //! sync would lie, and only opening again ends it. *Closed*.
+//!
+//! Each check is of the process too: a forked child is refused whatever the state.
 
+use crate::control::owner::Owner;
 use crate::types::error::{Error, Result};
 use std::sync::atomic::{AtomicU8, Ordering};
 use tanada_vfs::sync::Mutex;
@@ -15,8 +18,10 @@ const POISONED: u8 = 2;
 const CLOSED: u8 = 3;
 
 /// The state; only ever gets worse, but for read-only, which heals.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Health {
+    /// Who opened the database.
+    pub(crate) owner: Owner,
     /// One of the four above. Stored with Release after the reason is in
     /// place, so that who loads a bad state with Acquire finds its reason.
     state: AtomicU8,
@@ -24,9 +29,15 @@ pub(crate) struct Health {
 }
 
 impl Health {
+    /// Healthy.
+    pub(crate) fn new(owner: Owner) -> Health {
+        Health { owner, state: AtomicU8::new(HEALTHY), reason: Mutex::default() }
+    }
+
     /// An error unless writes are taken.
     #[inline]
     pub(crate) fn check_writable(&self) -> Result<()> {
+        self.owner.check()?;
         match self.state.load(Ordering::Acquire) {
             HEALTHY => Ok(()),
             state => Err(self.error(state)),
@@ -46,6 +57,7 @@ impl Health {
     /// An error once closed. A poisoned database still reads.
     #[inline]
     pub(crate) fn check_readable(&self) -> Result<()> {
+        self.owner.check()?;
         if self.state.load(Ordering::Relaxed) == CLOSED { Err(Error::Closed) } else { Ok(()) }
     }
 
@@ -130,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_first_failure_is_the_one_that_all_hear_of() {
-        let health = Health::default();
+        let health = Health::new(Owner::new(tanada_vfs::Process::unforked()));
         let first = health.poison(&Error::InvalidArgument("first".into()));
         assert!(first.to_string().contains("first"));
         let second = health.poison(&Error::InvalidArgument("second".into()));

@@ -3,5 +3,6 @@
 
 pub(crate) mod counters;
 pub(crate) mod budget;
+pub(crate) mod owner;
 pub(crate) mod health;
 pub(crate) mod pacing;

@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub(crate) flushing: BTreeSet<KeyspaceId>,
     pub(crate) compacting: BTreeMap<KeyspaceId, InFlight>,
     pub(crate) compactions: usize,
+    /// Compactions that callers run in threads of their own.
+    pub(crate) by_hand: usize,
     pub(crate) deleting: bool,
     /// Whether a thread is creating the next log.
     pub(crate) preparing: bool,

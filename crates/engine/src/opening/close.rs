@@ -15,6 +15,7 @@ impl Core {
     /// When the log cannot be synced, or the manifest not written. It is closed
     /// all the same.
     pub(crate) fn close(&self) -> Result<()> {
+        self.reading.health.owner.check()?;
         let was_poisoned = self.reading.health.is_poisoned();
         if !self.reading.health.close() {
             return Ok(());
@@ -30,8 +31,17 @@ impl Core {
             Ok(()) if !was_poisoned => self.note_end(),
             _ => Ok(()),
         };
-        self.lock.lock().take();
+        self.release();
         synced.and(noted)
+    }
+
+    /// Lets other processes in. Nothing of this one may touch the directory from here on:
+    /// the threads have ended, and whoever takes the writer's or the manifest's lock to
+    /// write looks under it whether the database has been closed meanwhile. Who has
+    /// taken the manifest's before is waited for here.
+    fn release(&self) {
+        let _no_edit = self.manifest.lock();
+        self.lock.lock().take();
     }
 
     /// Notes in the manifest how much of the log is durable, so that a log that is

@@ -37,6 +37,8 @@ impl Core {
         }
         self.reading.health.check_writable()?;
         let mut manifest = self.manifest.lock();
+        // It may have been closed while this waited, and be another process's by now.
+        self.reading.health.check_committable()?;
         // Somebody may have created it while this waited for the lock.
         if let Some(known) = self.keyspace_named(name, options) {
             return Ok(known);

@@ -13,6 +13,7 @@
 use crate::control::budget::{Budget, RowCacheUse};
 use crate::control::counters::Counters;
 use crate::control::health::Health;
+use crate::control::owner::Owner;
 use crate::control::pacing::Pacing;
 use crate::core::Core;
 use crate::core::config::Config;
@@ -95,7 +96,7 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
         budget,
         balancing: Mutex::new(()),
         counters: Counters::new(),
-        health: Health::default(),
+        health: Health::new(Owner::new(lock.process())),
         snapshots: Snapshots::default(),
         visible: Visible(sync::atomic::AtomicU64::new(last_seqno.0)),
         clock_high_ms: AtomicU64::new(clock_high_ms),

@@ -311,9 +311,9 @@ impl Reading {
         keyspace: &KeyspaceState,
         at: Option<SeqNo>,
     ) -> VisibleCursor {
-        let view = keyspace.view.load();
+        let view = self.view_of(keyspace);
         let seqno = at.unwrap_or_else(|| self.visible());
-        VisibleCursor::new(view, seqno, self.now_ms())
+        VisibleCursor::new(view, seqno, self.now_ms(), self.health.owner)
     }
 
     /// As [`Reading::get`] now, noting every tier that is asked. Slower: it reads

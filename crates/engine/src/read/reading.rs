@@ -3,7 +3,7 @@
 //! another, has this side alone.
 
 use crate::control::budget::{Budget, RowCacheUse};
-use crate::control::counters::Counters;
+use crate::control::counters::{Count, Counters};
 use crate::control::health::Health;
 use crate::read::row_cache::{RowCache, Worth};
 use crate::read::snapshots::Snapshots;
@@ -63,6 +63,35 @@ impl Reading {
     #[inline]
     pub(crate) fn visible(&self) -> SeqNo {
         SeqNo(self.visible.0.load(Ordering::Acquire))
+    }
+
+    /// What a scan of `keyspace` that begins now walks. In a forked child nothing: every
+    /// step is refused there, and loading a view may take a lock.
+    pub(crate) fn view_of(&self, keyspace: &KeyspaceState) -> Arc<View> {
+        if self.health.owner.is_forked() { Arc::new(View::empty()) } else { keyspace.view.load() }
+    }
+
+    /// Counts a scan that begins.
+    pub(crate) fn count_scan(&self) {
+        if !self.health.owner.is_forked() {
+            self.counters.add(Count::Scans, 1);
+        }
+    }
+
+    /// Keeps the newest write readable until [`Reading::release_snapshot`], and answers
+    /// its number. Nothing is kept in a forked child.
+    pub(crate) fn hold_snapshot(&self) -> SeqNo {
+        if self.health.owner.is_forked() {
+            return self.visible();
+        }
+        self.snapshots.hold(|| self.visible())
+    }
+
+    /// Lets go of what [`Reading::hold_snapshot`] answered.
+    pub(crate) fn release_snapshot(&self, seqno: SeqNo) {
+        if !self.health.owner.is_forked() {
+            self.snapshots.release(seqno);
+        }
     }
 
     /// Wall time in milliseconds that never goes back while the database is

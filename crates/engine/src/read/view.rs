@@ -30,6 +30,12 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// Of nothing.
+    pub(crate) fn empty() -> View {
+        let active = Mem::new(&ChunkPool::new(0));
+        View { active, sealed: Vec::new(), version: Version::empty() }
+    }
+
     /// This view with its active MemTable sealed and an empty one in its place.
     pub(crate) fn with_new_active(&self, chunks: &Arc<ChunkPool>) -> View {
         let mut sealed = Vec::with_capacity(self.sealed.len() + 1);

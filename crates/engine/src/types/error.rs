@@ -61,6 +61,12 @@ pub enum Error {
     },
     /// The database has been closed. Nothing was done.
     Closed,
+    /// This process was forked from the one that opened the database, and has none of
+    /// its threads. Open it here, once that process has closed it. Nothing was done.
+    Forked {
+        /// The process that opened it.
+        pid: u32,
+    },
     /// The answer needs the disk, and the caller asked for what is in memory only.
     WouldBlock,
 }
@@ -69,6 +75,11 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::InvalidArgument(what) => f.write_str(what),
+            Error::Locked { path, pid: Some(pid) } if *pid == std::process::id() => write!(
+                f,
+                "{} is open in this process already (process {pid}); use that handle, or close it first",
+                path.display()
+            ),
             Error::Locked { path, pid: Some(pid) } => write!(
                 f,
                 "{} is in use by process {pid}; stop it, or use its server with --url",
@@ -103,6 +114,10 @@ impl fmt::Display for Error {
                 "the database stopped after a failed write and must be opened again: {reason}"
             ),
             Error::Closed => f.write_str("the database is closed"),
+            Error::Forked { pid } => write!(
+                f,
+                "the database was opened by process {pid}, and this process was forked from it; a forked child must open the database itself, once process {pid} has closed it"
+            ),
             Error::WouldBlock => f.write_str("the answer is not in memory"),
         }
     }

@@ -109,8 +109,10 @@ impl Cursor {
     /// Moves to the first key.
     ///
     /// # Errors
-    /// I/O or damage below; so for every move.
+    /// I/O or damage below; so for every move. [`crate::Error::Forked`] in a forked
+    /// child, where no move changes anything.
     pub fn seek_first(&mut self) -> Result<()> {
+        self.inner.owner.check()?;
         let outcome = match &self.bounds.start {
             Bound::Unbounded => self.inner.seek_first(),
             Bound::Included(start) => self.inner.seek(start),
@@ -129,6 +131,7 @@ impl Cursor {
     /// # Errors
     /// As [`Cursor::seek_first`].
     pub fn seek_last(&mut self) -> Result<()> {
+        self.inner.owner.check()?;
         let outcome = match &self.bounds.end {
             Bound::Unbounded => self.inner.seek_last(),
             Bound::Excluded(end) => self.inner.seek_before(end),
@@ -142,6 +145,7 @@ impl Cursor {
     /// # Errors
     /// As [`Cursor::seek_first`].
     pub fn seek(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
+        self.inner.owner.check()?;
         let key = key.as_ref();
         if !self.bounds.above_start(key) {
             return self.seek_first();
@@ -155,6 +159,7 @@ impl Cursor {
     /// # Errors
     /// As [`Cursor::seek_first`].
     pub fn seek_for_prev(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
+        self.inner.owner.check()?;
         let key = key.as_ref();
         if !self.bounds.below_end(key) {
             return self.seek_last();
@@ -170,6 +175,7 @@ impl Cursor {
     #[allow(clippy::should_implement_trait)] // the name every cursor has
     #[inline]
     pub fn next(&mut self) -> Result<()> {
+        self.inner.owner.check()?;
         let outcome = self.inner.next();
         if !self.inside {
             return self.moved(outcome);
@@ -188,6 +194,7 @@ impl Cursor {
     /// As [`Cursor::seek_first`].
     #[inline]
     pub fn prev(&mut self) -> Result<()> {
+        self.inner.owner.check()?;
         let outcome = self.inner.prev();
         if !self.inside {
             return self.moved(outcome);

@@ -2,6 +2,7 @@
 
 use super::bounded::{Bounds, Cursor};
 use super::visible::VisibleCursor;
+use crate::control::owner::Owner;
 use crate::read::view::View;
 use crate::types::error::Result;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub struct Iter {
     seqno: SeqNo,
     now_ms: u64,
     bounds: Bounds,
+    owner: Owner,
     /// Each end has its cursor, made when that end is first asked.
     front: Option<Cursor>,
     back: Option<Cursor>,
@@ -24,12 +26,18 @@ pub struct Iter {
 }
 
 impl Iter {
-    pub(crate) fn new(view: Arc<View>, seqno: SeqNo, now_ms: u64, bounds: Bounds) -> Iter {
-        Iter { view, seqno, now_ms, bounds, front: None, back: None, done: false }
+    pub(crate) fn new(
+        view: Arc<View>,
+        seqno: SeqNo,
+        now_ms: u64,
+        bounds: Bounds,
+        owner: Owner,
+    ) -> Iter {
+        Iter { view, seqno, now_ms, bounds, owner, front: None, back: None, done: false }
     }
 
     fn cursor(&self) -> Cursor {
-        let inner = VisibleCursor::new(Arc::clone(&self.view), self.seqno, self.now_ms);
+        let inner = VisibleCursor::new(Arc::clone(&self.view), self.seqno, self.now_ms, self.owner);
         Cursor::new(inner, self.bounds.clone())
     }
 
@@ -110,6 +118,15 @@ impl DoubleEndedIterator for Iter {
         }
         let moved = self.advance_back();
         self.item(moved, |iter| iter.back.as_ref())
+    }
+}
+
+impl Drop for Iter {
+    fn drop(&mut self) {
+        if self.owner.is_forked() {
+            // As of a cursor: the view is the parent's.
+            std::mem::forget(Arc::clone(&self.view));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Each key's newest version that one moment sees; no deletes, nothing expired.
 
 use super::source::Source;
+use crate::control::owner::Owner;
 use crate::read::view::View;
 use crate::tree::merge::MergeCursor;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use tanada_table::{Cursor as _, Error, Value};
 pub(crate) struct VisibleCursor {
     merged: MergeCursor<Source>,
     /// Keeps the MemTables and files that the sources walk.
-    _view: Arc<View>,
+    view: Arc<View>,
+    pub(super) owner: Owner,
     seqno: SeqNo,
     now_ms: u64,
     at: At,
@@ -39,10 +41,11 @@ enum At {
 
 impl VisibleCursor {
     /// Stands nowhere until the first seek. `now_ms` decides what has expired.
-    pub(crate) fn new(view: Arc<View>, seqno: SeqNo, now_ms: u64) -> VisibleCursor {
+    pub(crate) fn new(view: Arc<View>, seqno: SeqNo, now_ms: u64, owner: Owner) -> VisibleCursor {
         VisibleCursor {
             merged: MergeCursor::new(Source::all(&view, seqno)),
-            _view: view,
+            view,
+            owner,
             seqno,
             now_ms,
             at: At::Nowhere,
@@ -226,6 +229,17 @@ impl VisibleCursor {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for VisibleCursor {
+    fn drop(&mut self) {
+        if self.owner.is_forked() {
+            // MemTables, tables and their files are the parent's, and letting go of them
+            // takes locks: they stay as they are.
+            std::mem::forget(std::mem::replace(&mut self.merged, MergeCursor::new(Vec::new())));
+            std::mem::forget(Arc::clone(&self.view));
+        }
     }
 }
 
