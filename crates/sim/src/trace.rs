@@ -152,6 +152,10 @@ impl FileSystem for Traced<Arc<dyn FileSystem>> {
         let free = || self.inner.free_space(dir);
         self.notes.call("free_space", dir, free, |digest, bytes| digest.number(*bytes))
     }
+
+    fn descriptor_limit(&self) -> Option<u64> {
+        self.inner.descriptor_limit()
+    }
 }
 
 impl Random for Traced<Arc<dyn Random>> {

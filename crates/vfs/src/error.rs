@@ -78,12 +78,68 @@ impl fmt::Display for LockHeld {
 
 impl Error for LockHeld {}
 
+/// There is no file descriptor left, and none could be made free. Says how many are
+/// needed.
+#[derive(Debug)]
+pub struct NoDescriptor {
+    /// How many the process may have; `None` where nobody knows, or none can say.
+    pub limit: Option<u64>,
+    /// How many whoever asked needs in all.
+    pub needed: u64,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl NoDescriptor {
+    /// Wraps `source` into an error of the same kind that says what is needed.
+    pub fn wrap(limit: Option<u64>, needed: u64, source: io::Error) -> io::Error {
+        io::Error::new(source.kind(), NoDescriptor { limit, needed, source })
+    }
+}
+
+impl fmt::Display for NoDescriptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NoDescriptor { limit, needed, source } = self;
+        if raw_os_error(source) == Some(rustix::io::Errno::NFILE.raw_os_error()) {
+            return write!(f, "{source}: all processes together have as many as the system allows");
+        }
+        write!(f, "{source}; a database needs {needed} open files")?;
+        match limit {
+            Some(limit) if limit < needed => write!(f, ", and this process may have {limit}")?,
+            Some(limit) => write!(
+                f,
+                ", this process may have {limit}, and others of its files have taken the rest"
+            )?,
+            None => {}
+        }
+        f.write_str(": raise its limit (RLIMIT_NOFILE)")
+    }
+}
+
+impl Error for NoDescriptor {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
 /// The system's error number, through our wrapping.
 pub fn raw_os_error(error: &io::Error) -> Option<i32> {
     if let Some(raw) = error.raw_os_error() {
         return Some(raw);
     }
-    raw_os_error(&error.get_ref()?.downcast_ref::<PathError>()?.source)
+    let inner = error.get_ref()?;
+    let source = match inner.downcast_ref::<NoDescriptor>() {
+        Some(NoDescriptor { source, .. }) => source,
+        None => &inner.downcast_ref::<PathError>()?.source,
+    };
+    raw_os_error(source)
+}
+
+/// Whether the process, or the system, has no file descriptor left.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let raw = raw_os_error(error);
+    raw == Some(Errno::MFILE.raw_os_error()) || raw == Some(Errno::NFILE.raw_os_error())
 }
 
 /// Whether the disk, or the user's share of it, is full.
@@ -117,6 +173,20 @@ mod tests {
         let twice = PathError::wrap("flush to", "/d/000002.table", error);
         assert_eq!(raw_os_error(&twice), Some(rustix::io::Errno::NOSPC.raw_os_error()));
         assert!(twice.to_string().starts_with("cannot flush to /d/000002.table: cannot append to"));
+    }
+
+    #[test]
+    fn an_error_for_want_of_descriptors_says_how_many_are_needed() {
+        let emfile = || io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+        let refused = || PathError::wrap("open", "/d/000001.sst", emfile());
+        let few = NoDescriptor::wrap(Some(20), 40, refused());
+        assert!(is_out_of_descriptors(&few) && is_out_of_descriptors(&refused()));
+        let told = few.to_string();
+        assert!(told.contains("/d/000001.sst"), "{told}");
+        assert!(told.contains("needs 40 open files, and this process may have 20"), "{told}");
+        let taken = NoDescriptor::wrap(Some(100), 40, refused()).to_string();
+        assert!(taken.contains("others of its files have taken the rest"), "{taken}");
+        assert!(!is_out_of_descriptors(&io::Error::from(io::ErrorKind::NotFound)));
     }
 
     #[test]

@@ -56,6 +56,11 @@ pub trait FileSystem: Send + Sync + Debug + 'static {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>>;
     /// Bytes that may still be written below `dir`.
     fn free_space(&self, dir: &Path) -> io::Result<u64>;
+    /// How many files this process may have open at once, right now: sockets and all
+    /// else with a descriptor count too. `None`: nobody says.
+    fn descriptor_limit(&self) -> Option<u64> {
+        None
+    }
     /// Whether a path is there.
     fn exists(&self, path: &Path) -> io::Result<bool> {
         match self.len(path) {

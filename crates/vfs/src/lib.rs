@@ -14,16 +14,20 @@ mod time;
 mod random;
 mod threads;
 mod env;
+mod open_files;
 pub mod real;
 pub mod memory;
 pub mod fault;
 
 pub use env::Env;
-pub use error::{LockHeld, PathError, is_disk_full, raw_os_error};
+pub use error::{
+    LockHeld, NoDescriptor, PathError, is_disk_full, is_out_of_descriptors, raw_os_error,
+};
 pub use file_system::{DirEntry, DirLock, FileSystem, LogFile, LogSyncer, ReadFile, WriteFile};
 pub use memory::MemoryMachine;
+pub use open_files::{DescriptorBound, DescriptorStats, OpenFiles};
 pub use process::Process;
 pub use random::Random;
-pub use real::{HugePages, input_size, open_input, run_in_children};
+pub use real::{HugePages, input_size, open_input, raise_descriptor_limit, run_in_children};
 pub use threads::{JoinHandle, Priority, Threads};
 pub use time::Clock;

@@ -6,7 +6,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tanada_vfs::fault::Faults;
-use tanada_vfs::{DirEntry, Env, FileSystem, LockHeld, ReadFile, raw_os_error};
+use tanada_vfs::{
+    DescriptorBound, DirEntry, Env, FileSystem, LockHeld, OpenFiles, ReadFile, raw_os_error,
+};
 
 /// A name and a check in an empty directory.
 type Check = (&'static str, fn(&dyn FileSystem, &Path));
@@ -102,6 +104,16 @@ fn the_failing_file_system_without_rules_conforms_over_both() {
         let faults = Faults::over(env.fs.clone());
         run(&faults.env(&env), root);
         assert!(faults.calls() > faults.changes() && faults.changes() > 100);
+    }
+}
+
+#[test]
+fn the_file_system_with_few_descriptors_conforms_over_both() {
+    let dir = TempDir::new("few");
+    let bound = DescriptorBound { most: 1, needed: 1 };
+    for (env, root) in [(Env::real(), &*dir.0), (Env::memory(1), Path::new("/checks"))] {
+        let fs = Arc::new(OpenFiles::over(env.fs.clone(), bound));
+        run(&Env { fs, ..env }, root);
     }
 }
 

@@ -72,4 +72,8 @@ impl FileSystem for FaultFileSystem {
     fn free_space(&self, dir: &Path) -> io::Result<u64> {
         self.0.run(Op::FreeSpace, dir, |fs| fs.free_space(dir))
     }
+
+    fn descriptor_limit(&self) -> Option<u64> {
+        self.0.inner.descriptor_limit()
+    }
 }

@@ -1,9 +1,8 @@
 //! [`MemoryFileSystem`]: the trait over a [`World`] of names and files.
 
 use super::files::{Log, Open, Reader, Writer};
-use super::node::Node;
 use super::tree::{Entry, parts};
-use super::world::World;
+use super::world::{Descriptor, World};
 use crate::error::Naming;
 use crate::file_system::{DirEntry, DirLock, FileSystem, LogFile, ReadFile, WriteFile};
 use crate::{LockHeld, Process};
@@ -24,13 +23,17 @@ impl MemoryFileSystem {
         MemoryFileSystem { world }
     }
 
-    fn opened(&self, node: Arc<Node>, path: &Path) -> Open {
-        Open { world: self.world.clone(), node, path: path.to_path_buf() }
+    fn open_node(&self, path: &Path) -> io::Result<Open> {
+        let descriptor = self.world.descriptor().naming("open", path)?;
+        let node = self.world.gate.read().tree.file(path).cloned().naming("open", path)?;
+        Ok(Open::new(self.world.clone(), node, descriptor, path))
     }
 
-    fn open_node(&self, path: &Path) -> io::Result<Open> {
-        let node = self.world.gate.read().tree.file(path).cloned().naming("open", path)?;
-        Ok(self.opened(node, path))
+    /// Creates a file of `len` zeros.
+    fn create_node(&self, path: &Path, len: u64) -> io::Result<Open> {
+        let descriptor = self.world.descriptor().naming("create", path)?;
+        let node = self.world.create(path, len).naming("create", path)?;
+        Ok(Open::new(self.world.clone(), node, descriptor, path))
     }
 }
 
@@ -40,6 +43,7 @@ impl FileSystem for MemoryFileSystem {
     }
 
     fn read_dir(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let _descriptor = self.world.descriptor().naming("list", dir)?;
         let state = self.world.gate.read();
         let id = state.tree.dir(dir).naming("list", dir)?;
         let entry = |(name, entry): (&String, &Entry)| match entry {
@@ -50,8 +54,7 @@ impl FileSystem for MemoryFileSystem {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        let node = self.world.create(path, 0).naming("create", path)?;
-        Ok(Box::new(Writer::new(self.opened(node, path))))
+        Ok(Box::new(Writer::new(self.create_node(path, 0)?)))
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
@@ -63,8 +66,7 @@ impl FileSystem for MemoryFileSystem {
     }
 
     fn create_log(&self, path: &Path, capacity: u64) -> io::Result<Box<dyn LogFile>> {
-        let node = self.world.create(path, capacity).naming("create", path)?;
-        Ok(Box::new(Log::new(self.opened(node, path), capacity)))
+        Ok(Box::new(Log::new(self.create_node(path, capacity)?, capacity)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -100,6 +102,7 @@ impl FileSystem for MemoryFileSystem {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
         let key: Vec<String> =
             parts(path).naming("lock", path)?.into_iter().map(str::to_owned).collect();
+        let descriptor = self.world.descriptor().naming("open lock file", path)?;
         match self.world.create(path, 0) {
             Ok(_) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error).naming("open lock file", path),
@@ -108,13 +111,18 @@ impl FileSystem for MemoryFileSystem {
             let held = LockHeld { path: path.to_path_buf(), pid: Some(std::process::id()) };
             return Err(held.into());
         }
-        Ok(Box::new(MemoryLock { world: self.world.clone(), key, path: path.to_path_buf() }))
+        let (world, path) = (self.world.clone(), path.to_path_buf());
+        Ok(Box::new(MemoryLock { world, key, path, _descriptor: descriptor }))
     }
 
     fn free_space(&self, dir: &Path) -> io::Result<u64> {
         let state = self.world.gate.read();
         state.tree.dir(dir).naming("ask the free space of", dir)?;
         Ok(state.disk_size.saturating_sub(self.world.used_space()))
+    }
+
+    fn descriptor_limit(&self) -> Option<u64> {
+        self.world.descriptor_limit()
     }
 }
 
@@ -123,6 +131,7 @@ struct MemoryLock {
     world: Arc<World>,
     key: Vec<String>,
     path: PathBuf,
+    _descriptor: Arc<Descriptor>,
 }
 
 impl DirLock for MemoryLock {

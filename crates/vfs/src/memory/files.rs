@@ -1,7 +1,7 @@
 //! The handles to a file in memory.
 
 use super::node::Node;
-use super::world::World;
+use super::world::{Descriptor, World};
 use crate::error::Naming;
 use crate::file_system::{LogFile, LogSyncer, ReadFile, WriteFile};
 use std::io;
@@ -14,9 +14,19 @@ pub(super) struct Open {
     pub(super) world: Arc<World>,
     pub(super) node: Arc<Node>,
     pub(super) path: PathBuf,
+    _descriptor: Arc<Descriptor>,
 }
 
 impl Open {
+    pub(super) fn new(
+        world: Arc<World>,
+        node: Arc<Node>,
+        descriptor: Arc<Descriptor>,
+        path: &Path,
+    ) -> Open {
+        Open { world, node, path: path.to_path_buf(), _descriptor: descriptor }
+    }
+
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let gate = self.world.gate.read();
         let free = gate.disk_size.saturating_sub(self.world.used_space());

@@ -97,6 +97,17 @@ impl MemoryMachine {
         self.world.set_disk_size(bytes);
     }
 
+    /// Lets the process have so many files open at once: opening more fails with
+    /// `EMFILE`. No limit at first. What is open already stays; successors have the same.
+    pub fn set_descriptor_limit(&self, most: u64) {
+        self.world.set_descriptor_limit(most);
+    }
+
+    /// How many files the process has open.
+    pub fn open_descriptors(&self) -> u64 {
+        self.world.open_descriptors()
+    }
+
     /// Bytes of files on the disk, removed files that are still open included.
     pub fn used_space(&self) -> u64 {
         self.world.used_space()

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The disk of one machine, and the locks its process holds.
 #[derive(Debug)]
@@ -18,6 +18,10 @@ pub(super) struct World {
     /// change the bytes of a file: so a copy is of one moment.
     pub(super) gate: RwLock<State>,
     usage: Usage,
+    /// Handles of its process that are open. Relaxed: a number that orders nothing.
+    open: AtomicU64,
+    /// Most of them; `u64::MAX` for no limit.
+    descriptor_limit: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -34,7 +38,18 @@ impl World {
     }
 
     fn of(tree: Tree, usage: Usage, disk_size: u64) -> World {
-        World { gate: RwLock::new(State { tree, locks: BTreeSet::new(), disk_size }), usage }
+        World {
+            gate: RwLock::new(State { tree, locks: BTreeSet::new(), disk_size }),
+            usage,
+            open: AtomicU64::new(0),
+            descriptor_limit: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// The same process's limits for the next one.
+    fn limited_as(self, other: &World) -> World {
+        self.set_descriptor_limit(other.descriptor_limit().unwrap_or(u64::MAX));
+        self
     }
 
     pub(super) fn after_power_cut(&self, dice: &mut Dice) -> World {
@@ -43,18 +58,40 @@ impl World {
         let tree = state
             .tree
             .after_power_cut(dice, |node, dice| node.after_power_cut(dice, usage.clone()));
-        World::of(tree, usage, state.disk_size)
+        World::of(tree, usage, state.disk_size).limited_as(self)
     }
 
     pub(super) fn after_process_death(&self) -> World {
         let state = self.gate.write();
         let usage = Usage::default();
         let tree = state.tree.copied(|node| node.copied(usage.clone()));
-        World::of(tree, usage, state.disk_size)
+        World::of(tree, usage, state.disk_size).limited_as(self)
     }
 
     pub(super) fn set_disk_size(&self, bytes: u64) {
         self.gate.write().disk_size = bytes;
+    }
+
+    pub(super) fn set_descriptor_limit(&self, most: u64) {
+        self.descriptor_limit.store(most, Ordering::Relaxed);
+    }
+
+    pub(super) fn descriptor_limit(&self) -> Option<u64> {
+        Some(self.descriptor_limit.load(Ordering::Relaxed)).filter(|most| *most != u64::MAX)
+    }
+
+    pub(super) fn open_descriptors(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// A descriptor for one handle.
+    pub(super) fn descriptor(self: &Arc<World>) -> Result<Arc<Descriptor>, Errno> {
+        let most = self.descriptor_limit.load(Ordering::Relaxed);
+        let one_more = |open| (open < most).then_some(open + 1);
+        match self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(Arc::new(Descriptor(Arc::clone(self)))),
+            Err(_) => Err(Errno::MFILE),
+        }
     }
 
     pub(super) fn used_space(&self) -> u64 {
@@ -79,5 +116,15 @@ impl World {
         let node = Arc::new(Node::new(Bytes::zeros(len), self.usage.clone()));
         state.tree.add(place, node.clone())?;
         Ok(node)
+    }
+}
+
+/// What an open file takes of the process's limit. Its clones are one.
+#[derive(Debug)]
+pub(super) struct Descriptor(Arc<World>);
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -96,6 +96,10 @@ impl FileSystem for RealFileSystem {
         let stat = rustix::fs::statvfs(here(dir)).naming("ask the free space of", dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+
+    fn descriptor_limit(&self) -> Option<u64> {
+        super::descriptors::limit()
+    }
 }
 
 /// Opens a file for many small reads: none of them notes its time in the inode, which

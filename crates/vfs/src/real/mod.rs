@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod huge_pages;
+mod descriptors;
 mod files;
 #[cfg(target_os = "linux")]
 mod mapped;
@@ -21,6 +22,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+pub use descriptors::raise_descriptor_limit;
 pub use file_system::RealFileSystem;
 pub use fork::run_in_children;
 pub use huge_pages::HugePages;
