@@ -9,7 +9,8 @@ use crate::block::{Block, Decoded, Kind};
 use crate::counters::Counters;
 use crate::doorkeeper::{self, Doorkeeper};
 use crate::epoch::{Limbo, Pin, pin};
-use crate::sieve::{NODE_BYTES, Sieve};
+use crate::get::FilterStats;
+use crate::sieve::Sieve;
 use crate::slots::Slots;
 use std::fmt;
 use std::sync::Arc;
@@ -18,17 +19,35 @@ use tanada_format::{TableId, planted};
 use tanada_vfs::sync::Mutex;
 use tanada_vfs::sync::atomic::AtomicU64;
 
+// What a get counts lies in one cache line.
 const HITS: usize = 0; // + kind
-const MISSES: usize = 3; // + kind
+const FILTERS: usize = 3; // + answer
 const INSERTED: usize = 6;
 const EVICTED: usize = 7;
+const MISSES: usize = 8; // + kind
+
+/// How the filter of a table answered a lookup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FilterAnswer {
+    /// "Never".
+    Negative = 0,
+    /// "Maybe", and the table had it.
+    TruePositive = 1,
+    /// "Maybe", and it had not.
+    FalsePositive = 2,
+}
+
+/// Part of the capacity that is for blocks however much open tables keep resident.
+/// Who opens tables bounds that to less; held for longer by readers it can be more.
+const LEAST_FOR_BLOCKS: u64 = 4;
 
 /// A cache of decoded blocks, shared by any number of tables.
 ///
 /// 1. A block is in its slot exactly when it is on the list.
 /// 2. `used` is the sum of the listed blocks' bytes and of what open tables
-///    keep resident; it exceeds the capacity only by what is resident, or
-///    between an insertion and the evictions that follow it.
+///    keep resident. The blocks take what that leaves of the capacity, and a quarter
+///    of it at least: so `used` exceeds the capacity only by what is resident beyond
+///    three quarters, or between an insertion and the evictions that follow it.
 pub struct BlockCache {
     /// Guards the list, and every write to a slot.
     order: Mutex<Order>,
@@ -38,11 +57,17 @@ pub struct BlockCache {
     resident_bytes: AtomicU64,
     capacity_bytes: AtomicU64,
     doorkeeper: Doorkeeper,
-    counters: Counters<8>,
+    counters: Counters<11>,
+}
+
+/// A block on the list: whose it is, and which.
+struct Listed {
+    slots: Arc<Slots>,
+    number: u32,
 }
 
 struct Order {
-    list: Sieve,
+    list: Sieve<Listed>,
     /// Blocks out of their slots that a reader may still be looking at.
     limbo: Limbo<Block>,
 }
@@ -67,7 +92,7 @@ pub struct BlockCacheStats {
     pub blocks: u64,
     /// All bytes: blocks, their bookkeeping, and resident parts of tables.
     pub used_bytes: u64,
-    /// Of these, what open tables need all the time: top indexes and slots.
+    /// Of these, what open tables need as long as they are open: top indexes and slots.
     pub resident_bytes: u64,
     pub capacity_bytes: u64,
 }
@@ -132,6 +157,21 @@ impl BlockCache {
         }
     }
 
+    /// What the filters of all its tables have answered, of those closed since too.
+    pub fn filter_stats(&self) -> FilterStats {
+        let sum = |answer| self.counters.sum(FILTERS + answer as usize);
+        FilterStats {
+            negatives: sum(FilterAnswer::Negative),
+            true_positives: sum(FilterAnswer::TruePositive),
+            false_positives: sum(FilterAnswer::FalsePositive),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn count_filter(&self, answer: FilterAnswer, pin: &Pin) {
+        self.counters.add_pinned(pin, FILTERS + answer as usize, 1);
+    }
+
     #[inline]
     pub(crate) fn count_hit(&self, kind: Kind, pin: &Pin) {
         self.counters.add_pinned(pin, HITS + kind as usize, 1);
@@ -146,7 +186,20 @@ impl BlockCache {
     /// or when it was read before, not long ago.
     pub(crate) fn admits(&self, table: TableId, number: u32, block: &Block) -> bool {
         let cost = listed_bytes(block);
-        self.used_bytes() + cost <= self.capacity_bytes() || self.doorkeeper.knows(table, number)
+        self.block_bytes() + cost <= self.room_bytes() || self.doorkeeper.knows(table, number)
+    }
+
+    /// What blocks may take now.
+    fn room_bytes(&self) -> u64 {
+        let capacity = self.capacity_bytes();
+        let resident = self.resident_bytes.load(Ordering::Relaxed);
+        capacity.saturating_sub(resident).max(capacity / LEAST_FOR_BLOCKS)
+    }
+
+    /// What blocks take. The two sums are read one after the other: a moment late.
+    fn block_bytes(&self) -> u64 {
+        let resident = self.resident_bytes.load(Ordering::Relaxed);
+        self.used_bytes().saturating_sub(resident)
     }
 
     /// Puts a block that was just read into its slot and makes room for it.
@@ -154,8 +207,7 @@ impl BlockCache {
     /// dropped, so that each slot is paid for once.
     pub(crate) fn insert(&self, slots: &Arc<Slots>, number: u32, block: Block) -> Block {
         let cost = listed_bytes(&block);
-        let resident = self.resident_bytes.load(Ordering::Relaxed);
-        if cost.saturating_add(resident) > self.capacity_bytes() {
+        if cost > self.room_bytes() {
             return block;
         }
         let mut order = self.order.lock();
@@ -165,12 +217,12 @@ impl BlockCache {
             }
             return winner.clone();
         }
-        block.set_node(order.list.push(slots.clone(), number, cost));
+        block.set_node(order.list.push(Listed { slots: slots.clone(), number }, cost));
         slots.slot(number).fill(block.clone());
         self.used_bytes.fetch_add(cost, Ordering::Relaxed);
         drop(order);
         self.counters.bump(INSERTED);
-        if self.used_bytes() > self.capacity_bytes() {
+        if self.block_bytes() > self.room_bytes() {
             self.shrink();
         }
         block
@@ -185,15 +237,15 @@ impl BlockCache {
             let mut evicted = 0;
             let mut order = self.order.lock();
             let Order { list, limbo } = &mut *order;
-            while evicted < AT_ONCE && self.used_bytes() > self.capacity_bytes() {
+            while evicted < AT_ONCE && self.block_bytes() > self.room_bytes() {
                 let next = list.evict(|node| {
                     let pin = pin();
-                    let block = node.slots.get(node.number, &pin);
+                    let block = node.item.slots.get(node.item.number, &pin);
                     block.is_some_and(|b| b.take_visited())
                 });
                 let Some(node) = next else { break };
                 self.used_bytes.fetch_sub(node.cost_bytes, Ordering::Relaxed);
-                node.slots.slot(node.number).unlink(limbo);
+                node.item.slots.slot(node.item.number).unlink(limbo);
                 evicted += 1;
             }
             let freed = limbo.collect(LIMBO_BLOCKS);
@@ -210,7 +262,7 @@ impl BlockCache {
     pub(crate) fn add_resident(&self, bytes: u64) {
         self.resident_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.used_bytes() > self.capacity_bytes() {
+        if self.block_bytes() > self.room_bytes() {
             self.shrink();
         }
     }
@@ -238,7 +290,7 @@ impl BlockCache {
 
 /// What a block costs on the list, with its part of the list and of the doorkeeper.
 fn listed_bytes(block: &Block) -> u64 {
-    block.cost_bytes() + NODE_BYTES + doorkeeper::BYTES_A_BLOCK
+    block.cost_bytes() + Sieve::<Listed>::NODE_BYTES + doorkeeper::BYTES_A_BLOCK
 }
 
 impl fmt::Debug for BlockCache {

@@ -23,9 +23,6 @@ struct Stripe<const N: usize>([AtomicU64; N]);
 pub struct Counters<const N: usize>(Box<[Stripe<N>; STRIPES]>);
 
 impl<const N: usize> Counters<N> {
-    /// Bytes of memory of one set.
-    pub(crate) const BYTES: usize = STRIPES * size_of::<Stripe<N>>();
-
     /// All zero.
     pub fn new() -> Counters<N> {
         Counters(Box::new(std::array::from_fn(|_| {

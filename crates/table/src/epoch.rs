@@ -236,8 +236,9 @@ fn is_pinned_here() -> bool {
     here().is_some_and(|place| place.pinned.load(Relaxed) != 0)
 }
 
-/// What has been unlinked and may still be looked at.
-pub(crate) struct Limbo<T> {
+/// What has been unlinked and may still be looked at. Belongs to whoever unlinks, and
+/// lies under its lock.
+pub struct Limbo<T> {
     /// With the epoch begun after its unlinking, ascending.
     waiting: Vec<(u64, T)>,
     /// Unlinked since then.
@@ -245,7 +246,8 @@ pub(crate) struct Limbo<T> {
 }
 
 impl<T> Limbo<T> {
-    pub(crate) const fn new() -> Limbo<T> {
+    /// An empty one.
+    pub const fn new() -> Limbo<T> {
         Limbo { waiting: Vec::new(), fresh: Vec::new() }
     }
 
@@ -255,11 +257,18 @@ impl<T> Limbo<T> {
         &self.fresh[self.fresh.len() - 1]
     }
 
+    /// Whether more than `bound` things wait for readers, and this thread may wait for
+    /// them too: it is not pinned itself.
+    pub fn must_wait(&self, bound: usize) -> bool {
+        self.waiting.len() + self.fresh.len() > bound && !is_pinned_here()
+    }
+
     /// What no reader can look at any more, to be dropped. Waits when more than
-    /// `bound` things would stay: pins are short.
+    /// `bound` things would stay: pins are short. Does not wait in a thread that is
+    /// pinned itself.
     // There `TURNS` is 0.
     #[cfg_attr(any(loom, shuttle), allow(clippy::absurd_extreme_comparisons))]
-    pub(crate) fn collect(&mut self, bound: usize) -> Vec<T> {
+    pub fn collect(&mut self, bound: usize) -> Vec<T> {
         if !self.fresh.is_empty() {
             let epoch = NOW.fetch_add(1, AcqRel) + 1;
             self.waiting.extend(self.fresh.drain(..).map(|thing| (epoch, thing)));
@@ -279,6 +288,18 @@ impl<T> Limbo<T> {
             turns += 1;
             if turns < TURNS { lock_free::spin_loop() } else { lock_free::yield_now() }
         }
+    }
+}
+
+impl<T> Default for Limbo<T> {
+    fn default() -> Limbo<T> {
+        Limbo::new()
+    }
+}
+
+impl<T> std::fmt::Debug for Limbo<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Limbo").field("waiting", &self.waiting.len()).finish_non_exhaustive()
     }
 }
 
@@ -354,11 +375,79 @@ impl<T> Drop for Published<T> {
     }
 }
 
-/// What a [`Published`] links to, borrowed for as long as a pin lives.
+/// A link to a `T`, or to nothing, that is read by anyone and filled and emptied by
+/// whoever holds one lock. What was unlinked waits in a limbo that many links share.
+pub struct Link<T> {
+    /// From [`Arc::into_raw`]; owns one count. Null for nothing.
+    link: AtomicPtr<T>,
+    owns: PhantomData<Arc<T>>,
+}
+
+impl<T> Link<T> {
+    /// A link to nothing.
+    pub fn empty() -> Link<T> {
+        Link { link: AtomicPtr::new(std::ptr::null_mut()), owns: PhantomData }
+    }
+
+    /// What it links to now, for as long as the pin lives. One load.
+    #[inline]
+    pub fn read<'p>(&'p self, _pin: &'p Pin) -> Option<Pinned<'p, T>> {
+        let link = self.link.load(SeqCst);
+        if link.is_null() { None } else { Some(Pinned { link, borrowed: PhantomData }) }
+    }
+
+    /// Links to `to`.
+    ///
+    /// # Panics
+    /// When it links to something: that would have to go through a limbo first.
+    pub fn fill(&self, to: Arc<T>) {
+        let before = self.link.swap(Arc::into_raw(to).cast_mut(), SeqCst);
+        assert!(before.is_null(), "a link is emptied before it is filled");
+    }
+
+    /// Links to nothing from now on; what it linked to is in limbo. Answers whether
+    /// there was anything.
+    pub fn empty_into(&self, limbo: &mut Limbo<Arc<T>>) -> bool {
+        let link = self.link.swap(std::ptr::null_mut(), SeqCst);
+        if link.is_null() {
+            return false;
+        }
+        // SAFETY: from `Arc::into_raw`; this takes the link's count over.
+        limbo.add(unsafe { Arc::from_raw(link) });
+        true
+    }
+}
+
+impl<T> Drop for Link<T> {
+    fn drop(&mut self) {
+        if lock_free::is_given_up() {
+            return;
+        }
+        // Relaxed: nobody else has it.
+        let link = self.link.load(Relaxed);
+        if !link.is_null() {
+            // SAFETY: as in `empty_into`. Nobody reads: `read` borrows `self`.
+            drop(unsafe { Arc::from_raw(link) });
+        }
+    }
+}
+
+// SAFETY: hands out `&T` and `Arc<T>` to whoever shares it, as an `Arc<T>` does.
+unsafe impl<T: Send + Sync> Send for Link<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for Link<T> {}
+
+impl<T> std::fmt::Debug for Link<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
+/// What a [`Published`] or a [`Link`] links to, borrowed for as long as a pin lives.
 ///
 /// Invariant: `link` is from [`Arc::into_raw`], and its count stays above zero for
-/// `'p`: the link owned a count, and `store` lets go of that only through the limbo,
-/// which keeps it while the pin lives.
+/// `'p`: the link owned a count, and `store` or `empty_into` lets go of that only
+/// through a limbo, which keeps it while the pin lives.
 pub struct Pinned<'p, T> {
     link: *const T,
     borrowed: PhantomData<&'p T>,
@@ -551,6 +640,61 @@ mod tests {
         link.store(Witness::new(rounds + 1, &count));
         link.settle();
         assert_eq!(count.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn what_a_link_lost_under_a_pin_goes_when_the_pin_ends() {
+        let (count, mut limbo) = (Arc::default(), Limbo::new());
+        let link = Link::empty();
+        assert!(!link.empty_into(&mut limbo));
+        link.fill(Witness::new(1, &count));
+        let outer = pin();
+        let seen = link.read(&outer).unwrap();
+        let kept = seen.keep();
+        assert!(link.empty_into(&mut limbo));
+        assert!(limbo.collect(0).is_empty() && link.read(&outer).is_none());
+        assert_eq!((seen.alive, seen.number), (ALIVE, 1));
+        drop(outer);
+        assert_eq!(limbo.collect(0).len(), 1);
+        assert_eq!(kept.number, 1);
+        drop(kept);
+        assert_eq!(count.load(Relaxed), 0);
+        link.fill(Witness::new(2, &count));
+        drop(link);
+        assert_eq!(count.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn readers_race_with_filling_and_emptying_a_link_and_nobody_meets_the_dead() {
+        let rounds: u64 = if cfg!(miri) { 60 } else { 30_000 };
+        let count = Arc::default();
+        let (link, end) = (Link::<Witness>::empty(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            for reader in 0..3 {
+                let (link, end) = (&link, &end);
+                scope.spawn(move || {
+                    let mut kept: Option<Arc<Witness>> = None;
+                    while !end.load(Acquire) {
+                        let pin = pin();
+                        let Some(now) = link.read(&pin) else { continue };
+                        assert_eq!(now.alive, ALIVE);
+                        if reader == 0 {
+                            kept = Some(now.keep());
+                        }
+                    }
+                    assert!(kept.is_none_or(|kept| kept.alive == ALIVE));
+                });
+            }
+            let mut limbo = Limbo::new();
+            for number in 1..=rounds {
+                link.fill(Witness::new(number, &count));
+                assert!(link.empty_into(&mut limbo));
+                drop(limbo.collect(0));
+                assert!(count.load(Relaxed) <= 2, "one kept by a reader, one about to be");
+            }
+            end.store(true, Release);
+        });
+        assert_eq!(count.load(Relaxed), 0);
     }
 
     #[test]

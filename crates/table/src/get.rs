@@ -102,7 +102,7 @@ pub struct Missing {
     pub(crate) filtered: bool,
 }
 
-/// What a table's filter has answered since the table was opened.
+/// What the filters of a cache's tables have answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FilterStats {
     /// "Never".

@@ -1,55 +1,67 @@
-//! The order in which the cache's blocks are given up: SIEVE.
+//! The order in which things are given up: SIEVE.
 //!
-//! New blocks enter at the head of a list. A hand walks from the tail towards
-//! the head: a block that was read since the hand last came by loses its mark
-//! and stays where it is, the first one without a mark goes. Blocks read once,
-//! as by a scan, go early; a hit moves nothing. Zhang et al., "SIEVE is Simpler
+//! New things enter at the head of a list. A hand walks from the tail towards
+//! the head: a thing that was used since the hand last came by loses its mark
+//! and stays where it is, the first one without a mark goes. What is used once,
+//! as by a scan, goes early; a use moves nothing. Zhang et al., "SIEVE is Simpler
 //! than LRU", NSDI'24.
-
-use crate::slots::Slots;
-use std::sync::Arc;
 
 const NONE: u32 = u32::MAX;
 
-/// One cached block: whose it is, and what it takes.
-pub(crate) struct Node {
-    pub(crate) slots: Arc<Slots>,
-    pub(crate) number: u32,
-    pub(crate) cost_bytes: u64,
+/// One thing listed, and what it takes.
+#[derive(Debug)]
+pub struct Node<T> {
+    /// The thing.
+    pub item: T,
+    /// As it was given to [`Sieve::push`].
+    pub cost_bytes: u64,
     /// Towards the head (newer).
     newer: u32,
     /// Towards the tail (older).
     older: u32,
 }
 
-/// Bytes of memory for each block listed.
-pub(crate) const NODE_BYTES: u64 = size_of::<Option<Node>>() as u64;
-
 /// The list, in a slab.
 ///
 /// 1. `nodes[i]` is `Some` exactly when `i` is on the list and not in `free`.
 /// 2. `hand` is `NONE` (start at the tail) or on the list.
-pub(crate) struct Sieve {
-    nodes: Vec<Option<Node>>,
+#[derive(Debug)]
+pub struct Sieve<T> {
+    nodes: Vec<Option<Node<T>>>,
     free: Vec<u32>,
     head: u32,
     tail: u32,
     hand: u32,
 }
 
-impl Sieve {
-    pub(crate) fn new() -> Sieve {
+impl<T> Default for Sieve<T> {
+    fn default() -> Sieve<T> {
+        Sieve::new()
+    }
+}
+
+impl<T> Sieve<T> {
+    /// Bytes of memory for each thing listed.
+    pub const NODE_BYTES: u64 = size_of::<Option<Node<T>>>() as u64;
+
+    /// An empty one.
+    pub fn new() -> Sieve<T> {
         Sieve { nodes: Vec::new(), free: Vec::new(), head: NONE, tail: NONE, hand: NONE }
     }
 
-    /// Blocks on the list.
-    pub(crate) fn len(&self) -> usize {
+    /// Things on the list.
+    pub fn len(&self) -> usize {
         self.nodes.len() - self.free.len()
     }
 
-    /// Adds a block at the head; returns its place.
-    pub(crate) fn push(&mut self, slots: Arc<Slots>, number: u32, cost_bytes: u64) -> u32 {
-        let node = Some(Node { slots, number, cost_bytes, newer: NONE, older: self.head });
+    /// Whether nothing is on the list.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a thing at the head; answers its place.
+    pub fn push(&mut self, item: T, cost_bytes: u64) -> u32 {
+        let node = Some(Node { item, cost_bytes, newer: NONE, older: self.head });
         let place = match self.free.pop() {
             Some(place) => {
                 self.nodes[place as usize] = node;
@@ -68,9 +80,12 @@ impl Sieve {
         place
     }
 
-    /// Takes a block off the list.
-    pub(crate) fn remove(&mut self, place: u32) -> Node {
-        let node = self.nodes[place as usize].take().expect("a block's place is on the list");
+    /// Takes the thing at a place off the list.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn remove(&mut self, place: u32) -> Node<T> {
+        let node = self.nodes[place as usize].take().expect("a thing's place is on the list");
         match node.newer {
             NONE => self.head = node.older,
             newer => self.at_mut(newer).older = node.older,
@@ -86,10 +101,10 @@ impl Sieve {
         node
     }
 
-    /// Takes the block that goes first off the list, if there is one. `visited`
-    /// says whether a block was read since it was last asked. Each block is
-    /// asked at most twice.
-    pub(crate) fn evict(&mut self, mut visited: impl FnMut(&Node) -> bool) -> Option<Node> {
+    /// Takes the thing that goes first off the list, if there is one. `visited`
+    /// says whether a thing was used since it was last asked. Each is asked at
+    /// most twice.
+    pub fn evict(&mut self, mut visited: impl FnMut(&Node<T>) -> bool) -> Option<Node<T>> {
         for _ in 0..2 * self.len() {
             let place = if self.hand == NONE { self.tail } else { self.hand };
             if !visited(self.at(place)) {
@@ -97,13 +112,13 @@ impl Sieve {
             }
             self.hand = self.at(place).newer;
         }
-        // Readers marked every block behind the hand's back: take any.
+        // Users marked every thing behind the hand's back: take any.
         (self.tail != NONE).then(|| self.remove(self.tail))
     }
 
-    /// The listed blocks with their places, oldest first. Checks the links on the way.
+    /// The listed things with their places, oldest first. Checks the links on the way.
     #[cfg(test)]
-    pub(crate) fn walk(&self) -> Vec<(u32, &Node)> {
+    pub(crate) fn walk(&self) -> Vec<(u32, &Node<T>)> {
         let (mut listed, mut last, mut place) = (Vec::new(), NONE, self.tail);
         while place != NONE {
             let node = self.at(place);
@@ -117,12 +132,12 @@ impl Sieve {
         listed
     }
 
-    fn at(&self, place: u32) -> &Node {
-        self.nodes[place as usize].as_ref().expect("links lead to listed blocks")
+    fn at(&self, place: u32) -> &Node<T> {
+        self.nodes[place as usize].as_ref().expect("links lead to listed things")
     }
 
-    fn at_mut(&mut self, place: u32) -> &mut Node {
-        self.nodes[place as usize].as_mut().expect("links lead to listed blocks")
+    fn at_mut(&mut self, place: u32) -> &mut Node<T> {
+        self.nodes[place as usize].as_mut().expect("links lead to listed things")
     }
 }
 
@@ -131,22 +146,21 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn numbers(sieve: &mut Sieve, visited: &mut HashSet<u32>, count: usize) -> Vec<u32> {
-        (0..count).map(|_| sieve.evict(|n| visited.remove(&n.number)).unwrap().number).collect()
+    fn numbers(sieve: &mut Sieve<u32>, visited: &mut HashSet<u32>, count: usize) -> Vec<u32> {
+        (0..count).map(|_| sieve.evict(|n| visited.remove(&n.item)).unwrap().item).collect()
     }
 
     #[test]
     fn unread_blocks_go_oldest_first_and_read_ones_stay_for_a_round() {
-        let slots = Slots::new(0);
         let mut sieve = Sieve::new();
         for number in 0..6 {
-            sieve.push(slots.clone(), number, 1);
+            sieve.push(number, 1);
         }
         let mut visited = HashSet::from([0, 3]);
         assert_eq!(numbers(&mut sieve, &mut visited, 2), [1, 2]);
         // The hand goes on from where it stopped; 0 has lost its mark behind it.
-        sieve.push(slots.clone(), 6, 1);
-        assert_eq!(sieve.walk().iter().map(|(_, n)| n.number).collect::<Vec<_>>(), [0, 3, 4, 5, 6]);
+        sieve.push(6, 1);
+        assert_eq!(sieve.walk().iter().map(|(_, n)| n.item).collect::<Vec<_>>(), [0, 3, 4, 5, 6]);
         assert_eq!(numbers(&mut sieve, &mut visited, 3), [4, 5, 6]);
         assert_eq!(numbers(&mut sieve, &mut visited, 2), [0, 3]);
         assert!(sieve.evict(|_| false).is_none());
@@ -155,9 +169,8 @@ mod tests {
 
     #[test]
     fn blocks_that_are_always_marked_go_all_the_same() {
-        let slots = Slots::new(0);
         let mut sieve = Sieve::new();
-        let places: Vec<u32> = (0..4).map(|n| sieve.push(slots.clone(), n, 1)).collect();
+        let places: Vec<u32> = (0..4).map(|n| sieve.push(n, 1)).collect();
         assert!(sieve.evict(|_| true).is_some());
         sieve.remove(places[2]);
         assert_eq!(sieve.walk().len(), 2);

@@ -1,12 +1,11 @@
 //! An open table: opening, finding blocks, looking keys up.
 
 use crate::block::{self, Block, Decoded, Kind};
-use crate::cache::BlockCache;
-use crate::counters::Counters;
+use crate::cache::{BlockCache, FilterAnswer};
 use crate::damage::Damage;
 use crate::epoch::{Pin, pin};
 use crate::footer::{FOOTER_LEN, Footer};
-use crate::get::{CacheUse, FilterStats, Found, GetContext, InMemory, Missing, ReadMode};
+use crate::get::{CacheUse, Found, GetContext, InMemory, Missing, ReadMode};
 use crate::index::{Handle, PartitionHandle, Top};
 use crate::properties::TableProperties;
 use crate::sealed;
@@ -27,10 +26,6 @@ const MAX_PROPERTIES_LEN: usize = 2 * MAX_KEY_LEN + (64 << 10);
 /// Sealed blocks up to this long are read through a buffer that each thread keeps.
 const SCRATCH_LEN: usize = 64 << 10;
 
-const NEGATIVE: usize = 0;
-const TRUE_POSITIVE: usize = 1;
-const FALSE_POSITIVE: usize = 2;
-
 thread_local! {
     /// Blocks as they lie in the file.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -40,8 +35,9 @@ thread_local! {
 
 /// One open table file. Immutable; read by many threads at once.
 ///
-/// Resident memory: the top index, 8 bytes a block, and about 1 KiB; all else
-/// is in the [`BlockCache`], which counts the resident part too.
+/// Resident memory: the top index, 8 bytes a block, and some hundred bytes; all else
+/// is in the [`BlockCache`], which counts the resident part too, and what the filter
+/// answers.
 pub struct Table {
     file: Arc<dyn ReadFile>,
     id: TableId,
@@ -50,7 +46,6 @@ pub struct Table {
     max_block_len: usize,
     slots: Arc<Slots>,
     cache: Arc<BlockCache>,
-    filter_counters: Counters<4>,
 }
 
 /// Blocks of one lookup that had to be read: the cache may not have kept them.
@@ -109,7 +104,6 @@ impl Table {
             top: opened.top,
             slots,
             cache: cache.clone(),
-            filter_counters: Counters::new(),
         };
         cache.add_resident(table.resident_bytes());
         Ok(table)
@@ -140,18 +134,9 @@ impl Table {
     pub fn resident_bytes(&self) -> u64 {
         self.slots.bytes()
             + self.top.heap_bytes() as u64
-            + Counters::<4>::BYTES as u64
             + (self.properties.min_key.len() + self.properties.max_key.len()) as u64
+            + self.file.path().as_os_str().len() as u64
             + size_of::<Table>() as u64
-    }
-
-    /// What the filter has answered.
-    pub fn filter_stats(&self) -> FilterStats {
-        FilterStats {
-            negatives: self.filter_counters.sum(NEGATIVE),
-            true_positives: self.filter_counters.sum(TRUE_POSITIVE),
-            false_positives: self.filter_counters.sum(FALSE_POSITIVE),
-        }
     }
 
     /// Whether the filter knows `key`, whose [`tanada_format::hash_key`] is
@@ -300,7 +285,7 @@ impl Table {
                 t.filter_cached = Some(own.filter.is_none());
             });
             if !maybe {
-                self.filter_counters.add_pinned(pin, NEGATIVE, 1);
+                self.cache.count_filter(FilterAnswer::Negative, pin);
                 return Ok(Step::Absent);
             }
             filtered = true;
@@ -351,8 +336,11 @@ impl Table {
             Err(damage) => return Err(self.damaged(data.offset(), damage)),
         };
         if filtered {
-            let outcome = if found.is_some() { TRUE_POSITIVE } else { FALSE_POSITIVE };
-            self.filter_counters.add_pinned(pin, outcome, 1);
+            let answer = match found {
+                Some(_) => FilterAnswer::TruePositive,
+                None => FilterAnswer::FalsePositive,
+            };
+            self.cache.count_filter(answer, pin);
         }
         context.note(|t| t.found = found.is_some());
         Ok(found)

@@ -152,7 +152,7 @@ fn a_trace_tells_what_each_part_answered_and_the_counters_agree() {
         assert_eq!(trace.data_cached.is_some(), trace.filter_maybe == Some(true));
         false_positives += u64::from(trace.filter_maybe == Some(true));
     }
-    let stats = table.filter_stats();
+    let stats = cache.filter_stats();
     assert_eq!(
         stats,
         FilterStats { negatives: 10_000 - false_positives, true_positives: 2, false_positives }
