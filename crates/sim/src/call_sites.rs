@@ -15,13 +15,15 @@ use tanada_vfs::{Env, FileSystem};
 const ROOTS: [&str; 2] = ["crates/engine/src", "crates/table/src"];
 
 /// Methods of a `FileSystem`, which is called `fs` wherever it is held, and the name
-/// by which a call is known: `exists` asks for the length.
-const OF_FILE_SYSTEMS: [(&str, &str); 14] = [
+/// by which a call is known: `exists` asks for the length, and a file whose descriptor
+/// may be closed is opened like any other.
+const OF_FILE_SYSTEMS: [(&str, &str); 15] = [
     ("create_dir_all", "create_dir_all"),
     ("read_dir", "read_dir"),
     ("create", "create"),
     ("open_append", "open_append"),
     ("open", "open"),
+    ("open_closable", "open"),
     ("create_log", "create_log"),
     ("rename", "rename"),
     ("remove", "remove"),
@@ -137,6 +139,9 @@ impl Source {
         };
         let found = self.at(&name, line, op);
         let found = found.or_else(|| self.behind_end(&name, line, op, before));
+        // A read whose file has lost its descriptor opens it again: it is the read's.
+        let reopened = || self.at(&name, line, Op::Read).filter(|_| op == Op::Open);
+        let found = found.or_else(reopened);
         found.ok_or_else(|| format!("{op:?} at {name}:{line}"))
     }
 

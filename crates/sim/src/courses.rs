@@ -201,6 +201,9 @@ pub(crate) fn runner(machine: MemoryMachine, oracle: Oracle) -> Runner {
             table_bytes: Some(16 << 10),
             base_bytes: Some(32 << 10),
             l0_runs: Some(2),
+            // So that reads open tables and their files again.
+            table_descriptors: Some(1),
+            open_tables: Some(2),
             ..Tuning::default()
         },
         scheduler: Some(Arc::new(Orders(Mutex::new((Dice::new(1), 0))))),

@@ -18,6 +18,7 @@ use crate::plan::{Event, Plan, Turn};
 use crate::repaired::everything_comes_out;
 use crate::runner::{PATH, Runner, Surroundings};
 use crate::trace::Trace;
+use crate::tuning::descriptor_limit;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
@@ -227,6 +228,9 @@ impl Simulation {
         let orders = Arc::new(Orders(Mutex::new(drawn)));
         let oracle = Arc::new(Mutex::new(Oracle::new()));
         let machine = MemoryMachine::new(plan.seed);
+        if let Some(limit) = descriptor_limit(&plan.tuning) {
+            machine.set_descriptor_limit(limit);
+        }
         let mut runner = Runner::before_opening(machine, Arc::clone(&oracle), plan.settings);
         let trace = Trace::default();
         runner.surround(Surroundings {

@@ -23,7 +23,16 @@ pub fn random_tuning(choices: &mut impl Choices) -> Tuning {
         l0_runs: Some(pick(choices, &[2, 3, 4, 8])),
         inner_runs: Some(pick(choices, &[1, 1, 2, 3])),
         garbage_age_ms: Some(pick(choices, &[0, 1_000, 60_000])),
+        table_descriptors: pick(choices, &[None, None, Some(1), Some(4)]),
+        open_tables: pick(choices, &[None, None, Some(1), Some(3)]),
     }
+}
+
+/// How many files the process may have open, so that a table that keeps its own for
+/// ever is refused: somewhat more than a database needs that keeps to its part. No
+/// limit where tables have no bound.
+pub fn descriptor_limit(tuning: &Tuning) -> Option<u64> {
+    tuning.table_descriptors.map(|_| 48)
 }
 
 fn pick<T: Copy>(choices: &mut impl Choices, of: &[T]) -> T {

@@ -6,7 +6,7 @@ use crate::read::view::KeyspaceState;
 use crate::tree::version::Version;
 use crate::types::stats::{
     AmplificationStats, CacheStats, FilterStats, JobStats, KeyspaceStats, LevelStats, MemoryStats,
-    OperationStats, StallStats, Stats, WalStats,
+    OperationStats, StallStats, Stats, TableStats, WalStats,
 };
 use std::sync::atomic::Ordering;
 
@@ -66,6 +66,7 @@ impl Core {
                 stopped_ns: count(Count::StoppedNs),
                 longest_ns: self.reading.counters.longest_wait_ns(),
             },
+            tables: self.table_stats(),
             keyspaces,
         }
     }
@@ -80,6 +81,21 @@ impl Core {
             durability: self.config.durability,
             read_only: Some(self.reading.health.owner.refusal().to_string()),
             ..Stats::default()
+        }
+    }
+
+    fn table_stats(&self) -> TableStats {
+        let open = self.reading.tables.open_tables();
+        let descriptors = self.reading.tables.descriptors();
+        TableStats {
+            open: open.tables,
+            resident_bytes: self.reading.block_cache.stats().resident_bytes,
+            openings: open.opened,
+            closings: open.closed,
+            descriptors: descriptors.open,
+            descriptor_limit: descriptors.limit,
+            descriptor_openings: descriptors.opened,
+            descriptor_closings: descriptors.closed,
         }
     }
 
@@ -201,14 +217,14 @@ impl Core {
     /// Answers are of all tables since opening, those gone included; size and
     /// theory are of the tables that are open now.
     fn filter_stats(&self) -> FilterStats {
-        let mut answers = self.reading.tables.retired_filters();
+        let answers = self.reading.block_cache.filter_stats();
         let (mut bytes, mut keys, mut expected) = (0, 0, 0.0);
         let keyspaces = self.reading.keyspaces.load();
         for keyspace in keyspaces.iter() {
             for handle in keyspace.view.load().version.tables() {
-                let Some(table) = handle.opened_table() else { continue };
+                let pin = tanada_table::pin();
+                let Some(table) = handle.peek(&pin) else { continue };
                 let properties = table.properties();
-                answers += table.filter_stats();
                 bytes += properties.filter_bytes;
                 keys += properties.keys;
                 expected += properties.theoretical_false_positive_rate() * properties.keys as f64;

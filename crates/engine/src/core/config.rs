@@ -3,8 +3,12 @@
 use super::simulation::Simulation;
 use crate::control::budget::Budget;
 use crate::tree::compaction;
+use crate::tree::store::{DescriptorNeeds, Descriptors, OpenTables};
 use crate::types::options::{Compression, Durability};
 use crate::wal::SegmentSizes;
+use std::sync::Arc;
+use tanada_table::BlockCache;
+use tanada_vfs::FileSystem;
 
 /// Settings of an open database.
 #[derive(Clone, Debug)]
@@ -41,6 +45,17 @@ impl Config {
     /// The budget that the memory is divided by.
     pub(crate) fn budget(&self) -> Budget {
         self.simulation.budget(Budget::new(self.memory, self.threads as u64))
+    }
+
+    /// How many descriptors there are, and what they are for.
+    pub(crate) fn descriptors(&self, fs: &dyn FileSystem) -> Descriptors {
+        let needs = DescriptorNeeds::of_jobs(self.threads);
+        Descriptors::of(fs, needs).at_most(self.simulation.table_descriptors())
+    }
+
+    /// How many tables may be open.
+    pub(crate) fn open_tables(&self, cache: &Arc<BlockCache>) -> OpenTables {
+        OpenTables::new(Arc::clone(cache), self.simulation.open_tables())
     }
 
     /// How large log files are.

@@ -39,6 +39,14 @@ impl Simulation {
         options
     }
 
+    pub(crate) fn table_descriptors(&self) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn open_tables(&self) -> usize {
+        usize::MAX
+    }
+
     pub(crate) fn is_scheduled(&self) -> bool {
         false
     }
@@ -80,6 +88,14 @@ impl Simulation {
         set(&mut options.block_size, self.tuning.block_bytes);
         set(&mut options.bits_per_key, self.tuning.bits_per_key);
         options
+    }
+
+    pub(crate) fn table_descriptors(&self) -> Option<u64> {
+        self.tuning.table_descriptors
+    }
+
+    pub(crate) fn open_tables(&self) -> usize {
+        self.tuning.open_tables.unwrap_or(usize::MAX)
     }
 
     /// Whether it says when the background works.
@@ -130,6 +146,10 @@ pub struct Tuning {
     pub inner_runs: Option<usize>,
     /// Age at which a table of deletes is rewritten.
     pub garbage_age_ms: Option<u64>,
+    /// At most so many tables have a file descriptor at once.
+    pub table_descriptors: Option<u64>,
+    /// At most so many tables are open at once, beside those that somebody reads.
+    pub open_tables: Option<usize>,
 }
 
 /// Says what the background does next, where there are no threads: a simulation

@@ -28,7 +28,7 @@ use crate::read::row_cache::{RowCache, Worth};
 use crate::read::snapshots::Snapshots;
 use crate::read::view::{KeyspaceState, View};
 use crate::tree::manifest::{self, CreatedKeyspace, Current, Edit, Found, Manifest};
-use crate::tree::version::TableFiles;
+use crate::tree::version::TableStore;
 use crate::types::error::{Error, Result};
 use crate::types::keyspace_options;
 use crate::types::options::Compression;
@@ -51,7 +51,12 @@ const DEFAULT_NAME: &str = "default";
 ///
 /// # Errors
 /// As [`crate::Builder::open`].
-pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Result<Arc<Core>> {
+pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) -> Result<Arc<Core>> {
+    let descriptors = config.descriptors(&*env.fs);
+    descriptors.check()?;
+    // Whatever needs a descriptor and finds none takes that of a table.
+    let open_files = descriptors.over(env.fs);
+    env.fs = Arc::new(open_files.clone());
     // Before anything is written: a foreign directory is left as it is.
     let found = manifest::inspect(&*env.fs, &path)?;
     if matches!(found, Found::Nothing) && !create {
@@ -62,7 +67,10 @@ pub(crate) fn open(env: Env, path: PathBuf, config: Config, create: bool) -> Res
     let lock = lock(&env, &path)?;
     let budget = config.budget();
     let block_cache = BlockCache::new(budget.caches(RowCacheUse::Asked).block_cache);
-    let files = |id| TableFiles::new(Arc::clone(&env.fs), &path, id, Arc::clone(&block_cache));
+    let files = |id| {
+        let open_tables = config.open_tables(&block_cache);
+        TableStore::within(open_files.clone(), &path, id, Arc::clone(&block_cache), open_tables)
+    };
     let (tables, mut manifest) = match manifest::inspect(&*env.fs, &path)? {
         Found::Nothing => create_database(&env, &config, files)?,
         Found::Database(current) => open_database(&current, files)?,
@@ -155,8 +163,8 @@ fn lock(env: &Env, path: &Path) -> Result<Box<dyn DirLock>> {
 fn create_database(
     env: &Env,
     config: &Config,
-    files: impl FnOnce(DatabaseId) -> Arc<TableFiles>,
-) -> Result<(Arc<TableFiles>, Manifest)> {
+    files: impl FnOnce(DatabaseId) -> Arc<TableStore>,
+) -> Result<(Arc<TableStore>, Manifest)> {
     let mut id = [0; 16];
     env.random.fill(&mut id);
     let tables = files(DatabaseId(id));
@@ -174,8 +182,8 @@ fn create_database(
 
 fn open_database(
     current: &Current,
-    files: impl FnOnce(DatabaseId) -> Arc<TableFiles>,
-) -> Result<(Arc<TableFiles>, Manifest)> {
+    files: impl FnOnce(DatabaseId) -> Arc<TableStore>,
+) -> Result<(Arc<TableStore>, Manifest)> {
     let tables = files(current.database);
     let manifest = Manifest::open(Arc::clone(&tables), current)?;
     Ok((tables, manifest))

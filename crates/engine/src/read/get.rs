@@ -196,7 +196,7 @@ impl Reading {
         for (number, run) in view.version.runs().iter().enumerate() {
             let Some(handle) = run.find(key) else { continue };
             // Opening reads the footer.
-            let Some(table) = handle.opened_table() else {
+            let Some(table) = handle.opened_table(pin) else {
                 return Ok(self.unknown((number, hash), None, probes, pin));
             };
             match table.get_in_memory(key, hash, seqno, pin)? {

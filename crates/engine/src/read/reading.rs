@@ -8,7 +8,7 @@ use crate::control::health::Health;
 use crate::read::row_cache::{RowCache, Worth};
 use crate::read::snapshots::Snapshots;
 use crate::read::view::{KeyspaceState, View};
-use crate::tree::version::TableFiles;
+use crate::tree::version::TableStore;
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,9 +29,10 @@ pub(crate) struct Reading {
     pub(crate) block_cache: Arc<BlockCache>,
     pub(crate) row_cache: RowCache,
     pub(crate) row_cache_worth: Worth,
-    pub(crate) tables: Arc<TableFiles>,
+    pub(crate) tables: Arc<TableStore>,
     pub(crate) budget: Budget,
-    /// Held to divide the memory anew; only the caches' own locks are taken under it.
+    /// Held to divide the memory anew; only the locks of the caches and of the open
+    /// tables are taken under it.
     pub(crate) balancing: Mutex<()>,
     pub(crate) counters: Counters,
     pub(crate) health: Health,
@@ -123,5 +124,6 @@ impl Reading {
             });
         self.row_cache.set_capacity(shares.row_cache);
         self.block_cache.set_capacity(shares.block_cache);
+        self.tables.fit();
     }
 }

@@ -1,8 +1,9 @@
-//! The tree on disk: which tables make up a keyspace, the manifest that remembers
+//! The tree on disk: where its tables lie, which of them make up a keyspace, the manifest that remembers
 //! it, walks over its runs, and the compaction that gives it its shape.
 //!
 //! Nothing here knows what a MemTable or a log record is.
 
+pub(crate) mod store;
 pub(crate) mod version;
 pub(crate) mod manifest;
 pub(crate) mod run_cursor;

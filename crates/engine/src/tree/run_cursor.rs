@@ -8,6 +8,7 @@ use tanada_table::{Cursor, CursorOptions, Error, TableCursor, Value};
 /// Walks sorted tables that do not overlap one behind the other, opening each
 /// when it is reached.
 pub(crate) struct RunCursor {
+    /// Holds the handles, and with them the files, of what `current` walks.
     tables: Tables,
     options: CursorOptions,
     /// As for [`TableCursor::visible_at`]; `None` shows all versions.
@@ -62,8 +63,7 @@ impl RunCursor {
             return Ok(None);
         };
         if self.index != index || self.current.is_none() {
-            let table = Arc::clone(handle.table()?);
-            let cursor = TableCursor::new(table, self.options);
+            let cursor = TableCursor::new(handle.table()?, self.options);
             self.current = Some(match self.visible_at {
                 None => cursor,
                 Some(seqno) => cursor.visible_at(seqno),

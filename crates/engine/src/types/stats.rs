@@ -21,6 +21,7 @@ pub struct Stats {
     pub row_cache: CacheStats,
     pub block_cache: CacheStats,
     pub filter: FilterStats,
+    pub tables: TableStats,
     pub wal: WalStats,
     pub flush: JobStats,
     pub compaction: JobStats,
@@ -95,6 +96,30 @@ pub struct FilterStats {
     pub theoretical_false_positive_rate: f64,
     pub bits_per_key: f64,
     pub bytes: u64,
+}
+
+/// Tables that are open: how many there are is a matter of the tree. Their resident
+/// parts take at most half of the block cache, their files at most half of the
+/// descriptors that the process may have.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)]
+pub struct TableStats {
+    pub open: u64,
+    /// What they keep in memory beside the blocks in the block cache; part of
+    /// `block_cache.used_bytes`.
+    pub resident_bytes: u64,
+    /// Tables opened, the first time or again.
+    pub openings: u64,
+    /// Tables closed to make room for others.
+    pub closings: u64,
+    /// File descriptors that tables have now.
+    pub descriptors: u64,
+    /// Most that they may have.
+    pub descriptor_limit: u64,
+    pub descriptor_openings: u64,
+    /// Descriptors closed to make room, while their tables stayed open.
+    pub descriptor_closings: u64,
 }
 
 /// The write-ahead log.

@@ -34,8 +34,8 @@ fn current(env: &Env) -> Current {
     }
 }
 
-fn manifest_of(env: &Env, database: DatabaseId) -> Arc<TableFiles> {
-    TableFiles::new(Arc::clone(&env.fs), dir(), database, BlockCache::new(0))
+fn manifest_of(env: &Env, database: DatabaseId) -> Arc<TableStore> {
+    TableStore::new(Arc::clone(&env.fs), dir(), database, BlockCache::new(0))
 }
 
 /// Appends a record to the log of a closed database, as its writer would, and

@@ -19,7 +19,7 @@ mod tables;
 pub use report::{LostPart, RepairReport, RepairedFile};
 
 use crate::tree::manifest::{ChangedKeyspace, CreatedKeyspace, Edit, FileName, Known, Manifest};
-use crate::tree::version::{AddedTable, RunId, TableFiles, VersionEdit};
+use crate::tree::version::{AddedTable, RunId, TableStore, VersionEdit};
 use crate::types::error::{Error, Result};
 use crate::types::keyspace_options;
 use crate::types::options::Compression;
@@ -133,7 +133,7 @@ pub fn repair(
     edit.next_table_id = Some(writer.next_table_id());
     writer.remove_spools()?;
     let files =
-        TableFiles::new(Arc::clone(&env.fs), target, writer.database, Arc::clone(&writer.cache));
+        TableStore::new(Arc::clone(&env.fs), target, writer.database, Arc::clone(&writer.cache));
     Manifest::create(files, &edit)?;
     Ok(report)
 }

@@ -2,7 +2,7 @@
 
 use super::{JobIo, JobOutput, OutputOptions, Plan, run_job, write_tables};
 use crate::tree::merge::vec_cursor::{OwnedEntry, VecCursor, sort};
-use crate::tree::version::{AddedTable, RemovedTable, TableFiles, Version, VersionEdit};
+use crate::tree::version::{AddedTable, RemovedTable, TableStore, Version, VersionEdit};
 use crate::types::error::Result;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const DATABASE: DatabaseId = DatabaseId([3; 16]);
 pub(super) struct Disk {
     machine: MemoryMachine,
     pub(super) faults: Faults,
-    pub(super) files: Arc<TableFiles>,
+    pub(super) files: Arc<TableStore>,
     pub(super) version: Arc<Version>,
     pub(super) stop: AtomicBool,
     /// The bytes that were named each time that a job gave way.
@@ -40,7 +40,7 @@ impl Disk {
     fn on(machine: MemoryMachine) -> Disk {
         let faults = Faults::over_memory(&machine);
         Disk {
-            files: TableFiles::new(faults.fs(), "/db", DATABASE, BlockCache::new(0)),
+            files: TableStore::new(faults.fs(), "/db", DATABASE, BlockCache::new(0)),
             machine,
             faults,
             version: Version::empty(),
@@ -109,7 +109,7 @@ impl Disk {
         let mut entries = Vec::new();
         for table in self.version.tables() {
             let table = table.table().unwrap();
-            let mut cursor = TableCursor::new(Arc::clone(table), CursorOptions::scan());
+            let mut cursor = TableCursor::new(table, CursorOptions::scan());
             cursor.seek_first().unwrap();
             while cursor.valid() {
                 entries.push(OwnedEntry::of(cursor.entry()));

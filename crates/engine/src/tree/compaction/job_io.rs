@@ -1,6 +1,6 @@
 //! What jobs may touch.
 
-use crate::tree::version::TableFiles;
+use crate::tree::version::TableStore;
 use crate::types::error::Result;
 use tanada_format::{Level, TableId};
 use tanada_table::TableOptions;
@@ -9,7 +9,7 @@ use tanada_vfs::Threads;
 /// What a job needs of the world.
 pub(crate) struct JobIo<'a> {
     /// Where tables live.
-    pub(crate) files: &'a TableFiles,
+    pub(crate) files: &'a TableStore,
     /// How the table with this id, in this level, is to be built.
     pub(crate) table_options: &'a (dyn Fn(TableId, Level) -> TableOptions + Sync),
     /// An unused number of the table counter; may have to reserve more in the manifest.

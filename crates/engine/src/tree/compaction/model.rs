@@ -6,7 +6,7 @@ use super::older::Older;
 use super::visible::{Retention, is_expired};
 use super::*;
 use crate::tree::merge::vec_cursor::{OwnedEntry, sort};
-use crate::tree::version::{AddedTable, RunId, TableFiles, TableMeta, Version, VersionEdit};
+use crate::tree::version::{AddedTable, RunId, TableMeta, TableStore, Version, VersionEdit};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tanada_format::{DatabaseId, Level, SeqNo, TableId, ValueKind};
@@ -25,7 +25,7 @@ pub(super) struct Model {
     pub(super) flushed_bytes: u64,
     pub(super) merged_bytes: u64,
     tables: HashMap<TableId, Arc<Vec<OwnedEntry>>>,
-    files: Arc<TableFiles>,
+    files: Arc<TableStore>,
     last_id: u64,
 }
 
@@ -47,7 +47,7 @@ impl Model {
             flushed_bytes: 0,
             merged_bytes: 0,
             tables: HashMap::new(),
-            files: TableFiles::new(
+            files: TableStore::new(
                 fs,
                 "db",
                 DatabaseId::default(),

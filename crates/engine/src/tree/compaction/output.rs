@@ -5,7 +5,6 @@ use super::job_io::JobIo;
 use super::visible::{Retention, UnsupportedKind};
 use crate::tree::version::TableMeta;
 use crate::types::error::{Error, Result};
-use std::path::PathBuf;
 use tanada_format::{Level, TableId, planted};
 use tanada_table::{Cursor, TableBuilder, TableSummary};
 
@@ -22,8 +21,8 @@ pub(super) struct Output<'a> {
     /// The table that `builder` writes.
     id: TableId,
     tables: Vec<TableMeta>,
-    /// Every file created.
-    paths: Vec<PathBuf>,
+    /// Every table begun.
+    begun: Vec<TableId>,
     pub(super) entries_in: u64,
     pub(super) entries_out: u64,
 }
@@ -38,7 +37,7 @@ impl<'a> Output<'a> {
             builder: None,
             id: TableId(0),
             tables: Vec::new(),
-            paths: Vec::new(),
+            begun: Vec::new(),
             entries_in: 0,
             entries_out: 0,
         }
@@ -91,7 +90,7 @@ impl<'a> Output<'a> {
     /// Ends the last table and hands all of them over, their names not yet durable.
     pub(super) fn finish(mut self) -> Result<Vec<TableMeta>> {
         self.finish_table()?;
-        self.paths.clear();
+        self.begun.clear();
         Ok(std::mem::take(&mut self.tables))
     }
 
@@ -105,11 +104,9 @@ impl<'a> Output<'a> {
 
     fn start_table(&mut self) -> Result<()> {
         self.id = (self.io.next_id)()?;
-        let path = self.io.files.path(self.id);
-        let file = self.io.files.fs.create(&path)?;
-        self.paths.push(path.clone());
         let options = (self.io.table_options)(self.id, self.level);
-        self.builder = Some(TableBuilder::new(file, path, options));
+        self.builder = Some(self.io.files.create(options)?);
+        self.begun.push(self.id);
         Ok(())
     }
 
@@ -132,10 +129,7 @@ impl<'a> Output<'a> {
 impl Drop for Output<'_> {
     fn drop(&mut self) {
         drop(self.builder.take());
-        for path in &self.paths {
-            // What cannot be removed is an orphan, and found by the next open.
-            let _ = self.io.files.fs.remove(path);
-        }
+        self.begun.iter().for_each(|id| self.io.files.discard(*id));
     }
 }
 

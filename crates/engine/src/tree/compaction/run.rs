@@ -218,10 +218,8 @@ fn check_nothing_was_missed(plan: &Plan, parts: &[PartOutput]) -> Result<()> {
 
 /// Removes the tables of parts whose job has failed.
 fn discard(parts: &[PartOutput], io: &JobIo<'_>) {
-    for meta in parts.iter().flat_map(|part| &part.tables) {
-        // What cannot be removed is an orphan, and found by the next open.
-        let _ = io.files.fs.remove(&io.files.path(meta.id));
-    }
+    let tables = parts.iter().flat_map(|part| &part.tables);
+    tables.for_each(|meta| io.files.discard(meta.id));
 }
 
 /// Writes sorted entries, newer than all tables, as a new run: a flush.
@@ -250,10 +248,10 @@ pub(crate) fn write_tables(
 /// Sums parts up, as tables added to level 0 in a run of their own.
 fn complete(parts: Vec<PartOutput>, io: &JobIo<'_>) -> Result<JobOutput> {
     if parts.iter().any(|part| !part.tables.is_empty())
-        && let Err(e) = io.files.fs.sync_dir(&io.files.dir)
+        && let Err(e) = io.files.publish()
     {
         discard(&parts, io);
-        return Err(e.into());
+        return Err(e);
     }
     let mut output = JobOutput {
         entries_in: parts.iter().map(|part| part.entries_in).sum(),

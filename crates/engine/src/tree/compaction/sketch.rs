@@ -4,7 +4,7 @@
 use super::plan::OutputRun;
 use super::*;
 use crate::tree::version::{
-    AddedTable, RunId, TableFiles, TableHandle, TableMeta, Version, VersionEdit,
+    AddedTable, RunId, TableHandle, TableMeta, TableStore, Version, VersionEdit,
 };
 use std::ops::Bound;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Sketch {
         }
         let fs = tanada_vfs::Env::memory(0).fs;
         let cache = tanada_table::BlockCache::new(0);
-        let files = TableFiles::new(fs, "db", DatabaseId::default(), cache);
+        let files = TableStore::new(fs, "db", DatabaseId::default(), cache);
         let version = Version::empty().apply(&edit, &files).unwrap().version;
         let moment = Moment { now_ms: 100, oldest_snapshot: SeqNo::MAX };
         Sketch { version, config, in_flight: InFlight::default(), moment }

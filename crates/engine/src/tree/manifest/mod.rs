@@ -29,7 +29,7 @@ pub(crate) use salvage::Known;
 pub(crate) use state::State;
 pub(crate) use table_ids::TableIds;
 
-use crate::tree::version::{Deletion, InvalidEdit, TableFiles, TableHandle, Version};
+use crate::tree::version::{Deletion, InvalidEdit, TableHandle, TableStore, Version};
 use crate::types::error::{Error, Result};
 use directory::Listing;
 use header::HEADER_LEN;
@@ -66,7 +66,7 @@ const REWRITE_FACTOR: u64 = 4;
 ///    writes a new one.
 #[derive(Debug)]
 pub(crate) struct Manifest {
-    files: Arc<TableFiles>,
+    files: Arc<TableStore>,
     ids: Arc<TableIds>,
     state: State<Arc<Version>>,
     /// The file being appended to; `None` until the first append after opening.
@@ -109,7 +109,7 @@ impl Manifest {
     /// [`Found::Nothing`]. `initial` makes the state from an empty one; tables
     /// it names must lie in the directory, synced. Durable on return: two file
     /// syncs and a few directory syncs.
-    pub(crate) fn create(files: Arc<TableFiles>, initial: &Edit) -> Result<Manifest> {
+    pub(crate) fn create(files: Arc<TableStore>, initial: &Edit) -> Result<Manifest> {
         let fs = &files.fs;
         fs.create_dir_all(&files.dir)?;
         sync_above(&files)?;
@@ -133,7 +133,7 @@ impl Manifest {
     /// # Errors
     /// [`Error::MissingFile`] or [`Error::Corruption`] naming the file, for the
     /// manifest itself and for each table that it names; [`Error::Unsupported`].
-    pub(crate) fn open(files: Arc<TableFiles>, current: &Current) -> Result<Manifest> {
+    pub(crate) fn open(files: Arc<TableStore>, current: &Current) -> Result<Manifest> {
         let path = files.dir.join(FileName::Manifest(current.manifest).to_string());
         let contents = reader::read(&*files.fs, &path, files.database, current.manifest)?;
         let damaged = |what: String| Error::from(Corruption::new(&path, HEADER_LEN as u64, what));
@@ -183,7 +183,7 @@ impl Manifest {
     }
 
     fn new(
-        files: Arc<TableFiles>,
+        files: Arc<TableStore>,
         ids: Arc<TableIds>,
         state: State<Arc<Version>>,
         next_number: u64,
@@ -237,7 +237,7 @@ impl Manifest {
             Some(FileName::Manifest(number)) => number,
             _ => unreachable!("`current` is set from a manifest's name"),
         };
-        let TableFiles { fs, database, .. } = &*self.files;
+        let TableStore { fs, database, .. } = &*self.files;
         let contents = reader::read(&**fs, &self.current, *database, number)?;
         if contents.state.snapshot() != self.state.snapshot() {
             let what = "it no longer says what was written to it";
@@ -356,7 +356,7 @@ impl Manifest {
     fn rewrite(&mut self, state: &State<Arc<Version>>) -> Result<()> {
         let number = self.next_number;
         self.next_number += 1;
-        let TableFiles { fs, dir, .. } = &*self.files;
+        let TableStore { fs, dir, .. } = &*self.files;
         let path = dir.join(FileName::Manifest(number).to_string());
         let current = dir.join(FileName::Current.to_string());
         let temporary = dir.join(FileName::Temporary.to_string());
@@ -390,7 +390,7 @@ impl Manifest {
         temporary: &Path,
         state: &State<Arc<Version>>,
     ) -> Result<ManifestLog> {
-        let TableFiles { fs, dir, database, .. } = &*self.files;
+        let TableStore { fs, dir, database, .. } = &*self.files;
         let mut file = fs.create(path)?;
         file.append(&header::encode(*database, number))?;
         let salt = RecordSalt::new(RecordFile::Manifest, *database, number);
@@ -434,7 +434,7 @@ impl ManifestLog {
 /// Makes the directory's own name durable, and those of the directories above,
 /// which may have been created with it. Stops at one that cannot have been: it
 /// may not be opened, or nothing can be created there.
-fn sync_above(files: &TableFiles) -> Result<()> {
+fn sync_above(files: &TableStore) -> Result<()> {
     use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
     for above in files.dir.ancestors().skip(1) {
         let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
@@ -460,7 +460,7 @@ fn apply(
     before: &State<Arc<Version>>,
     next: &mut State<Arc<Version>>,
     edit: &Edit,
-    files: &Arc<TableFiles>,
+    files: &Arc<TableStore>,
 ) -> Result<Changed, InvalidEdit> {
     let mut changed = Changed::default();
     next.apply(edit, |id, version, tables| {

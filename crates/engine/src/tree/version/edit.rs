@@ -1,7 +1,7 @@
 //! A change of one tree: tables in, tables out.
 
+use super::TableMeta;
 use super::run::RunId;
-use super::table_meta::TableMeta;
 use tanada_format::{Level, TableId};
 
 /// A table that enters the tree.

@@ -5,19 +5,14 @@
 //! `Arc` of the one they began with, and with it every file that it names.
 //! Nothing here reads or writes the manifest.
 
-mod deletion;
 mod edit;
-mod handle;
 mod run;
-mod table_meta;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use deletion::Deletion;
+pub(crate) use crate::tree::store::{Deletion, TableHandle, TableMeta, TableStore};
 pub(crate) use edit::{AddedTable, RemovedTable, VersionEdit};
-pub(crate) use handle::{TableFiles, TableHandle};
 pub(crate) use run::{Run, RunId};
-pub(crate) use table_meta::TableMeta;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -174,7 +169,7 @@ impl Version {
     pub(crate) fn apply(
         &self,
         edit: &VersionEdit,
-        files: &Arc<TableFiles>,
+        files: &Arc<TableStore>,
     ) -> Result<Applied, InvalidEdit> {
         let mut removed: [HashSet<TableId>; MAX_LEVELS] = Default::default();
         for &RemovedTable { level, id } in &edit.removed {

@@ -5,7 +5,7 @@
 //! them share, big-endian) lie in one array, searched without branches; keys
 //! are compared in full only where heads tie.
 
-use super::handle::TableHandle;
+use super::TableHandle;
 use std::ops::Bound;
 use std::sync::Arc;
 

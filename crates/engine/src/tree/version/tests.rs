@@ -35,8 +35,8 @@ never! {
     free_space(&Path) -> u64;
 }
 
-fn files() -> Arc<TableFiles> {
-    TableFiles::new(Arc::new(NoFiles), "db", DatabaseId([7; 16]), tanada_table::BlockCache::new(0))
+fn files() -> Arc<TableStore> {
+    TableStore::new(Arc::new(NoFiles), "db", DatabaseId([7; 16]), tanada_table::BlockCache::new(0))
 }
 
 fn meta(id: u64, min: &[u8], max: &[u8]) -> TableMeta {

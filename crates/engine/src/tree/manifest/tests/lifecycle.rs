@@ -1,7 +1,7 @@
 //! Creating, appending, opening again, rewriting.
 
 use super::*;
-use crate::tree::version::TableFiles;
+use crate::tree::version::TableStore;
 use tanada_vfs::fault::{EIO, Faults, Op, Rule};
 
 #[test]
@@ -201,7 +201,7 @@ fn a_copy_made_from_a_snapshot_has_the_same_state() {
     let mut manifest = create(&env);
     let edit = flush(&mut manifest, ("a", "c"));
     manifest.append(&edit).unwrap();
-    let copy = TableFiles::new(env.fs.clone(), "copy/of/it", ID, tanada_table::BlockCache::new(0));
+    let copy = TableStore::new(env.fs.clone(), "copy/of/it", ID, tanada_table::BlockCache::new(0));
     env.fs.create_dir_all(&copy.dir).unwrap();
     for table in manifest.state().keyspaces[&KS].tables.tables() {
         env.fs.hard_link(&table.path(), &copy.path(table.id())).unwrap();
@@ -212,7 +212,7 @@ fn a_copy_made_from_a_snapshot_has_the_same_state() {
         panic!("the copy is durable, with the directories above it");
     };
     let files =
-        TableFiles::new(machine.env().fs, "copy/of/it", ID, tanada_table::BlockCache::new(0));
+        TableStore::new(machine.env().fs, "copy/of/it", ID, tanada_table::BlockCache::new(0));
     let mut again = Manifest::open(files, &current).unwrap();
     assert_eq!(snapshot(&again), snapshot(&made));
     let fresh = again.table_id().unwrap();

@@ -19,8 +19,8 @@ const DIR: &str = "db";
 const ID: DatabaseId = DatabaseId(*b"a test database!");
 const KS: KeyspaceId = KeyspaceId::DEFAULT;
 
-fn files(env: &Env) -> Arc<TableFiles> {
-    TableFiles::new(env.fs.clone(), DIR, ID, tanada_table::BlockCache::new(0))
+fn files(env: &Env) -> Arc<TableStore> {
+    TableStore::new(env.fs.clone(), DIR, ID, tanada_table::BlockCache::new(0))
 }
 
 /// A new database with the default keyspace.

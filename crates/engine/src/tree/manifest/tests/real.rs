@@ -10,7 +10,7 @@ fn the_real_machine_creates_appends_and_opens_again() {
     let root =
         std::env::temp_dir().join(format!("tanada-manifest-{:x}", u64::from_ne_bytes(unique)));
     let dir = root.join("above/db");
-    let files = || TableFiles::new(env.fs.clone(), &dir, ID, tanada_table::BlockCache::new(0));
+    let files = || TableStore::new(env.fs.clone(), &dir, ID, tanada_table::BlockCache::new(0));
     assert_eq!(inspect(&*env.fs, &dir).unwrap(), Found::Nothing);
     let mut manifest = Manifest::create(files(), &first_edit()).unwrap();
     for _ in 0..3 {

@@ -1,0 +1,85 @@
+//! How many file descriptors tables may have.
+
+use crate::types::error::{Error, Result};
+use std::sync::Arc;
+use tanada_format::planted;
+use tanada_vfs::{DescriptorBound, FileSystem, OpenFiles};
+
+/// So many tables have a descriptor at once, whatever the process may have: fewer and
+/// every read would open a file first.
+const LEAST: u64 = 16;
+/// More pay nothing: opening a file costs microseconds, and the kernel's memory for
+/// open files is in nobody's budget.
+const MOST: u64 = 4096;
+
+/// What a database needs beside its tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DescriptorNeeds {
+    /// Tables being written at once.
+    jobs: u64,
+}
+
+impl DescriptorNeeds {
+    /// Of a database of which so many jobs write tables at once, each with as many
+    /// threads.
+    pub(crate) fn of_jobs(jobs: usize) -> DescriptorNeeds {
+        DescriptorNeeds { jobs: jobs as u64 }
+    }
+
+    /// The lock, the directory; the log that is written, the next, and the one before
+    /// while it is synced; the manifest, its successor and `CURRENT`; one to list a
+    /// directory, one for a log that is read; the three that a process is born with.
+    const FIXED: u64 = 13;
+
+    /// All descriptors, with the least that tables need.
+    fn all(self) -> u64 {
+        DescriptorNeeds::FIXED + 2 * self.jobs + LEAST
+    }
+}
+
+/// How many descriptors there are, and how many of them are for tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Descriptors {
+    /// The process's limit.
+    limit: Option<u64>,
+    bound: DescriptorBound,
+}
+
+impl Descriptors {
+    /// By the process's limit of now: half of it is for tables. The rest is for what
+    /// else the process does, such as the sockets of a server.
+    pub(crate) fn of(fs: &dyn FileSystem, needs: DescriptorNeeds) -> Descriptors {
+        let limit = fs.descriptor_limit();
+        let half = limit.map_or(MOST, |limit| limit / 2);
+        let most = if planted!(descriptor_per_table) { u64::MAX } else { half.clamp(LEAST, MOST) };
+        Descriptors { limit, bound: DescriptorBound { most, needed: needs.all() } }
+    }
+
+    /// With at most so many for tables.
+    pub(crate) fn at_most(mut self, tables: Option<u64>) -> Descriptors {
+        if !planted!(descriptor_per_table) {
+            self.bound.most = self.bound.most.min(tables.unwrap_or(u64::MAX));
+        }
+        self
+    }
+
+    /// Refuses a process that may have too few.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] saying how many are needed.
+    pub(crate) fn check(&self) -> Result<()> {
+        let needed = self.bound.needed;
+        match self.limit {
+            Some(limit) if limit < needed => Err(Error::InvalidArgument(format!(
+                "this process may have {limit} files open, and the database needs {needed}: \
+                 raise its limit (RLIMIT_NOFILE)"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// A file system whose tables keep within that.
+    pub(crate) fn over(self, fs: Arc<dyn FileSystem>) -> OpenFiles {
+        OpenFiles::over(fs, self.bound)
+    }
+}
