@@ -74,6 +74,9 @@ fn main() -> ExitCode {
         }
         Err(e) => e.exit(),
     };
+    // A table may have a file each: what is not allowed costs speed, so that it is not
+    // allowed is no reason to stop.
+    let _ = tanada::vfs::raise_descriptor_limit();
     let done = match command.verb {
         Verb::Serve(verb) => verb.run(),
         Verb::Put(verb) => verb.run(),

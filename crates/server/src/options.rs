@@ -49,7 +49,7 @@ impl ServerOptions {
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections open at once; a further one is answered 503 and closed.
-    /// Below the usual 1,024 file descriptors, so that tables can be opened too.
+    /// Below the usual 1,024 file descriptors; tables take half of these at most.
     pub max_connections: usize,
     /// Longest request body.
     pub max_body_bytes: usize,

@@ -208,6 +208,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     // Size, time, garbage.
     one!(
+        "descriptor_per_table",
+        Test { room: "sim", target: "many_tables", name: "descriptor_per_table" }
+    ),
+    one!(
         "lock_inherited_by_children",
         Test {
             room: "vfs",

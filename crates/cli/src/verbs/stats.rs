@@ -128,6 +128,23 @@ fn show(output: &mut Output, stats: &Value) -> Result<()> {
         ],
     )?;
 
+    let tables = &stats["tables"];
+    output.title("open tables")?;
+    let counted = |name| Row { name, text: count(number(tables, name)) };
+    rows(
+        output,
+        &[
+            counted("open"),
+            Row { name: "resident", text: size(number(tables, "resident_bytes")) },
+            counted("openings"),
+            counted("closings"),
+            counted("descriptors"),
+            counted("descriptor_limit"),
+            counted("descriptor_openings"),
+            counted("descriptor_closings"),
+        ],
+    )?;
+
     let wal = &stats["wal"];
     output.title("write-ahead log")?;
     rows(

@@ -12,7 +12,7 @@ pub(super) fn render(all: &AllStats) -> String {
 }
 
 fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
-    let Stats { operations, memory, filter, wal, stalls, amplification, .. } = &all.engine;
+    let Stats { operations, memory, filter, tables, wal, stalls, amplification, .. } = &all.engine;
     writeln!(out, "database    {} at {}", all.engine.database_id, all.engine.path.display())?;
     writeln!(
         out,
@@ -60,6 +60,19 @@ fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
         filter.theoretical_false_positive_rate * 100.0,
         filter.bits_per_key,
         Bytes(filter.bytes)
+    )?;
+    writeln!(
+        out,
+        "tables      {} open, {} of memory; {} opened, {} closed for others; \
+         {} descriptors of {}, {} opened, {} closed for others",
+        tables.open,
+        Bytes(tables.resident_bytes),
+        tables.openings,
+        tables.closings,
+        tables.descriptors,
+        tables.descriptor_limit,
+        tables.descriptor_openings,
+        tables.descriptor_closings
     )?;
     writeln!(
         out,
