@@ -2,7 +2,7 @@
 //! `cargo xtask simulate`, `cargo xtask planted`, `cargo xtask stress`,
 //! `cargo xtask damage`, `cargo xtask faults`, `cargo xtask mutants`,
 //! `cargo xtask concurrency`, `cargo xtask fuzz`, `cargo xtask miri`, `cargo xtask tsan`,
-//! `cargo xtask coverage` and `cargo xtask bench`.
+//! `cargo xtask coverage`, `cargo xtask bench` and `cargo xtask large`.
 //!
 //! Not part of the product. It touches files and the clock directly, because
 //! the walls it guards are those of the crates, not its own.
@@ -14,6 +14,7 @@ mod coverage;
 mod damage;
 mod faults;
 mod fuzz;
+mod large;
 mod miri;
 mod mutants;
 mod named_tests;
@@ -54,6 +55,9 @@ Commands:
   bench  [report] [--quick] [--only WORKLOAD,..] [--engines NAME,..] [--rounds N]
          Builds Tanada and its peers, measures them in turn, and writes
          docs/benchmarks.md; `report` writes it from the rows that are there
+  large  tables|bytes [PER MILLE]
+         Builds 6,400 tables of 25 million blocks, or 20 GB of pairs, within 256 MiB
+         and 256 descriptors: writes, reads, scans, compacts; needs as much disk again
   damage Changes every byte of the golden databases in three ways, cuts every
          file at every length, and repairs each; tests look at a part of them
   faults [CASE]
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         ["stress", rest @ ..] => stress::main(root, rest),
         ["simulate", rest @ ..] => simulate::main(root, rest),
         ["bench", rest @ ..] => bench::main(root, rest),
+        ["large", rest @ ..] => large::main(root, rest),
         ["damage"] => damage::main(root),
         ["faults"] => faults::main(root, &[]),
         ["faults", case] => faults::main(root, &[case]),
