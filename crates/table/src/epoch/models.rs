@@ -153,6 +153,45 @@ fn models_what_is_kept_outlives_its_pin() {
     });
 }
 
+/// A link is emptied and filled beside a reader, which may keep what it finds.
+fn a_link_beside_a_reader() {
+    let witnesses = Witnesses::default();
+    let link = Shared::new(Link::empty());
+    link.fill(witnesses.make(0));
+    let reader = thread::spawn({
+        let link = link.clone();
+        move || {
+            let pin = pin();
+            let seen = link.read(&pin);
+            if let Some(seen) = &seen {
+                seen.look();
+                seen.look();
+            }
+            seen.filter(|seen| seen.look() == 1).map(|seen| seen.keep())
+        }
+    });
+    let mut limbo = Limbo::new();
+    assert!(link.empty_into(&mut limbo));
+    drop(limbo.collect(usize::MAX));
+    link.fill(witnesses.make(1));
+    let kept = reader.join().unwrap();
+    assert!(kept.is_none_or(|kept| kept.look() == 1));
+    drop(limbo.collect(usize::MAX));
+    assert_eq!(witnesses.alive(), 1);
+}
+
+// Found: freed where it was unlinked, without a limbo.
+#[test]
+fn models_what_a_link_has_lost_is_not_freed_under_a_pin() {
+    check("a link beside a reader", Without::Nothing, a_link_beside_a_reader);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn models_without_sequential_consistency_a_reader_of_a_link_looks_at_what_is_freed() {
+    check("a link beside a reader", Without::SeqCst, a_link_beside_a_reader);
+}
+
 /// As [`pin`] in a thread that is about to end: with a place of its own for this pin.
 pub(crate) fn lone_pin() -> Pin {
     let place = Place::take();
