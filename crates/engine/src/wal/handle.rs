@@ -93,8 +93,10 @@ pub(super) struct Spare {
 
 impl WalHandle {
     pub(super) fn new(env: &Env, dir: &Path, tail: &Tail, sizes: SegmentSizes) -> WalHandle {
-        // Records behind `tail.synced` are carried over into the first new log.
-        let older = tail.segments.iter().map(|segment| File {
+        // Records behind `tail.synced` are carried over into the first new log, and files
+        // behind its predecessor are no part of the stream any more.
+        let older = tail.segments.iter().filter(|segment| Some(segment.id) <= tail.predecessor);
+        let older = older.map(|segment| File {
             id: segment.id,
             start: segment.start.min(tail.synced),
             end: Some(segment.end.min(tail.synced)),
@@ -317,6 +319,19 @@ impl WalHandle {
         let small = self.create(id, self.0.sizes.min_bytes)?;
         self.0.next_capacity.store(self.0.sizes.min_bytes, Ordering::Relaxed);
         Ok(small)
+    }
+
+    /// Gives up the prepared file, if there is one: for the end of a database's life.
+    pub(crate) fn discard_spare(&self) {
+        let spare = self.0.spare.lock().take();
+        if let Some(spare) = spare {
+            self.discard(&spare);
+        }
+    }
+
+    /// The largest file, unless one record needs more.
+    pub(crate) fn largest_capacity(&self) -> u64 {
+        self.0.sizes.max_bytes
     }
 
     /// Removes a file that holds nothing. Should that fail, the next opening

@@ -1,7 +1,8 @@
 //! Reads one log file: its header, its records in order, and what may still be
 //! recognised behind a place where the order ends.
 //!
-//! Reads through a window, so memory is bounded by the largest record.
+//! Reads through a window, so memory is bounded by the largest record; between two
+//! walks a reader holds neither the window nor the file, for there may be many logs.
 
 use super::header::{LOG_HEADER_LEN, LogHeader, Parsed};
 use super::segment::{kind, log_path};
@@ -29,7 +30,9 @@ pub(super) struct LogReader {
     pub(super) len: u64,
     pub(super) parsed: Parsed,
     database: DatabaseId,
-    file: Arc<dyn ReadFile>,
+    env: Env,
+    /// There while a walk or a scan reads.
+    file: Option<Arc<dyn ReadFile>>,
     window: Vec<u8>,
     window_start: u64,
 }
@@ -130,8 +133,9 @@ impl LogReader {
         let mut header = vec![0; file.len().min(LOG_HEADER_LEN) as usize];
         file.read_exact_at(&mut header, 0)?;
         let parsed = LogHeader::parse(&header, &path, database, id)?;
-        let len = file.len();
-        Ok(LogReader { id, path, len, parsed, database, file, window: Vec::new(), window_start: 0 })
+        let (len, env) = (file.len(), env.clone());
+        let (window, window_start) = (Vec::new(), 0);
+        Ok(LogReader { id, path, len, parsed, database, env, file: None, window, window_start })
     }
 
     pub(super) fn header(&self) -> Option<&LogHeader> {
@@ -158,6 +162,17 @@ impl LogReader {
     /// `Unsupported` for a record of an unknown kind; `Corruption` when records
     /// and `limit` contradict each other; what `visit` answers; `Io`.
     pub(super) fn walk(
+        &mut self,
+        header: &LogHeader,
+        limit: Option<LogPosition>,
+        visit: &mut dyn FnMut(RecordPlace<'_>, &[u8]) -> Result<()>,
+    ) -> Result<End> {
+        let end = self.walk_on(header, limit, visit);
+        self.release();
+        end
+    }
+
+    fn walk_on(
         &mut self,
         header: &LogHeader,
         limit: Option<LogPosition>,
@@ -244,7 +259,14 @@ impl LogReader {
             }
             at += step;
         }
+        self.release();
         Ok(remains)
+    }
+
+    /// Gives back what reading took.
+    fn release(&mut self) {
+        self.file = None;
+        self.window = Vec::new();
     }
 
     /// The bytes from `offset`: `len` of them, or those up to the file's end.
@@ -257,9 +279,14 @@ impl LogReader {
         let held = self.window_start <= offset && offset + len <= window_end;
         if !held {
             let read = len.max(WINDOW_BYTES).min(self.len - offset);
-            self.window = vec![0; read as usize];
+            let file = match &self.file {
+                Some(file) => file,
+                None => self.file.insert(self.env.fs.open(&self.path)?),
+            };
+            self.window.clear();
+            self.window.resize(read as usize, 0);
             self.window_start = offset;
-            self.file.read_exact_at(&mut self.window, offset)?;
+            file.read_exact_at(&mut self.window, offset)?;
         }
         let from = (offset - self.window_start) as usize;
         Ok(&self.window[from..from + len as usize])

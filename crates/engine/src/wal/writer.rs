@@ -49,6 +49,8 @@ pub(crate) struct WalWriter {
     /// Whether a successor of this file has been asked for.
     asked: bool,
     scratch: Vec<u8>,
+    /// Files that the first log of this writer has made useless.
+    superseded: Vec<PathBuf>,
 }
 
 impl WalWriter {
@@ -116,6 +118,7 @@ impl WalWriter {
             full_at: 0,
             asked: false,
             scratch: Vec::new(),
+            superseded: tail.superseded().map(|id| log_path(dir, id)).collect(),
         };
         // Or the next opening would carry the same records over again.
         writer.mark()?;
@@ -206,6 +209,15 @@ impl WalWriter {
     /// recovery does not read but hands out for removal again.
     pub(crate) fn take_before(&mut self, id: LogId) -> Vec<PathBuf> {
         self.handle.take_before(id)
+    }
+
+    /// Hands out, once, the paths of logs that no recovery reads any more, though they
+    /// lie behind the oldest needed: blank ones, those that hold nothing, and those of
+    /// which this writer's first log holds all records. They may be removed at once and
+    /// without a sync of the directory: the first log is durable, names the log before
+    /// them as the one it follows, and has a higher id than any of them.
+    pub(crate) fn take_superseded(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.superseded)
     }
 
     /// Goes on in a new log, as small as the first, and gives up the one that was
