@@ -16,7 +16,7 @@ use tanada_vfs::HugePages;
 const FIRST_CHUNK_BYTES: usize = 4 << 10;
 /// Chunks double up to this, which comes straight from the system: with 64 MiB of
 /// entries, gets gain a half by it (docs/decisions/0001-memtable.md).
-const MAX_CHUNK_BYTES: usize = HugePages::PAGE_BYTES;
+pub(super) const MAX_CHUNK_BYTES: usize = HugePages::PAGE_BYTES;
 /// Every chunk begins on a cache line, so that nodes can.
 const CHUNK_ALIGN: usize = 64;
 

@@ -37,6 +37,9 @@ struct Header {
     written: tanada_vfs::sync::loom::cell::UnsafeCell<()>,
 }
 
+/// Most bytes that an entry takes beside its key and value.
+pub(super) const MOST_OVERHEAD_BYTES: usize = size_of::<Header>() + size_of::<Chain>() + 8;
+
 #[repr(C)]
 struct Chain {
     older: NonNull<u8>,

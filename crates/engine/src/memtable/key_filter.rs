@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tanada_vfs::sync::Mutex;
 
 /// Keys until a filter is made: few are found as fast without.
-const FIRST_KEYS: usize = 512;
+pub(super) const FIRST_KEYS: usize = 512;
 /// Of the bytes that a MemTable is filled with, this part goes to its filter: ten bits
 /// a key where keys and values take 100 bytes, and less use where they take less.
 const PART: usize = 128;
@@ -32,8 +32,13 @@ pub(super) struct KeyFilter {
 impl KeyFilter {
     /// An empty one of a MemTable that will take `bytes`.
     pub(super) fn new(bytes: usize) -> KeyFilter {
-        let count = (bytes / PART / size_of::<u64>()).max(LEAST_WORDS);
+        let count = KeyFilter::bytes_for(bytes) / size_of::<u64>();
         KeyFilter { words: OnceLock::new(), count, first: Mutex::default() }
+    }
+
+    /// Bytes behind that of a MemTable that will take `bytes`, once it is made.
+    pub(super) fn bytes_for(bytes: usize) -> usize {
+        (bytes / PART / size_of::<u64>()).max(LEAST_WORDS) * size_of::<u64>()
     }
 
     /// Bytes of memory behind this structure.

@@ -18,6 +18,7 @@ mod entry;
 mod node;
 mod tree;
 mod cursor;
+mod footprint;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod models;
 
 pub(crate) use chunk_pool::ChunkPool;
 pub(crate) use cursor::MemTableCursor;
+pub(crate) use footprint::{Fixed, Footprint, Growth, splits_bytes};
 
 use self::key_filter::KeyFilter;
 use self::tree::Tree;

@@ -71,6 +71,10 @@ struct Inner {
     children: [AtomicPtr<Node>; SLOTS + 1],
 }
 
+/// Bytes of a leaf, and of any other node.
+pub(super) const LEAF_BYTES: usize = size_of::<Node>();
+pub(super) const INNER_BYTES: usize = size_of::<Inner>();
+
 /// A node in an arena that lives for `'a`.
 ///
 /// Invariant: points to a node made by [`NodeRef::new`] in such an arena, and an
