@@ -129,6 +129,17 @@ impl Cutter {
         at.well();
     }
 
+    /// What a recovery that is cut finds itself in.
+    fn recovering(&self) -> Surroundings {
+        let mut surroundings = self.surroundings.clone();
+        if self.recoveries.load(Ordering::Relaxed).is_multiple_of(2) {
+            let (memtable, all) = (Some(4 << 10), Some(16 << 10));
+            surroundings.tuning.memtable_bytes = memtable;
+            surroundings.tuning.memtables_max_bytes = all;
+        }
+        surroundings
+    }
+
     /// Opens what is left on `machine`.
     fn recover(&self, machine: MemoryMachine, oracle: &Oracle, floor: u64) -> Runner {
         self.recoveries.fetch_add(1, Ordering::Relaxed);
@@ -143,6 +154,7 @@ impl Cutter {
 
     /// Recovers on `machine`, and cuts that at each call again. Answers a
     /// machine whose recovery was cut once, at a moment that the seed chooses.
+    /// Every other recovery has so little memory that it flushes while it replays.
     fn cut_recovery(&self, machine: MemoryMachine, oracle: &Oracle, exit: Exit) -> MemoryMachine {
         let base = oracle.clone();
         let floor = match exit {
@@ -151,11 +163,11 @@ impl Cutter {
         };
         let shared = Arc::new(Mutex::new(oracle.clone()));
         let mut runner = Runner::before_opening(machine.clone(), shared, self.settings);
-        runner.surround(self.surroundings.clone());
+        let surroundings = self.recovering();
+        runner.surround(surroundings.clone());
         let found = Arc::new(Mutex::new(Vec::new()));
         let results = Arc::clone(&found);
         let (hooked, settings) = (machine.clone(), self.settings);
-        let surroundings = self.surroundings.clone();
         runner.faults().before_each_change(move |k, call| {
             let at = Where { call: format!("recovering, before call {k}, {call}"), told: false };
             let again = |machine: MemoryMachine, floor| {

@@ -149,6 +149,27 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         Test { room: "engine", target: "repair", name: "repair_panics_on_garbage" }
     ),
     one!("stall_forever_after_kill", scenario!("stall_forever_after_kill")),
+    one!(
+        "logs_pile_up_with_openings",
+        Test {
+            room: "sim",
+            target: "lives",
+            name: "lives_of_one_put_leave_a_bounded_number_of_logs_however_they_end",
+        },
+        Test { room: "sim", target: "lives", name: "lives_that_only_read_leave_nothing_behind" }
+    ),
+    one!(
+        "restore_needs_a_larger_budget",
+        unit!(
+            "opening::recovery::tests::a_log_of_ten_times_the_budget_is_replayed_within_the_budget"
+        )
+    ),
+    one!(
+        "batch_measured_in_log_bytes",
+        unit!(
+            "write::commit::tests::no_batch_takes_more_memory_than_the_budget_gives_to_memtables"
+        )
+    ),
     // Compaction, visibility, caches.
     comes("clear_resurrects_after_replay", CLEAR),
     comes("clear_races_compaction", CLEAR),

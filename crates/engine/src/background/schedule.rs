@@ -459,7 +459,7 @@ impl Core {
     }
 
     /// What is true now for who picks a job.
-    fn picking_moment(&self) -> Moment {
+    pub(crate) fn picking_moment(&self) -> Moment {
         let oldest_snapshot = self.reading.snapshots.live().first().copied().unwrap_or(SeqNo::MAX);
         Moment { now_ms: self.reading.now_ms(), oldest_snapshot }
     }
@@ -474,7 +474,7 @@ impl Core {
     }
 
     /// Removes files that nothing needs any more.
-    fn delete_files(&self, logs: &[PathBuf]) -> Result<()> {
+    pub(crate) fn delete_files(&self, logs: &[PathBuf]) -> Result<()> {
         for path in logs {
             match self.reading.env.fs.remove(path) {
                 Ok(()) => {}

@@ -5,11 +5,16 @@ use crate::tree::manifest::Edit;
 use crate::types::error::Result;
 use std::sync::atomic::Ordering;
 
+/// Files that closing removes at most, of each kind.
+const MOST_DELETIONS: usize = 16;
+
 impl Core {
     /// Closes the database once; later calls find it closed and do nothing.
     ///
     /// MemTables are not flushed: they are in the log, and opening replays it.
-    /// So closing is quick however much was written.
+    /// So closing is quick however much was written. What a job that is aborted would
+    /// have done is done by a later one, at the latest by an opening that finds too much
+    /// of it (see `upkeep`).
     ///
     /// # Errors
     /// When the log cannot be synced, or the manifest not written. It is closed
@@ -27,6 +32,10 @@ impl Core {
             if was_poisoned { Ok(()) } else { writer.wal.close() }
         };
         self.stop_background();
+        if !was_poisoned {
+            self.wal.discard_spare();
+            self.delete_some();
+        }
         let noted = match synced {
             Ok(()) if !was_poisoned => self.note_end(),
             _ => Ok(()),
@@ -42,6 +51,16 @@ impl Core {
     fn release(&self) {
         let _no_edit = self.manifest.lock();
         self.lock.lock().take();
+    }
+
+    /// Removes files that nobody needs, as many as take no time to speak of. Others, and
+    /// those that cannot be removed, are found by the next opening.
+    fn delete_some(&self) {
+        let logs = std::mem::take(&mut self.background.state.lock().log_files);
+        for log in logs.iter().take(MOST_DELETIONS) {
+            let _ = self.reading.env.fs.remove(log);
+        }
+        let _ = self.reading.tables.deletions.run(&*self.reading.env.fs, MOST_DELETIONS);
     }
 
     /// Notes in the manifest how much of the log is durable, so that a log that is

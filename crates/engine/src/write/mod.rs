@@ -1,4 +1,5 @@
 //! The one write path: every put is a batch of one.
 
+pub(crate) mod cost;
 pub(crate) mod batch;
 pub(crate) mod commit;

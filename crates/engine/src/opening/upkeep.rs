@@ -1,0 +1,106 @@
+//! What an opening finishes, so that lives of any length and in any order keep the
+//! database in shape.
+//!
+//! A life may be over before a background thread has done anything: the program reads one
+//! key and ends, or is killed each time. So what such lives would leave for ever is bounded
+//! here, before the opening returns:
+//!
+//! 1. Logs that nobody needs are removed, and so are the files that a job or a manifest of
+//!    an earlier life has left.
+//! 2. Where the logs are longer than the MemTables may get, or far more than their records
+//!    need, for each life has begun one, all is flushed, and they go.
+//! 3. Where these flushes have left many small runs in level 0, they are merged; large
+//!    ones only when they are very many, for then the lives are too short for a thread to
+//!    do it.
+//!
+//! Each step is durable for itself, and the next opening goes on behind it. What fails
+//! is left to the background, which tries again and tells of it.
+
+use crate::core::Core;
+use crate::read::view::KeyspaceState;
+use crate::tree::compaction::{self, InFlight};
+use crate::types::error::Result;
+use std::sync::Arc;
+use tanada_format::planted;
+
+/// So many more logs than their records need are left alone.
+const SPARE_LOGS: u64 = 8;
+
+/// A merge that reads no more than this is short: a fraction of a second.
+const SHORT_MERGE_BYTES: u64 = 32 << 20;
+
+/// Merges of one keyspace that an opening does at most.
+const MOST_MERGES: usize = 64;
+
+impl Core {
+    /// Does what must not wait. Costs nothing where nothing is due; else a removal for
+    /// each file that nobody needs, a flush of what is in MemTables, and short merges.
+    /// There are no threads yet, nor anybody who writes.
+    ///
+    /// # Errors
+    /// Only what leaves unknown what is on disk.
+    pub(crate) fn catch_up(&self) -> Result<()> {
+        self.drop_old_logs_now();
+        if planted!(logs_pile_up_with_openings) {
+            return Ok(());
+        }
+        if self.has_too_much_log() {
+            self.flush_before_anybody_writes()?;
+            self.drop_old_logs_now();
+        }
+        for keyspace in self.reading.keyspaces.load().iter() {
+            self.merge_what_flushes_left(keyspace)?;
+        }
+        let logs = std::mem::take(&mut self.background.state.lock().log_files);
+        if self.delete_files(&logs).is_err() {
+            self.background.delete_later(logs);
+        }
+        Ok(())
+    }
+
+    fn flush_before_anybody_writes(&self) -> Result<()> {
+        let keyspaces = self.reading.keyspaces.load();
+        {
+            let mut writer = self.commit.writer();
+            keyspaces.iter().for_each(|keyspace| self.seal(&mut writer, keyspace));
+        }
+        for keyspace in keyspaces.iter().filter(|k| !k.view.load().sealed.is_empty()) {
+            if let Err(e) = self.flush_sealed(keyspace) {
+                return if self.reading.health.is_poisoned() { Err(e) } else { Ok(()) };
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the logs take more than twice what MemTables may, or are many more files
+    /// than one life would have made of their records.
+    fn has_too_much_log(&self) -> bool {
+        let logs = self.wal.segments();
+        let bytes: u64 = logs.iter().map(|log| log.bytes).sum();
+        let records = logs.first().zip(logs.last()).map_or(0, |(a, b)| b.end.0 - a.start.0);
+        let files = SPARE_LOGS + records / self.wal.largest_capacity();
+        bytes > 2 * self.reading.budget.memtables_max || logs.len() as u64 > files
+    }
+
+    fn merge_what_flushes_left(&self, keyspace: &Arc<KeyspaceState>) -> Result<()> {
+        let config = &self.config.compaction;
+        let calm = config.calm_l0_runs() as usize;
+        for _ in 0..MOST_MERGES {
+            let version = Arc::clone(&keyspace.view.load().version);
+            let most_bytes = match version.levels()[0].runs().len() {
+                runs if runs > 2 * calm => u64::MAX,
+                runs if runs > calm => SHORT_MERGE_BYTES,
+                _ => return Ok(()),
+            };
+            let nothing = InFlight::default();
+            let picked = compaction::pick(&version, config, &nothing, self.picking_moment());
+            let Some(plan) = picked.filter(|plan| plan.input_bytes() <= most_bytes) else {
+                return Ok(());
+            };
+            if let Err(e) = self.run_plan(keyspace, &plan) {
+                return if self.reading.health.is_poisoned() { Err(e) } else { Ok(()) };
+            }
+        }
+        Ok(())
+    }
+}
