@@ -8,8 +8,9 @@ use tanada::Tuning;
 /// Any sizes under which the batches of [`Profile::small`] are taken.
 pub fn random_tuning(choices: &mut impl Choices) -> Tuning {
     let memtable_bytes = pick(choices, &[4 << 10, 16 << 10, 64 << 10, 256 << 10, 2 << 20]);
-    // Half of it must hold a batch of that profile, and its last write besides.
-    let least = 2 * (Profile::small().batch_bytes as u64 + (192 << 10));
+    // Half of it must hold a batch of that profile, its last write besides, and what
+    // writes to several keyspaces take in memory beside keys and values.
+    let least = 2 * (Profile::small().batch_bytes as u64 + (192 << 10) + (128 << 10));
     Tuning {
         memtable_bytes: Some(memtable_bytes),
         memtables_max_bytes: Some((4 * memtable_bytes).max(least)),

@@ -57,6 +57,7 @@ pub(crate) struct Waiter {
 
 pub(crate) struct OwnedRequest {
     pub(crate) body: Vec<u8>,
+    pub(crate) cost: u64,
     pub(crate) count: u32,
     pub(crate) durability: Durability,
 }
@@ -65,6 +66,8 @@ pub(crate) struct OwnedRequest {
 #[derive(Clone, Copy)]
 pub(crate) struct Request<'a> {
     pub(crate) body: &'a [u8],
+    /// Most bytes that it takes in MemTables.
+    pub(crate) cost: u64,
     pub(crate) count: u32,
     pub(crate) durability: Durability,
 }
@@ -77,7 +80,12 @@ pub(crate) enum Turn {
 
 impl OwnedRequest {
     pub(crate) fn borrow(&self) -> Request<'_> {
-        Request { body: &self.body, count: self.count, durability: self.durability }
+        Request {
+            body: &self.body,
+            cost: self.cost,
+            count: self.count,
+            durability: self.durability,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::types::error::{Error, Result};
 use crate::types::options::PutOptions;
 use crate::wal::group::{self, GroupEntry};
+use crate::write::cost::Cost;
 use std::time::Duration;
 use tanada_format::{
     DatabaseId, KeyspaceId, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, ValueKind,
@@ -28,6 +29,8 @@ pub struct Batch {
     pub(crate) deletes: u32,
     /// Bytes of keys and values.
     pub(crate) user_bytes: u64,
+    /// What it takes in MemTables.
+    pub(crate) cost: Cost,
     /// Where in `body` times to live stand that become expiry times when the
     /// batch is written.
     ttl_offsets: Vec<usize>,
@@ -72,7 +75,8 @@ impl Batch {
         self.count == 0
     }
 
-    /// Bytes of its encoded form.
+    /// Bytes of its encoded form, as the log will hold it. In memory it takes more:
+    /// some hundred bytes a write beside key and value (see [`crate::Db::write`]).
     pub fn size_bytes(&self) -> usize {
         self.body.len()
     }
@@ -81,6 +85,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.body.clear();
         self.ttl_offsets.clear();
+        self.cost.clear();
         self.owner = None;
         (self.count, self.deletes, self.user_bytes, self.fault) = (0, 0, 0, None);
     }
@@ -121,6 +126,7 @@ impl Batch {
         group::encode_entry(&mut self.body, &entry);
         self.count += 1;
         self.user_bytes += (key.len() + value.len()) as u64;
+        self.cost.add(keyspace, key.len(), value.len());
         true
     }
 

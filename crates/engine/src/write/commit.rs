@@ -17,6 +17,7 @@
 use crate::control::counters::Count;
 use crate::core::Core;
 use crate::core::queue::{OwnedRequest, Request, Turn, Waiter, Writer};
+use crate::memtable::splits_bytes;
 use crate::read::mem::Mem;
 use crate::read::view::KeyspaceState;
 use crate::types::error::{Error, Result};
@@ -48,19 +49,13 @@ impl Core {
         if batch.is_empty() {
             return Ok(self.reading.visible());
         }
-        if batch.size_bytes() as u64 > self.reading.budget.memtables_max / 2 {
-            return Err(Error::InvalidArgument(format!(
-                "a batch of {} bytes does not fit: with a memory budget of {} bytes at most {}; split the batch, or raise the budget (--memory)",
-                batch.size_bytes(),
-                self.reading.budget.total,
-                self.reading.budget.memtables_max / 2
-            )));
-        }
+        let cost = self.cost_of(batch)?;
         if batch.has_ttl() {
             batch.set_expiries(self.reading.now_ms());
         }
         let request = Request {
             body: &batch.body,
+            cost,
             count: batch.count,
             durability: durability.unwrap_or(self.config.durability),
         };
@@ -73,6 +68,40 @@ impl Core {
         let result = self.submit(request);
         self.run_inline();
         result
+    }
+
+    /// Most bytes that a batch takes in MemTables.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it would take more than half of what all of them may.
+    #[inline]
+    fn cost_of(&self, batch: &Batch) -> Result<u64> {
+        let budget = &self.reading.budget;
+        if planted!(batch_measured_in_log_bytes) {
+            return Ok(batch.body.len() as u64);
+        }
+        let entries_in = |id: KeyspaceId| {
+            let keyspaces = self.reading.keyspaces.load();
+            keyspaces[id.0 as usize].view.load().active.table.entries()
+        };
+        let growth = batch.cost.growth(self.memtable_fixed, entries_in);
+        // Twice that fits, and no rounding makes more of it.
+        if growth.bytes > budget.memtables_max / 2 {
+            return Err(self.too_large(batch));
+        }
+        Ok(growth.most_bytes())
+    }
+
+    #[cold]
+    fn too_large(&self, batch: &Batch) -> Error {
+        let (total, most) = (self.reading.budget.total, self.reading.budget.memtables_max / 2);
+        let cost = batch.cost.growth(self.memtable_fixed, |_| 0).bytes;
+        Error::InvalidArgument(format!(
+            "a batch of {} writes with {} bytes of keys and values takes up to {} bytes of memory; with a memory budget of {total} bytes a batch may take {most}: split it, or give the database a larger budget",
+            batch.count,
+            batch.user_bytes,
+            cost.max(most + 1),
+        ))
     }
 
     /// Refuses what cannot be written now. A full disk refuses what needs more
@@ -125,6 +154,7 @@ impl Core {
                 let waiter = Arc::new(Waiter {
                     request: OwnedRequest {
                         body: request.body.to_vec(),
+                        cost: request.cost,
                         count: request.count,
                         durability: request.durability,
                     },
@@ -151,8 +181,8 @@ impl Core {
         let mut group =
             Group { core: self, own_count: own.count, followers: Vec::new(), first: None };
         let mut writer = self.commit.writer.lock();
-        let first = self.make_room(&mut writer, own.body.len()).and_then(|()| {
-            self.join(&own, &mut group.followers);
+        let first = self.make_room(&mut writer, &own).and_then(|()| {
+            self.join(&writer, &own, &mut group.followers);
             self.write_group(&mut writer, own, &group.followers)
         });
         drop(writer);
@@ -161,12 +191,18 @@ impl Core {
     }
 
     /// Takes those who queued behind the leader into its group.
-    fn join(&self, own: &Request<'_>, followers: &mut Vec<Arc<Waiter>>) {
-        let mut bytes = own.body.len();
+    fn join(&self, writer: &Writer, own: &Request<'_>, followers: &mut Vec<Arc<Waiter>>) {
+        let (mut bytes, mut cost, mut count) = (own.body.len(), own.cost, own.count);
+        // What they may take besides: only the leader makes it more, and a flush less.
+        let held = self.reading.budget.memtable_bytes.load(Ordering::Relaxed);
+        let room = self.reading.budget.memtables_max.saturating_sub(held);
         let mut queue = self.commit.queue.lock();
         while let Some(next) = queue.pending.front() {
             bytes += next.request.body.len();
-            if bytes > MAX_GROUP_BYTES {
+            cost += next.request.cost;
+            count += next.request.count;
+            let most = cost + splits_bytes(count.into(), writer.active_bytes);
+            if bytes > MAX_GROUP_BYTES || most > room {
                 break;
             }
             followers.extend(queue.pending.pop_front());
@@ -288,28 +324,31 @@ impl Core {
     /// Step 1: seals what is full, waits while the budget is, and keeps the log
     /// from being pinned by a quiet keyspace.
     #[inline]
-    fn make_room(&self, writer: &mut Writer, bytes: usize) -> Result<()> {
+    fn make_room(&self, writer: &mut Writer, own: &Request<'_>) -> Result<()> {
         self.reading.health.check_committable()?;
-        let used = self.reading.budget.memtable_bytes.load(Ordering::Relaxed) + bytes as u64;
+        let cost = own.cost;
+        let used = self.reading.budget.memtable_bytes.load(Ordering::Relaxed) + cost;
+        let splits = splits_bytes(own.count.into(), writer.active_bytes);
         self.pacing.pace(
             used,
             self.reading.budget.memtables_max,
             &*self.reading.env.clock,
             &self.reading.counters,
         );
-        let active = writer.active_bytes + bytes as u64;
+        let active = writer.active_bytes + cost;
         if active <= self.reading.budget.memtable_seal
-            && used <= self.reading.budget.memtables_max
+            && used + splits <= self.reading.budget.memtables_max
             && writer.wal.current_log() == writer.checked_log
             && (!writer.wal.handle().wants_next() || writer.asked_behind == writer.checked_log)
         {
             return Ok(());
         }
-        self.seal_and_wait(writer, bytes as u64)
+        self.seal_and_wait(writer, own)
     }
 
     #[cold]
-    fn seal_and_wait(&self, writer: &mut Writer, bytes: u64) -> Result<()> {
+    fn seal_and_wait(&self, writer: &mut Writer, own: &Request<'_>) -> Result<()> {
+        let cost = own.cost;
         if writer.checked_log != writer.wal.current_log() {
             writer.checked_log = writer.wal.current_log();
             self.watch_space()?;
@@ -322,7 +361,7 @@ impl Core {
         if let Some(keyspace) = self.pinning_keyspace(writer) {
             self.seal(writer, &keyspace);
         }
-        while writer.active_bytes + bytes > self.reading.budget.memtable_seal
+        while writer.active_bytes + cost > self.reading.budget.memtable_seal
             && writer.active_bytes > 0
         {
             let Some(keyspace) = self.largest_keyspace() else { break };
@@ -333,7 +372,8 @@ impl Core {
             // Read before looking, so that a flush that ends in between is not missed.
             let ended = self.background.ended();
             let used = self.reading.budget.memtable_bytes.load(Ordering::Relaxed);
-            if used + bytes <= self.reading.budget.memtables_max || used == 0 {
+            let splits = splits_bytes(own.count.into(), writer.active_bytes);
+            if used + cost + splits <= self.reading.budget.memtables_max || used == 0 {
                 break;
             }
             waited_from.get_or_insert_with(|| self.reading.env.clock.monotonic_ns());

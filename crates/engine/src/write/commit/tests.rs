@@ -1,8 +1,8 @@
 //! What each writer of a commit group is told.
 
-use crate::{Db, Error};
+use crate::{Batch, Db, Durability, Error, KeyspaceOptions};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tanada_vfs::MemoryMachine;
 use tanada_vfs::fault::{EIO, Faults, Op, Rule};
 
@@ -54,4 +54,81 @@ fn group_commit_one_waiter_sees_error() {
     assert_eq!(db.iter().count(), 1);
     let db = Db::builder("/db").env(machine.crash(1).env()).open().unwrap();
     assert!(db.contains(0usize.to_be_bytes()).unwrap());
+}
+
+/// A batch was measured by its bytes in the log, and 230,000 puts of five bytes take
+/// eight times as many in a MemTable; and a write to each of a thousand keyspaces takes a
+/// thousand first chunks.
+#[test]
+fn no_batch_takes_more_memory_than_the_budget_gives_to_memtables() {
+    /// What a chunk may be larger than what it holds.
+    const ROUNDING: u64 = 2 << 20;
+    let machine = MemoryMachine::new(1);
+    let faults = Faults::over_memory(&machine);
+    let builder = Db::builder("/db").memory(16 << 20).durability(Durability::Buffered);
+    let db = builder.env(faults.env(&machine.env())).open().unwrap();
+    let spaces: Vec<_> = (0..1_000)
+        .map(|n| db.keyspace(&format!("keyspace {n}"), KeyspaceOptions::new()).unwrap())
+        .collect();
+    let core = Arc::clone(db.default_keyspace().core());
+    let max = core.reading.budget.memtables_max;
+    let most = Arc::new(AtomicU64::new(0));
+    // The background works in this thread, so a flush sees all that there was.
+    let (seen, looked_at) = (Arc::clone(&most), Arc::clone(&core));
+    let look = move || {
+        let held = looked_at.reading.budget.memtable_bytes.load(Ordering::Relaxed);
+        seen.fetch_max(held, Ordering::Relaxed);
+    };
+    let at_each_change = look.clone();
+    faults.before_each_change(move |_, _| at_each_change());
+
+    let value = vec![7; 1 << 20];
+    let mut outcomes = Vec::new();
+    for (writes, value_len, keyspaces) in [
+        (100, 5, 1),
+        (10_000, 5, 1),
+        (30_000, 5, 1),
+        (230_000, 1, 1),
+        (20, 60 << 10, 1),
+        (2, 1 << 20, 1),
+        (3, 1 << 20, 1),
+        (200, 5, 200),
+        (1_000, 5, 1_000),
+        (5_000, 5, 10),
+        (511 * 100, 5, 100),
+    ] {
+        for round in 0..4u32 {
+            let mut batch = Batch::new();
+            for n in 0..writes {
+                let key = (n as u32).wrapping_mul(0x9E37_79B1) ^ round;
+                match keyspaces {
+                    1 => batch.put(key.to_be_bytes(), &value[..value_len]),
+                    _ => {
+                        let space = &spaces[n % keyspaces];
+                        batch.put_in(space, key.to_be_bytes(), &value[..value_len]);
+                    }
+                }
+            }
+            let written = db.write(batch);
+            look();
+            let held = most.load(Ordering::Relaxed);
+            let what = format!("{writes} of {value_len} in {keyspaces}");
+            assert!(held <= max + ROUNDING, "{what}: {held} bytes of MemTables, {max} allowed");
+            match written {
+                Ok(_) => outcomes.push(true),
+                Err(Error::InvalidArgument(e)) => {
+                    assert!(e.contains("split it") && !e.contains("--"), "{e}");
+                    outcomes.push(false);
+                }
+                Err(e) => panic!("{what}: {e}"),
+            }
+        }
+    }
+    faults.remove_hook();
+    let taken: Vec<_> = outcomes.chunks(4).map(|rounds| rounds[0]).collect();
+    assert_eq!(
+        taken,
+        [true, true, true, false, true, true, false, true, false, true, false],
+        "what is small is taken, and what is large refused"
+    );
 }
