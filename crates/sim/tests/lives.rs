@@ -174,7 +174,8 @@ fn live(life: Life, lives: u64, bounds: &Bounds) {
         let what = format!("life {number}, {now:?}: {left:?}");
         assert!(left.logs <= bounds.logs, "{what}");
         assert!(left.tables <= bounds.tables, "{what}");
-        assert!(left.manifests <= 4 && left.others <= 4, "{what}");
+        // A few KB each, all of them removed by the first opening that comes to its end.
+        assert!(left.manifests <= 40 && left.others <= 4, "{what}");
         assert!(left.bytes <= bounds.bytes, "{what}");
     }
     println!("{life:?}: {most:?}");
@@ -218,8 +219,9 @@ fn lives_that_die_while_they_open_leave_a_bounded_number_of_files() {
 
 #[test]
 fn lives_in_many_keyspaces_leave_a_bounded_number_of_logs() {
-    // A keyspace has level 0 for itself.
-    live(Life::ManyKeyspaces, LIVES, &Bounds { tables: 21 * 27, changes: 2_000, ..FEW });
+    // Each flush finds one key a keyspace: a table of one key lies over no other, and
+    // compaction leaves such neighbours as they are.
+    live(Life::ManyKeyspaces, LIVES, &Bounds { tables: LIVES + 8, changes: 2_000, ..FEW });
 }
 
 #[test]
