@@ -213,7 +213,7 @@ fn lives_that_only_read_leave_nothing_behind() {
 #[test]
 fn lives_that_die_while_they_open_leave_a_bounded_number_of_files() {
     for life in [Life::KilledWhileOpening, Life::CutWhileOpening] {
-        live(life, LIVES, &FEW);
+        live(life, LIVES, &Bounds { logs: 16, bytes: 20 << 20, ..FEW });
     }
 }
 

@@ -5,7 +5,7 @@ use crate::tree::manifest::Edit;
 use crate::types::error::Result;
 use std::sync::atomic::Ordering;
 
-/// Files that closing removes at most, of each kind.
+/// Files that closing removes at most.
 const MOST_DELETIONS: usize = 16;
 
 impl Core {
@@ -53,13 +53,9 @@ impl Core {
         self.lock.lock().take();
     }
 
-    /// Removes files that nobody needs, as many as take no time to speak of. Others, and
-    /// those that cannot be removed, are found by the next opening.
+    /// Removes tables and manifests that nobody needs, as many as take no time to speak
+    /// of. Others, logs, and what cannot be removed are found by the next opening.
     fn delete_some(&self) {
-        let logs = std::mem::take(&mut self.background.state.lock().log_files);
-        for log in logs.iter().take(MOST_DELETIONS) {
-            let _ = self.reading.env.fs.remove(log);
-        }
         let _ = self.reading.tables.deletions.run(&*self.reading.env.fs, MOST_DELETIONS);
     }
 

@@ -38,7 +38,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tanada_format::{DatabaseId, KeyspaceId, LogId};
+use tanada_format::{DatabaseId, KeyspaceId, LogId, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::sync::{self, Mutex};
 use tanada_vfs::{DirLock, Env, LockHeld};
@@ -79,8 +79,13 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     let mut replay = Replay::new(&manifest, &path, &budget, config.compression)?;
     let tail = replay_log(&env, &path, tables.database, &manifest, &mut replay, &mut token)?;
     let mut wal = WalWriter::create(&env, &path, tables.database, &tail, config.log_sizes())?;
-    // What is useless from now on, whatever the manifest says.
-    let superseded = wal.take_superseded();
+    // What is useless from now on, whatever the manifest says. At once, or openings that
+    // die one after the other would leave a file each. What cannot be removed now is left
+    // to the background.
+    let mut superseded = wal.take_superseded();
+    if !planted!(logs_pile_up_with_openings) {
+        superseded.retain(|path| env.fs.remove(path).is_err());
+    }
     let needed = replay.oldest_needed().unwrap_or(wal.position());
     let oldest_log = wal.handle().oldest_needed_for(needed);
     // In a new database only now may a write be acknowledged: the manifest knows
