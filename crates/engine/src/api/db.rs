@@ -107,7 +107,9 @@ impl Builder {
     /// [`Error::Locked`] when another process holds it, or this one does, [`Error::NotADatabase`],
     /// [`Error::Unsupported`] when it is of a newer format,
     /// [`Error::Corruption`] or [`Error::MissingFile`] when a file is damaged or
-    /// gone; nothing on disk is changed then.
+    /// gone; nothing on disk is changed then. [`Error::InvalidArgument`] when the memory
+    /// budget is too small, or this process may have too few files open; it says how
+    /// many are needed.
     pub fn open(self) -> Result<Db> {
         if self.memory < crate::control::budget::MIN_MEMORY {
             return Err(Error::InvalidArgument(format!(

@@ -109,7 +109,8 @@ impl Core {
             used_bytes: memtable_bytes + job_bytes + caches,
             memtable_bytes,
             row_cache_bytes: row_cache.used_bytes,
-            block_cache_bytes: block_cache.used_bytes - table_bytes,
+            // Tables may have been opened between the two looks.
+            block_cache_bytes: block_cache.used_bytes.saturating_sub(table_bytes),
             table_bytes,
             job_bytes,
         }
