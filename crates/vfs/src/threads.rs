@@ -35,6 +35,12 @@ pub trait Threads: Send + Sync + Debug + 'static {
     fn parallelism(&self) -> usize {
         1
     }
+
+    /// Bytes of physical memory that the process of these threads has, where the
+    /// system tells it.
+    fn resident_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Waits for a thread.

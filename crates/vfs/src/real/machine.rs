@@ -120,4 +120,21 @@ impl Threads for RealThreads {
     fn parallelism(&self) -> usize {
         std::thread::available_parallelism().map_or(1, |n| n.get())
     }
+
+    fn resident_bytes(&self) -> Option<u64> {
+        resident_bytes()
+    }
+}
+
+/// Linux counts it in pages, in the second field of a line.
+#[cfg(target_os = "linux")]
+fn resident_bytes() -> Option<u64> {
+    let line = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn resident_bytes() -> Option<u64> {
+    None
 }
