@@ -34,6 +34,7 @@ mod api;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 
+pub use api::claim::MemoryClaim;
 pub use api::db::{Builder, Db};
 pub use api::keyspace::{Keyspace, Record};
 pub use api::snapshot::Snapshot;

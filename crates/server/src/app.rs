@@ -132,10 +132,15 @@ fn outcome_to_result(outcome: Outcome) -> Result<Committed> {
         WriteError::Engine(e) => {
             let certain = matches!(
                 e,
-                tanada::Error::InvalidArgument(_) | tanada::Error::ReadOnly { .. } | tanada::Error::Closed
+                tanada::Error::InvalidArgument(_)
+                    | tanada::Error::ReadOnly { .. }
+                    | tanada::Error::Closed
             );
+            let says_so = matches!(e, tanada::Error::MemoryFull { .. });
             let problem = Problem::from(e);
-            if certain {
+            if says_so {
+                problem
+            } else if certain {
                 problem.and("; nothing was done")
             } else {
                 problem.and("; whether this write was done is not known")

@@ -205,6 +205,7 @@ impl From<tanada::Error> for Problem {
         let kind = match &e {
             Error::InvalidArgument(_) => Kind::Rejected,
             Error::ReadOnly { .. } => Kind::ReadOnly,
+            Error::MemoryFull { .. } => Kind::Overloaded,
             Error::Poisoned { .. } => Kind::Stopped,
             Error::Closed => Kind::ShuttingDown,
             Error::Corruption(_) | Error::MissingFile { .. } | Error::Unsupported { .. } => {
@@ -255,6 +256,7 @@ mod tests {
         let cases = [
             (tanada::Error::InvalidArgument("x".into()), 400),
             (tanada::Error::ReadOnly { reason: "disk full; free some space".into() }, 503),
+            (tanada::Error::MemoryFull { reason: "3 cursors hold 180 MiB".into() }, 503),
             (tanada::Error::Poisoned { reason: "fsync failed".into() }, 503),
             (tanada::Error::Closed, 503),
             (tanada::Error::from(std::io::Error::other("boom")), 500),

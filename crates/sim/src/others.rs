@@ -126,11 +126,12 @@ impl Others {
                 Ok(())
             }
             Err(e) => {
-                if matches!(e, Error::ReadOnly { .. } | Error::Closed) {
+                let refused = matches!(e, Error::ReadOnly { .. } | Error::MemoryFull { .. });
+                if refused || matches!(e, Error::Closed) {
                     self.oracle.lock().withdraw();
                 }
                 // The only job that would make room may be the one that waits for us.
-                if matches!(e, Error::ReadOnly { .. }) { Ok(()) } else { Err(e) }
+                if refused { Ok(()) } else { Err(e) }
             }
         }
     }

@@ -208,6 +208,13 @@ impl TableBuilder {
             + 512
     }
 
+    /// Bytes of memory that it has, within some percent.
+    pub fn memory_bytes(&self) -> u64 {
+        let buffers = self.out.capacity() + self.raw.capacity() + self.block.len();
+        let partition = self.partition.decoded_len() + 8 * self.hashes.capacity();
+        (buffers + partition + self.finished_bytes) as u64
+    }
+
     /// Entries added.
     pub fn entries(&self) -> u64 {
         self.properties.entries

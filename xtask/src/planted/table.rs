@@ -81,6 +81,13 @@ macro_rules! scenario {
     };
 }
 
+/// One of `crates/engine/tests/memory.rs`.
+macro_rules! memory {
+    ($name:literal) => {
+        Test { room: "engine", target: "memory", name: $name }
+    };
+}
+
 const fn planted(name: &'static str, faults: &'static [Fault]) -> Scenario {
     Scenario { name, state: State::Planted(faults) }
 }
@@ -243,6 +250,39 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     one!(
         "fork_with_an_open_database",
         Test { room: "engine", target: "fork", name: "fork_with_an_open_database" }
+    ),
+    planted(
+        "iterators_pin_memory",
+        &[
+            Fault {
+                name: "iterators_pin_memory",
+                tests: &[
+                    memory!("iterators_pin_memory"),
+                    memory!(
+                        "readers_that_move_hold_no_memtable_beyond_its_flush_and_answer_their_own_moment"
+                    ),
+                ],
+            },
+            Fault {
+                name: "cursor_missed_by_job",
+                tests: &[
+                    memory!("a_cursor_turns_round_where_its_memtables_have_gone"),
+                    memory!("what_expires_during_a_scan_stays_in_it"),
+                ],
+            },
+            Fault {
+                name: "queued_batches_without_bound",
+                tests: &[unit!(
+                    "write::commit::tests::batches_wait_outside_when_the_queue_holds_its_part_of_the_budget"
+                )],
+            },
+            Fault {
+                name: "wide_merge_takes_all_memory",
+                tests: &[unit!(
+                    "tree::compaction::run::tests::a_merge_of_many_runs_divides_its_share_of_the_memory_among_them"
+                )],
+            },
+        ],
     ),
     // Remote.
     comes("fenced_writer_acks_after_gc", REMOTE),

@@ -81,12 +81,32 @@ fn show(output: &mut Output, stats: &Value) -> Result<()> {
         "budget_bytes",
         "used_bytes",
         "memtable_bytes",
+        "memtable_held_bytes",
+        "pooled_bytes",
         "row_cache_bytes",
         "block_cache_bytes",
         "table_bytes",
         "job_bytes",
+        "reader_bytes",
+        "queue_bytes",
+        "claimed_bytes",
+        "resident_bytes",
+        "largest_batch_bytes",
     ];
     rows(output, &names.map(|name| Row { name, text: size(number(memory, name)) }))?;
+    let readers = memory["oldest_readers"].as_array().map_or(&[][..], Vec::as_slice);
+    if !readers.is_empty() {
+        output.title(&format!("oldest of {} readers", number(memory, "readers")))?;
+    }
+    for reader in readers {
+        output.line(&format!(
+            "{}{}, open for {} s, holds {} of memtables",
+            reader["kind"].as_str().unwrap_or_default(),
+            reader["keyspace"].as_str().map(|name| format!(" over {name}")).unwrap_or_default(),
+            number(reader, "age_ms") / 1000,
+            size(number(reader, "memtable_bytes"))
+        ))?;
+    }
 
     output.title("caches")?;
     let cache = |title: &str, name: &str| {

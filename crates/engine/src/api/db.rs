@@ -1,5 +1,6 @@
 //! `Db`: the handle that a program holds, and `Builder`, which opens it.
 
+use crate::api::claim::MemoryClaim;
 use crate::api::handle::Handle;
 use crate::api::keyspace::{Keyspace, Record};
 use crate::api::snapshot::Snapshot;
@@ -39,8 +40,12 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The hard memory budget in bytes that MemTables, caches, indexes, filters
-    /// and job buffers share. Default 256 MiB, at least 16 MiB.
+    /// The hard memory budget in bytes that MemTables, caches, indexes, filters,
+    /// cursors, waiting batches and job buffers share. Default 256 MiB, at least 16 MiB.
+    ///
+    /// A batch, and so about a value, is at most 3/16 of it. Where it is full because
+    /// cursors that do not move hold MemTables, writes answer [`Error::MemoryFull`].
+    /// Values that the caller keeps are the caller's.
     pub fn memory(mut self, bytes: u64) -> Builder {
         self.memory = bytes;
         self
@@ -292,8 +297,8 @@ impl Db {
     /// With 16 MiB that is one value of 3 MiB, or 31,000 writes of a few bytes.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`], [`Error::ReadOnly`], [`Error::Closed`] and
-    /// [`Error::Forked`]: nothing was done. Any other: the outcome is unknown until the database
+    /// [`Error::InvalidArgument`], [`Error::ReadOnly`], [`Error::MemoryFull`],
+    /// [`Error::Closed`] and [`Error::Forked`]: nothing was done. Any other: the outcome is unknown until the database
     /// is opened again.
     pub fn write(&self, batch: Batch) -> Result<SeqNo> {
         self.write_with(batch, WriteOptions::new())
@@ -378,6 +383,15 @@ impl Db {
     /// Statistics of every tier. Cost: a walk over all tables in memory.
     pub fn stats(&self) -> Stats {
         self.core().stats()
+    }
+
+    /// Takes `bytes` of the memory budget for the program itself: for requests, answers
+    /// and buffers that live beside the database. The caches give way.
+    ///
+    /// # Errors
+    /// [`Error::MemoryFull`] when they cannot give so much. Nothing was done.
+    pub fn claim_memory(&self, bytes: u64) -> Result<MemoryClaim> {
+        MemoryClaim::new(&self.core().reading, bytes)
     }
 
     /// Does one piece of the background's work in this thread, if any is due, where

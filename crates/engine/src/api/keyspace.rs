@@ -4,7 +4,9 @@ use crate::api::handle::Handle;
 use crate::background::compact::CompactSummary;
 use crate::core::Core;
 use crate::read::get::{Found, Sources};
-use crate::read::scan::{Bounds, Cursor, Iter};
+use crate::read::hold::Hold;
+use crate::read::holders::HolderKind;
+use crate::read::scan::{Bounds, Cursor, Iter, VisibleCursor};
 use crate::read::view::KeyspaceState;
 use crate::types::error::{Error, Result};
 use crate::types::explain::Explain;
@@ -215,7 +217,8 @@ impl Keyspace {
         let core = self.core();
         core.reading.count_scan();
         let bounds = Bounds { start: Bound::Unbounded, end: Bound::Unbounded };
-        Cursor::new(core.reading.visible_cursor(&self.state, at), bounds)
+        let hold = Hold::new(&core.reading, HolderKind::Cursor, self.state.id, at);
+        Cursor::new(VisibleCursor::new(Arc::new(hold), 0), bounds)
     }
 
     pub(crate) fn iter_within(&self, at: Option<SeqNo>, bounds: Bounds) -> Iter {
@@ -228,9 +231,7 @@ impl Keyspace {
             }
             false => at,
         };
-        let view = core.reading.view_of(&self.state);
-        let seqno = at.unwrap_or_else(|| core.reading.visible());
-        Iter::new(view, seqno, core.reading.now_ms(), bounds, core.reading.health.owner)
+        Iter::new(Hold::new(&core.reading, HolderKind::Iterator, self.state.id, at), bounds)
     }
 
     /// Writes this keyspace's MemTables to tables, durably.

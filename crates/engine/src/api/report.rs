@@ -1,5 +1,6 @@
 //! Gathers [`Stats`] from all tiers.
 
+use crate::control::account::Part;
 use crate::control::counters::Count;
 use crate::core::Core;
 use crate::read::view::KeyspaceState;
@@ -100,19 +101,35 @@ impl Core {
     }
 
     fn memory_stats(&self, row_cache: &CacheStats, block_cache: &CacheStats) -> MemoryStats {
-        let memtable_bytes = self.reading.budget.memtable_bytes.load(Ordering::Relaxed);
+        let budget = &self.reading.budget;
+        let of = |part| budget.account.of(part);
+        let memtable_bytes = of(Part::MemTables);
         let table_bytes = self.reading.block_cache.stats().resident_bytes;
-        let job_bytes = self.reading.budget.jobs;
+        let job_bytes = budget.jobs.max(budget.job_bytes.load(Ordering::Relaxed));
         let caches = row_cache.used_bytes + block_cache.used_bytes;
+        let keyspaces = self.reading.keyspaces.load();
+        let views = keyspaces.iter().map(|k| k.view.load());
+        let in_views: u64 =
+            views.map(|v| v.mems().map(|m| m.table.size_bytes() as u64).sum::<u64>()).sum();
+        let (readers, oldest_readers) = self.reading.readers();
         MemoryStats {
-            budget_bytes: self.reading.budget.total,
-            used_bytes: memtable_bytes + job_bytes + caches,
+            budget_bytes: budget.total,
+            used_bytes: budget.account.taken() + job_bytes + caches,
             memtable_bytes,
+            memtable_held_bytes: memtable_bytes.saturating_sub(in_views),
+            pooled_bytes: of(Part::Pool),
             row_cache_bytes: row_cache.used_bytes,
             // Tables may have been opened between the two looks.
             block_cache_bytes: block_cache.used_bytes.saturating_sub(table_bytes),
             table_bytes,
             job_bytes,
+            reader_bytes: of(Part::Readers),
+            queue_bytes: of(Part::Queue),
+            claimed_bytes: of(Part::Claims),
+            largest_batch_bytes: budget.largest_batch(),
+            resident_bytes: self.reading.env.threads.resident_bytes(),
+            readers,
+            oldest_readers,
         }
     }
 

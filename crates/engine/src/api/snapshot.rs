@@ -2,11 +2,13 @@
 
 use crate::api::keyspace::Keyspace;
 use crate::read::get::Sources;
+use crate::read::hold::Hold;
+use crate::read::holders::HolderKind;
 use crate::read::scan::{Bounds, Cursor, Iter};
 use crate::types::error::Result;
 use crate::types::range::KeyRange;
 use std::sync::Arc;
-use tanada_format::SeqNo;
+use tanada_format::{KeyspaceId, SeqNo};
 use tanada_table::Value;
 
 /// A moment kept readable: while it lives, no version that it sees is dropped.
@@ -18,24 +20,19 @@ pub struct Snapshot {
 
 struct Held {
     default: Keyspace,
-    seqno: SeqNo,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.default.core().reading.release_snapshot(self.seqno);
-    }
+    hold: Hold,
 }
 
 impl Snapshot {
     pub(crate) fn new(default: Keyspace) -> Snapshot {
-        let seqno = default.core().reading.hold_snapshot();
-        Snapshot { held: Arc::new(Held { default, seqno }) }
+        let reading = &default.core().reading;
+        let hold = Hold::new(reading, HolderKind::Snapshot, KeyspaceId::DEFAULT, None);
+        Snapshot { held: Arc::new(Held { default, hold }) }
     }
 
     /// The newest write that it sees.
     pub fn seqno(&self) -> SeqNo {
-        self.held.seqno
+        self.held.hold.seqno
     }
 
     /// The value of `key` at this moment.
@@ -51,7 +48,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Keyspace::get`].
     pub fn get_in(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        let found = keyspace.read(key.as_ref(), Some(self.held.seqno), Sources::All)?;
+        let found = keyspace.read(key.as_ref(), Some(self.held.hold.seqno), Sources::All)?;
         Ok(found.map(|found| found.value))
     }
 
@@ -62,7 +59,7 @@ impl Snapshot {
 
     /// Keys and values of `range` in `keyspace` at this moment.
     pub fn range_in(&self, keyspace: &Keyspace, range: impl KeyRange) -> Iter {
-        keyspace.iter_within(Some(self.held.seqno), Bounds::of(&range))
+        keyspace.iter_within(Some(self.held.hold.seqno), Bounds::of(&range))
     }
 
     /// All keys and values at this moment.
@@ -72,17 +69,17 @@ impl Snapshot {
 
     /// Keys that start with `prefix`, and their values, at this moment.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Iter {
-        self.held.default.iter_within(Some(self.held.seqno), Bounds::prefix(prefix.as_ref()))
+        self.held.default.iter_within(Some(self.held.hold.seqno), Bounds::prefix(prefix.as_ref()))
     }
 
     /// A cursor over all keys at this moment.
     pub fn cursor(&self) -> Cursor {
-        self.held.default.cursor_at(Some(self.held.seqno))
+        self.held.default.cursor_at(Some(self.held.hold.seqno))
     }
 }
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot").field("seqno", &self.held.seqno).finish_non_exhaustive()
+        f.debug_struct("Snapshot").field("seqno", &self.held.hold.seqno).finish_non_exhaustive()
     }
 }

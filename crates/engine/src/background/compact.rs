@@ -68,11 +68,11 @@ impl Core {
     /// the manifest (which poisons).
     pub(crate) fn run_plan(&self, keyspace: &Arc<KeyspaceState>, plan: &Plan) -> Result<JobOutput> {
         let started = self.reading.env.clock.monotonic_ns();
-        let mut snapshots = self.reading.snapshots.live();
-        snapshots.retain(|_| !planted!(snapshot_dirty_read_during_compaction));
-        let now_ms = self.reading.now_ms();
-        let output =
-            self.with_job_io(keyspace, |io| compaction::run_job(plan, &snapshots, now_ms, io))?;
+        let mut moment = self.job_moment();
+        moment.seqnos.retain(|_| !planted!(snapshot_dirty_read_during_compaction));
+        let output = self.with_job_io(keyspace, |io| {
+            compaction::run_job(plan, &moment.seqnos, moment.now_ms, io)
+        })?;
         {
             let mut manifest = self.manifest.lock();
             let edit = Edit::of_tables(keyspace.id, output.edit.clone());

@@ -6,6 +6,7 @@
 //! other keyspaces, and what survives would be no prefix of the commit order.
 
 use crate::core::Core;
+use crate::read::holders::JobMoment;
 use crate::read::mem::Mem;
 use crate::read::view::{KeyspaceState, View};
 use crate::tree::compaction::{self, JobIo, JobOutput, OutputOptions};
@@ -88,20 +89,25 @@ impl Core {
 
     /// Merges MemTables into tables of one run, durable.
     fn write_memtables(&self, keyspace: &KeyspaceState, sealed: &[Arc<Mem>]) -> Result<JobOutput> {
-        let mut snapshots = self.reading.snapshots.live();
-        snapshots.retain(|_| !planted!(snapshot_missed_by_flush));
+        let mut moment = self.job_moment();
+        moment.seqnos.retain(|_| !planted!(snapshot_missed_by_flush));
         let mut merged = MergeCursor::new(sealed.iter().map(|m| m.table.cursor()).collect());
         merged.seek_first()?;
         let config = &self.config.compaction;
         let guards = compaction::flush_guards(&keyspace.view.load().version, config);
         let options = OutputOptions {
             level: Level(0),
-            snapshots: &snapshots,
-            now_ms: self.reading.now_ms(),
+            snapshots: &moment.seqnos,
+            now_ms: moment.now_ms,
             table_bytes: config.table_bytes,
             guards: &guards,
         };
         self.with_job_io(keyspace, |io| compaction::write_tables(merged, &options, io))
+    }
+
+    /// The readers that a job which starts now must leave as they are.
+    pub(crate) fn job_moment(&self) -> JobMoment {
+        self.reading.holders.job_moment(self.reading.now_ms())
     }
 
     /// What a job of this keyspace needs of the world.
@@ -127,6 +133,8 @@ impl Core {
             next_id: &next_id,
             should_stop: &|| self.stopping() || !self.reading.health.may_work(),
             yield_point: &|_bytes| {},
+            share_bytes: self.reading.budget.a_job(self.config.threads as u64),
+            buffers: &|change| self.reading.job_buffers(change),
             threads: &*self.reading.env.threads,
         })
     }
@@ -173,6 +181,8 @@ impl Core {
             // None when nothing was left of the MemTables.
             version: next.map_or_else(|| Arc::clone(&view.version), |(_, version)| version),
         });
+        // Cursors that walk these MemTables let them go when they move.
+        self.reading.retired.0.fetch_add(1, Ordering::Release);
         self.background.set_oldest_log(oldest_log);
         Ok(())
     }

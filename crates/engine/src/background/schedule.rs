@@ -317,6 +317,7 @@ impl Core {
         if state.compactions >= self.compactors() {
             return None;
         }
+        let moment = self.picking_moment();
         for keyspace in keyspaces {
             if state.damaged.contains(&keyspace.id) {
                 continue;
@@ -324,7 +325,6 @@ impl Core {
             let version = Arc::clone(&keyspace.view.load().version);
             let in_flight = state.compacting.entry(keyspace.id).or_default();
             let config = &self.config.compaction;
-            let moment = self.picking_moment();
             let picked = match idle {
                 true => compaction::pick_idle(&version, config, in_flight, moment),
                 false => compaction::pick(&version, config, in_flight, moment),
@@ -460,8 +460,11 @@ impl Core {
 
     /// What is true now for who picks a job.
     pub(crate) fn picking_moment(&self) -> Moment {
-        let oldest_snapshot = self.reading.snapshots.live().first().copied().unwrap_or(SeqNo::MAX);
-        Moment { now_ms: self.reading.now_ms(), oldest_snapshot }
+        // A table all of whose values have expired is dropped by this moment: they must
+        // have expired for every cursor.
+        let moment = self.job_moment();
+        let oldest_snapshot = moment.seqnos.first().copied().unwrap_or(SeqNo::MAX);
+        Moment { now_ms: moment.now_ms, oldest_snapshot }
     }
 
     /// Refuses writes, deletes excepted, until the disk has room again.

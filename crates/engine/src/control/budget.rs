@@ -4,11 +4,21 @@
 //! caches (the block cache counts what open tables keep resident) get the rest and give it back at once when
 //! another grows. So a database that is only read gives nearly the whole
 //! budget to its caches, and one that is only written three eighths to MemTables.
+//!
+//! What is taken is on the [`Account`], MemTables that only readers still hold
+//! included. The caches have been *granted* a part, and whoever needs more than what
+//! is neither taken nor granted asks for a new division first. Below their floor the
+//! caches give nothing: then the asker waits, or is refused (docs/decisions/0013-one-account.md).
 
+use super::account::{Account, Part};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Least budget that works, in bytes.
 pub(crate) const MIN_MEMORY: u64 = 16 << 20;
+
+/// A MemTable grows by whole chunks.
+const CHUNK_BYTES: u64 = 2 << 20;
 
 /// Shares of the budget, in bytes.
 #[derive(Debug)]
@@ -17,15 +27,23 @@ pub(crate) struct Budget {
     pub(crate) total: u64,
     /// A MemTable this large is sealed.
     pub(crate) memtable_seal: u64,
-    /// All MemTables together never hold more: writers wait for a flush.
+    /// MemTables that are filled or wait for their flush never hold more together:
+    /// writers wait for a flush.
     pub(crate) memtables_max: u64,
     /// The caches together never take more, whatever is left for them.
     pub(crate) caches_max: u64,
     /// Kept for the jobs of the background threads and the mapped log.
     pub(crate) jobs: u64,
-    /// MemTables of all keyspaces, sealed ones included. Relaxed: a sum that
-    /// orders nothing; writers wait under the background's lock.
+    /// MemTables of all keyspaces that are filled or wait for their flush. Relaxed: a
+    /// sum that orders nothing; writers wait under the background's lock.
     pub(crate) memtable_bytes: AtomicU64,
+    /// Buffers that jobs have now: beyond their share they are taken from the caches.
+    pub(crate) job_bytes: AtomicU64,
+    /// What all others than caches and jobs have taken.
+    pub(crate) account: Arc<Account>,
+    /// What the caches may take by the last division. Written by who divides, under
+    /// the lock that is held for it; relaxed: who reads an old grant divides anew.
+    granted: AtomicU64,
 }
 
 impl Budget {
@@ -37,20 +55,86 @@ impl Budget {
             caches_max: total,
             jobs: (total / 16).min((threads + 1) * (4 << 20)),
             memtable_bytes: AtomicU64::new(0),
+            job_bytes: AtomicU64::new(0),
+            account: Account::new(),
+            granted: AtomicU64::new(0),
         }
     }
 
-    /// What is left for the caches now. MemTables count with at least the one
-    /// that is being filled, so that the caches need not shrink at every write.
-    pub(crate) fn caches(&self, row_cache: RowCacheUse) -> CacheShares {
-        let memtables = self.memtable_bytes.load(Ordering::Relaxed) + self.memtable_seal;
-        let taken = memtables + self.jobs;
-        let left = self.total.saturating_sub(taken).min(self.caches_max);
+    /// The longest batch, and so about the longest value.
+    pub(crate) fn largest_batch(&self) -> u64 {
+        self.memtables_max / 2
+    }
+
+    /// Batches that wait behind a commit group take no more together, unless one alone
+    /// does.
+    pub(crate) fn queue_max(&self) -> u64 {
+        self.total / 32
+    }
+
+    /// What the caches keep however short memory is.
+    pub(crate) fn caches_floor(&self) -> u64 {
+        (self.total / 16).min(self.caches_max)
+    }
+
+    /// What one job may take for its buffers.
+    pub(crate) fn a_job(&self, threads: u64) -> u64 {
+        self.jobs / (threads + 1)
+    }
+
+    /// How much MemTables may grow by writes that take `bytes` in them.
+    pub(crate) fn growth(&self, bytes: u64) -> u64 {
+        bytes + CHUNK_BYTES.min(self.memtable_seal)
+    }
+
+    /// What all but the caches have.
+    pub(crate) fn taken(&self) -> u64 {
+        self.account.taken() + self.jobs.max(self.job_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Whether `bytes` more fit beside all that is taken and granted.
+    #[inline]
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        self.taken() + bytes + self.granted.load(Ordering::Relaxed) <= self.total
+    }
+
+    /// Divides anew, so that `needed` bytes fit beside the caches if their floor
+    /// allows. MemTables count with at least the one that is being filled, so that
+    /// the caches need not shrink at every write; it takes the pool's chunks first.
+    pub(crate) fn divide(&self, row_cache: RowCacheUse, needed: u64) -> CacheShares {
+        let pooled = self.account.of(Part::Pool);
+        let headroom = self.memtable_seal.saturating_sub(pooled).max(needed);
+        let left = self.total.saturating_sub(self.taken() + headroom);
+        let left = left.max(self.caches_floor()).min(self.caches_max);
+        self.granted.store(left, Ordering::Relaxed);
         let row_cache = match row_cache {
             RowCacheUse::Asked => left / 8,
             RowCacheUse::Aside => 0,
         };
         CacheShares { row_cache, block_cache: left - row_cache }
+    }
+
+    /// What the caches may take, or could not give back.
+    pub(crate) fn granted(&self) -> u64 {
+        self.granted.load(Ordering::Relaxed)
+    }
+
+    /// Notes what the caches could not give back of what they hold beyond their shares.
+    pub(crate) fn caches_hold(&self, bytes: u64) {
+        self.granted.fetch_max(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A number of bytes, for people.
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl std::fmt::Display for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            bytes @ 0..10_240 => write!(f, "{bytes} bytes"),
+            bytes @ 10_240..10_485_760 => write!(f, "{} KiB", bytes >> 10),
+            bytes => write!(f, "{} MiB", bytes >> 20),
+        }
     }
 }
 
@@ -79,14 +163,36 @@ mod tests {
         for total in [MIN_MEMORY, 256 << 20, 16 << 30] {
             let budget = Budget::new(total, 8);
             for memtables in [0, budget.memtable_seal, budget.memtables_max] {
-                budget.memtable_bytes.store(memtables, Ordering::Relaxed);
+                budget.account.take(Part::MemTables, memtables);
                 for row_cache in [RowCacheUse::Asked, RowCacheUse::Aside] {
-                    let caches = budget.caches(row_cache);
-                    let fixed = memtables + budget.jobs;
-                    let sum = fixed + caches.row_cache + caches.block_cache;
+                    let caches = budget.divide(row_cache, 0);
+                    let sum = budget.taken() + caches.row_cache + caches.block_cache;
                     assert!(sum <= total, "{sum} of {total}");
+                    assert!(budget.has_room(0));
                 }
+                budget.account.give(Part::MemTables, memtables);
             }
         }
+    }
+
+    /// Readers held a gigabyte of MemTables that the budget knew nothing of.
+    #[test]
+    fn the_caches_give_way_to_whatever_is_taken_down_to_their_floor_and_then_there_is_no_room() {
+        let budget = Budget::new(MIN_MEMORY, 2);
+        let step = 64 << 10;
+        let mut last = u64::MAX;
+        loop {
+            let caches = budget.divide(RowCacheUse::Asked, step);
+            let granted = caches.row_cache + caches.block_cache;
+            assert!(granted <= last, "caches grew while others took more");
+            last = granted;
+            if !budget.has_room(step) {
+                break;
+            }
+            budget.account.take(Part::Claims, step);
+            assert!(budget.taken() + granted <= budget.total);
+        }
+        assert_eq!(last, budget.caches_floor());
+        assert!(budget.taken() + last + step > budget.total, "nothing is left over");
     }
 }

@@ -2,6 +2,7 @@
 //! memory budget, whether reads and writes may go on, and the writers' pace.
 
 pub(crate) mod counters;
+pub(crate) mod account;
 pub(crate) mod budget;
 pub(crate) mod owner;
 pub(crate) mod health;

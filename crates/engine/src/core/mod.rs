@@ -12,7 +12,7 @@ pub(crate) mod work;
 pub(crate) mod jobs;
 
 use crate::control::pacing::Pacing;
-use crate::memtable::{ChunkPool, Fixed};
+use crate::memtable::Fixed;
 use crate::read::reading::Reading;
 use crate::tree::manifest::{Manifest, TableIds};
 use crate::wal::WalHandle;
@@ -39,9 +39,7 @@ pub(crate) struct Core {
     // Each with locks of its own inside.
     pub(crate) table_ids: Arc<TableIds>,
     pub(crate) wal: WalHandle,
-    /// Of all MemTables.
-    pub(crate) chunks: Arc<ChunkPool>,
-    /// What each of them costs beside its entries. Constant.
+    /// What each MemTable costs beside its entries. Constant.
     pub(crate) memtable_fixed: Fixed,
     pub(crate) jobs: Jobs,
     pub(crate) pacing: Pacing,

@@ -17,6 +17,9 @@ use tanada_vfs::sync::{Condvar, Mutex, MutexGuard};
 #[repr(align(128))]
 pub(crate) struct Commit {
     pub(crate) queue: Mutex<Queue>,
+    /// Signalled when a group has ended, and the queue has room for those who have not
+    /// been let into it.
+    pub(crate) room: Condvar,
     pub(crate) writer: Mutex<Writer>,
 }
 
@@ -26,6 +29,11 @@ pub(crate) struct Queue {
     pub(crate) led: bool,
     /// Writers in commit order, none of them leading.
     pub(crate) pending: VecDeque<Arc<Waiter>>,
+    /// Bytes of all batches that wait, or are in the group that is being committed
+    /// without leading it.
+    pub(crate) bytes: u64,
+    /// Writers that have not been let in: they wait for `Commit::room`.
+    pub(crate) outside: usize,
 }
 
 /// What only the leader touches, or who stands in for one with the lock held.
@@ -45,6 +53,9 @@ pub(crate) struct Writer {
     pub(crate) asked_behind: LogId,
     /// Logs before this one have been handed over for deletion.
     pub(crate) removed_before: LogId,
+    /// How often memory had been given back when a write was last refused for want of
+    /// it. Until more is, writes are refused without a wait.
+    pub(crate) refused_at: Option<u64>,
 }
 
 /// A writer that found another one leading. Owns its bytes, because another
@@ -79,6 +90,19 @@ pub(crate) enum Turn {
 }
 
 impl OwnedRequest {
+    /// Takes over the bytes of a batch. Those of a small one are copied, so that its
+    /// caller can fill the same memory again.
+    pub(crate) fn of(
+        body: &mut Vec<u8>,
+        cost: u64,
+        count: u32,
+        durability: Durability,
+    ) -> OwnedRequest {
+        const COPIED: usize = 64 << 10;
+        let body = if body.len() > COPIED { std::mem::take(body) } else { body.clone() };
+        OwnedRequest { body, cost, count, durability }
+    }
+
     pub(crate) fn borrow(&self) -> Request<'_> {
         Request {
             body: &self.body,
@@ -117,6 +141,7 @@ impl Commit {
     ) -> Commit {
         Commit {
             queue: Mutex::default(),
+            room: Condvar::new(),
             writer: Mutex::new(Writer {
                 wal,
                 token,
@@ -126,6 +151,7 @@ impl Commit {
                 checked_log: LogId(0),
                 asked_behind: LogId(0),
                 removed_before: LogId(0),
+                refused_at: None,
             }),
         }
     }

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::chunk_pool::ChunkPool;
+use crate::control::account::Part;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -107,6 +108,7 @@ impl Arena {
         };
         self.heap_chunks.push((chunk, layout));
         self.allocated += layout.size();
+        self.pool.account().take(Part::MemTables, layout.size() as u64);
         chunk
     }
 }
@@ -114,20 +116,39 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         self.pool.give_back(&mut self.huge_chunks);
+        let mut bytes = 0;
         for (chunk, layout) in self.heap_chunks.drain(..) {
             // SAFETY: allocated by `new_chunk` with this layout, freed only here.
             unsafe { dealloc(chunk.as_ptr(), layout) };
+            bytes += layout.size() as u64;
         }
+        self.pool.account().give(Part::MemTables, bytes);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::account::Account;
+
+    #[test]
+    fn every_chunk_is_on_the_account_until_the_arena_is_gone() {
+        let account = Account::new();
+        let pool = ChunkPool::new(4 << 20, Arc::clone(&account));
+        let mut arena = Arena::new(pool);
+        for size in [100, 5_000, 300_000, 3 << 20].repeat(30) {
+            arena.alloc(size, 8);
+            assert_eq!(account.of(Part::MemTables), arena.allocated_bytes() as u64);
+        }
+        assert!(arena.huge_chunks.len() > 2, "some are kept for later, some are not");
+        drop(arena);
+        assert_eq!(account.of(Part::MemTables), 0);
+        assert_eq!(account.of(Part::Pool), 4 << 20);
+    }
 
     #[test]
     fn pieces_are_aligned_and_never_overlap() {
-        let mut arena = Arena::new(ChunkPool::new(0));
+        let mut arena = Arena::new(ChunkPool::new(0, Account::new()));
         let mut pieces = Vec::new();
         for i in 0..5_000usize {
             let (size, align) = (i * 7 % 900 + 1, [1, 8, 64][i % 3]);
@@ -150,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_first_chunk_is_small() {
-        let mut arena = Arena::new(ChunkPool::new(0));
+        let mut arena = Arena::new(ChunkPool::new(0, Account::new()));
         arena.alloc(100, 8);
         assert_eq!(arena.allocated_bytes(), FIRST_CHUNK_BYTES);
     }

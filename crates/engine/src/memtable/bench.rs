@@ -183,7 +183,10 @@ fn figures() {
         for shape in ["random", "decimal", "ascending"] {
             for _ in 0..2 {
                 measure("MemTable", shape, mib, &|| {
-                    Box::new(Arc::new(MemTable::new(ChunkPool::new(0))))
+                    Box::new(Arc::new(MemTable::new(ChunkPool::new(
+                        0,
+                        crate::control::account::Account::new(),
+                    ))))
                 });
                 if only != "memtable" {
                     measure("crossbeam-skiplist", shape, mib, &|| {

@@ -281,7 +281,8 @@ mod tests {
     #[test]
     fn every_version_of_a_long_chain_is_reached_in_few_steps() {
         let versions = if cfg!(miri) { 100 } else { 3_000u64 };
-        let mut arena = Arena::new(crate::memtable::ChunkPool::new(0));
+        let mut arena =
+            Arena::new(crate::memtable::ChunkPool::new(0, crate::control::account::Account::new()));
         let mut newest = Stored::write(&mut arena, version(2), None);
         for seqno in 2..=versions {
             newest = Stored::write(&mut arena, version(seqno * 2), Some(newest));

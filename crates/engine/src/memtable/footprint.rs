@@ -171,7 +171,10 @@ mod tests {
             (1, 8, 1),
         ] {
             for sorted in [false, true] {
-                let (table, mut token) = (MemTable::new(ChunkPool::new(0)), WriterToken::new());
+                let (table, mut token) = (
+                    MemTable::new(ChunkPool::new(0, crate::control::account::Account::new())),
+                    WriterToken::new(),
+                );
                 let value = &value[..value_len];
                 let (grown, foretold) = match sorted {
                     true => grown(&table, &mut token, 0..count, key_len, value),
@@ -189,7 +192,10 @@ mod tests {
     #[test]
     fn an_entry_that_splits_a_full_leaf_was_counted_with_the_leaf() {
         let count = if cfg!(miri) { 1_000 } else { 200_000 };
-        let (table, mut token) = (MemTable::new(ChunkPool::new(0)), WriterToken::new());
+        let (table, mut token) = (
+            MemTable::new(ChunkPool::new(0, crate::control::account::Account::new())),
+            WriterToken::new(),
+        );
         let keys = (0..count).map(|n| n * 10);
         grown(&table, &mut token, keys, 8, b"");
         let keys = (0..count / 64).map(|n| n * 640 + 5);
@@ -200,7 +206,10 @@ mod tests {
     #[test]
     fn versions_of_one_key_are_counted_with_their_chain() {
         let count = if cfg!(miri) { 100 } else { 100_000 };
-        let (table, mut token) = (MemTable::new(ChunkPool::new(0)), WriterToken::new());
+        let (table, mut token) = (
+            MemTable::new(ChunkPool::new(0, crate::control::account::Account::new())),
+            WriterToken::new(),
+        );
         let (grown, foretold) = grown(&table, &mut token, (0..count).map(|_| 1), 8, b"");
         assert!(grown <= foretold + ROUNDING, "{grown}, {foretold} foretold");
     }
@@ -208,7 +217,7 @@ mod tests {
     /// A batch over many keyspaces: each gets its first chunk.
     #[test]
     fn many_small_memtables_take_no_more_than_was_foretold_to_the_byte() {
-        let pool = ChunkPool::new(2 << 20);
+        let pool = ChunkPool::new(2 << 20, crate::control::account::Account::new());
         let fixed = Fixed::of(&pool);
         for (count, value_len) in [(1, 5), (3, 100), (40, 60), (511, 5), (600, 5), (2, 9_000)] {
             let (table, mut token) = (MemTable::new(Arc::clone(&pool)), WriterToken::new());

@@ -19,6 +19,15 @@ pub(super) const FIRST_KEYS: usize = 512;
 const PART: usize = 128;
 const LEAST_WORDS: usize = 1 << 10;
 
+/// What adding a key did beside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Added {
+    /// Nothing.
+    Only,
+    /// It made the filter, which takes memory from now on.
+    WithAFilter,
+}
+
 /// A filter of keys, by their [`tanada_format::hash_key`]. One adds, any number ask.
 pub(super) struct KeyFilter {
     /// Set once: with [`FIRST_KEYS`] keys. Relaxed words: who knows of a write by its
@@ -48,15 +57,18 @@ impl KeyFilter {
 
     /// Adds a key. One thread at a time: of two, one could undo the other's.
     #[inline]
-    pub(super) fn add(&self, hash: u64) {
+    pub(super) fn add(&self, hash: u64) -> Added {
         match self.words.get() {
-            Some(words) => set(words, hash),
+            Some(words) => {
+                set(words, hash);
+                Added::Only
+            }
             None => self.add_early(hash),
         }
     }
 
     #[cold]
-    fn add_early(&self, hash: u64) {
+    fn add_early(&self, hash: u64) -> Added {
         let mut first = self.first.lock();
         first.push(hash);
         if first.len() == FIRST_KEYS {
@@ -64,7 +76,9 @@ impl KeyFilter {
             std::mem::take(&mut *first).into_iter().for_each(|hash| set(&words, hash));
             let fresh = self.words.set(words);
             assert!(fresh.is_ok(), "the filter is made once, under the lock");
+            return Added::WithAFilter;
         }
+        Added::Only
     }
 
     /// `false` means that no key with this hash was added by a write that the caller

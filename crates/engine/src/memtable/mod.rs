@@ -31,8 +31,9 @@ pub(crate) use chunk_pool::ChunkPool;
 pub(crate) use cursor::MemTableCursor;
 pub(crate) use footprint::{Fixed, Footprint, Growth, splits_bytes};
 
-use self::key_filter::KeyFilter;
+use self::key_filter::{Added, KeyFilter};
 use self::tree::Tree;
+use crate::control::account::Part;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -64,6 +65,7 @@ impl WriterToken {
 
 /// Sorted entries in memory. See the module's docs.
 pub(crate) struct MemTable {
+    pool: Arc<ChunkPool>,
     tree: Tree,
     filter: KeyFilter,
     /// The id of the one token that may write; 0 before the first insert.
@@ -86,7 +88,8 @@ impl MemTable {
     pub(crate) fn new(pool: Arc<ChunkPool>) -> MemTable {
         MemTable {
             filter: KeyFilter::new(pool.max_bytes()),
-            tree: Tree::new(pool),
+            tree: Tree::new(Arc::clone(&pool)),
+            pool,
             writer: lock_free::AtomicU64::new(0),
             figures: Figures {
                 entries: AtomicU64::new(0),
@@ -111,7 +114,9 @@ impl MemTable {
             let first = self.writer.compare_exchange(0, token.id, Relaxed, Relaxed);
             assert!(first.is_ok(), "a MemTable is written with one token only");
         }
-        self.filter.add(hash_key(entry.key));
+        if self.filter.add(hash_key(entry.key)) == Added::WithAFilter {
+            self.pool.account().take(Part::MemTables, self.filter.heap_bytes() as u64);
+        }
         // SAFETY: only the holder of the token of this id gets here, tokens are not
         // cloned, and this call borrows it mutably.
         unsafe { self.tree.insert(entry) };
@@ -164,6 +169,12 @@ impl MemTable {
     /// The highest seqno inserted; [`SeqNo::ZERO`] when empty.
     pub(crate) fn max_seqno(&self) -> SeqNo {
         SeqNo(self.figures.max_seqno.load(Relaxed))
+    }
+}
+
+impl Drop for MemTable {
+    fn drop(&mut self) {
+        self.pool.account().give(Part::MemTables, self.filter.heap_bytes() as u64);
     }
 }
 

@@ -17,7 +17,7 @@ struct World {
 impl World {
     /// One that holds these keys, written in this order.
     fn of(keys: &[&str]) -> (Shared<World>, WriterToken) {
-        let memtable = MemTable::new(ChunkPool::new(0));
+        let memtable = MemTable::new(ChunkPool::new(0, crate::control::account::Account::new()));
         let world = World { memtable, visible: atomic::AtomicU64::new(0) };
         let mut token = WriterToken::new();
         keys.iter().for_each(|key| world.write(&mut token, key));

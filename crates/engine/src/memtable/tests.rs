@@ -53,7 +53,8 @@ struct Pair {
 
 impl Pair {
     fn new() -> Pair {
-        let memtable = Arc::new(MemTable::new(ChunkPool::new(0)));
+        let memtable =
+            Arc::new(MemTable::new(ChunkPool::new(0, crate::control::account::Account::new())));
         Pair { memtable, model: Model::default(), token: WriterToken::new(), seqno: 0 }
     }
 
@@ -292,7 +293,8 @@ fn readers_beside_the_writer_see_every_write_up_to_their_seqno() {
             _ => format!("key{n:012}").into_bytes(),
         }
     }
-    let memtable = Arc::new(MemTable::new(ChunkPool::new(0)));
+    let memtable =
+        Arc::new(MemTable::new(ChunkPool::new(0, crate::control::account::Account::new())));
     let visible = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..2u64)

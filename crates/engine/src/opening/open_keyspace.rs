@@ -36,6 +36,10 @@ impl Core {
             return Ok(known);
         }
         self.reading.health.check_writable()?;
+        let needed = self.reading.budget.growth(0);
+        if !self.reading.has_room(needed) {
+            return Err(Error::MemoryFull { reason: self.reading.why_no_room(needed) });
+        }
         let mut manifest = self.manifest.lock();
         // It may have been closed while this waited, and be another process's by now.
         self.reading.health.check_committable()?;
@@ -57,7 +61,7 @@ impl Core {
             name: name.to_owned(),
             compression: Mutex::new(compression),
             view: Published::new(Arc::new(View {
-                active: Mem::new(&self.chunks),
+                active: Mem::new(&self.reading.chunks),
                 sealed: Vec::new(),
                 version: Version::empty(),
             })),

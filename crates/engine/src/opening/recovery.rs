@@ -12,7 +12,7 @@
 //!
 //! Nothing on disk is changed before the log has been found whole.
 
-use crate::control::budget::RowCacheUse;
+use crate::control::budget::{Budget, Bytes, MIN_MEMORY, RowCacheUse};
 use crate::control::counters::Counters;
 use crate::control::health::Health;
 use crate::control::owner::Owner;
@@ -24,12 +24,12 @@ use crate::core::queue::Commit;
 use crate::core::work::Background;
 use crate::memtable::{Fixed, WriterToken};
 use crate::opening::replay::Replay;
-use crate::read::reading::Reading;
-use crate::read::reading::Visible;
+use crate::read::holders::Holders;
+use crate::read::reading::{Reading, Retired, Visible};
 use crate::read::row_cache::{RowCache, Worth};
-use crate::read::snapshots::Snapshots;
+use crate::read::view::KeyspaceState;
 use crate::tree::manifest::{self, CreatedKeyspace, Current, Edit, Found, Manifest};
-use crate::tree::version::TableStore;
+use crate::tree::version::{TableHandle, TableStore};
 use crate::types::error::{Error, Result};
 use crate::types::keyspace_options;
 use crate::wal::{self, RecordPlace, RecoverFrom, Tail, WalWriter};
@@ -65,7 +65,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     env.fs.create_dir_all(&path)?;
     let lock = lock(&env, &path)?;
     let budget = config.budget();
-    let block_cache = BlockCache::new(budget.caches(RowCacheUse::Asked).block_cache);
+    let block_cache = BlockCache::new(budget.divide(RowCacheUse::Asked, 0).block_cache);
     let files = |id| {
         let open_tables = config.open_tables(&block_cache);
         TableStore::within(open_files.clone(), &path, id, Arc::clone(&block_cache), open_tables)
@@ -77,6 +77,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
 
     let mut token = WriterToken::new();
     let mut replay = Replay::new(&manifest, &path, &budget, config.compression)?;
+    check_budget(&budget, replay.keyspaces())?;
     let tail = replay_log(&env, &path, tables.database, &manifest, &mut replay, &mut token)?;
     let mut wal = WalWriter::create(&env, &path, tables.database, &tail, config.log_sizes())?;
     // What is useless from now on, whatever the manifest says. At once, or openings that
@@ -100,7 +101,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     budget.memtable_bytes.store(replay.held(), Ordering::Relaxed);
     let reading = Reading {
         database_id: tables.database,
-        row_cache: RowCache::new(budget.caches(RowCacheUse::Asked).row_cache),
+        row_cache: RowCache::new(budget.divide(RowCacheUse::Asked, 0).row_cache),
         row_cache_worth: Worth::new(),
         block_cache,
         tables,
@@ -108,7 +109,9 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         balancing: Mutex::new(()),
         counters: Counters::new(),
         health: Health::new(Owner::new(lock.process())),
-        snapshots: Snapshots::default(),
+        holders: Holders::default(),
+        chunks: Arc::clone(replay.chunks()),
+        retired: Retired::default(),
         visible: Visible(sync::atomic::AtomicU64::new(last_seqno.0)),
         clock_high_ms: AtomicU64::new(clock_high_ms),
         views: Mutex::new(()),
@@ -116,15 +119,14 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         env,
         path,
     };
-    let chunks = Arc::clone(replay.chunks());
+    let memtable_fixed = Fixed::of(&reading.chunks);
     let core = Arc::new(Core {
         opened_ns: reading.env.clock.monotonic_ns(),
         reading: Arc::new(reading),
         opened_position: wal.position(),
         table_ids: manifest.ids(),
         wal: wal.handle().clone(),
-        memtable_fixed: Fixed::of(&chunks),
-        chunks,
+        memtable_fixed,
         jobs: Jobs::default(),
         pacing: Pacing::default(),
         commit: Commit::new(wal, token, last_seqno.plus(1), 0),
@@ -141,6 +143,35 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     core.reading.rebalance();
     core.update_pacing();
     Ok(core)
+}
+
+/// Refuses a budget that this database does not fit into even while it is quiet. Nothing
+/// on disk has been changed yet.
+fn check_budget(budget: &Budget, keyspaces: &[Arc<KeyspaceState>]) -> Result<()> {
+    let memtables = budget.account.taken();
+    let (mut tables, mut trees) = (0, 0);
+    for keyspace in keyspaces {
+        for table in keyspace.view.load().version.tables() {
+            let keys = table.meta().min_key.len() + table.meta().max_key.len();
+            trees += (size_of::<TableHandle>() + keys) as u64;
+            tables += 1;
+        }
+    }
+    let rest = budget.jobs + budget.growth(0) + budget.caches_floor();
+    let needed = memtables + trees + rest;
+    if needed <= budget.total {
+        return Ok(());
+    }
+    // The rest grows with the budget, by an eighth of it at most.
+    let enough = ((memtables + trees) * 3 / 2 + MIN_MEMORY) >> 20;
+    Err(Error::InvalidArgument(format!(
+        "a memory budget of {} is too small for this database: its {} keyspaces need {} for their MemTables, its {tables} tables {} for what is known of each, and writes, background jobs and caches {}; give it at least {enough} MiB",
+        Bytes(budget.total),
+        keyspaces.len(),
+        Bytes(memtables),
+        Bytes(trees),
+        Bytes(rest)
+    )))
 }
 
 fn lock(env: &Env, path: &Path) -> Result<Box<dyn DirLock>> {

@@ -74,7 +74,7 @@ impl Replay {
         let state = manifest.state();
         let mut keyspaces = Vec::with_capacity(state.keyspaces.len());
         let mut marks = Vec::with_capacity(state.keyspaces.len());
-        let chunks = ChunkPool::new(budget.memtable_seal);
+        let chunks = ChunkPool::new(budget.memtable_seal, Arc::clone(&budget.account));
         for (&id, keyspace) in &state.keyspaces {
             if id.0 as usize != keyspaces.len() {
                 let what = "a keyspace was dropped".to_owned();

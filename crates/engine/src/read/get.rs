@@ -8,7 +8,7 @@
 use crate::control::counters::Count;
 use crate::read::reading::Reading;
 use crate::read::row_cache::{Row, Tally, Verdict};
-use crate::read::scan::{VisibleCursor, unsupported};
+use crate::read::scan::unsupported;
 use crate::read::view::{KeyspaceState, View};
 use crate::tree::compaction::visible::is_expired;
 use crate::types::error::{Error, Result};
@@ -303,17 +303,6 @@ impl Reading {
     #[inline]
     fn has_expired(&self, expires_at_ms: u64) -> bool {
         expires_at_ms != 0 && is_expired(expires_at_ms, self.now_ms())
-    }
-
-    /// A cursor over a keyspace `at` a moment.
-    pub(crate) fn visible_cursor(
-        &self,
-        keyspace: &KeyspaceState,
-        at: Option<SeqNo>,
-    ) -> VisibleCursor {
-        let view = self.view_of(keyspace);
-        let seqno = at.unwrap_or_else(|| self.visible());
-        VisibleCursor::new(view, seqno, self.now_ms(), self.health.owner)
     }
 
     /// As [`Reading::get`] now, noting every tier that is asked. Slower: it reads

@@ -5,8 +5,9 @@
 use crate::control::budget::{Budget, RowCacheUse};
 use crate::control::counters::{Count, Counters};
 use crate::control::health::Health;
+use crate::memtable::ChunkPool;
+use crate::read::holders::Holders;
 use crate::read::row_cache::{RowCache, Worth};
-use crate::read::snapshots::Snapshots;
 use crate::read::view::{KeyspaceState, View};
 use crate::tree::version::TableStore;
 use arc_swap::ArcSwap;
@@ -36,12 +37,18 @@ pub(crate) struct Reading {
     pub(crate) balancing: Mutex<()>,
     pub(crate) counters: Counters,
     pub(crate) health: Health,
-    pub(crate) snapshots: Snapshots,
+    pub(crate) holders: Holders,
+    /// Of all MemTables.
+    pub(crate) chunks: Arc<ChunkPool>,
 
     /// The newest write that readers see. Stored with Release by the commit
     /// leader after the MemTables hold the write; loaded with Acquire by
     /// readers after they have pinned a view.
     pub(crate) visible: Visible,
+    /// How often MemTables have gone from a view. Release behind the new view; Acquire
+    /// before a view is loaded, so that it is no older. The look before each move is
+    /// relaxed: it may find out a step later.
+    pub(crate) retired: Retired,
     /// The latest wall time acted upon, in milliseconds: a clock set back must
     /// not revive what has expired.
     pub(crate) clock_high_ms: AtomicU64,
@@ -57,6 +64,11 @@ pub(crate) struct Reading {
 #[repr(align(128))]
 pub(crate) struct Visible(pub(crate) sync::atomic::AtomicU64);
 
+/// On lines of its own: every step of every cursor looks at it.
+#[derive(Default)]
+#[repr(align(128))]
+pub(crate) struct Retired(pub(crate) AtomicU64);
+
 impl Reading {
     /// The newest visible write. Load it after pinning the view it is used
     /// with: the other way round, a compaction between the two could drop the
@@ -66,32 +78,10 @@ impl Reading {
         SeqNo(self.visible.0.load(Ordering::Acquire))
     }
 
-    /// What a scan of `keyspace` that begins now walks. In a forked child nothing: every
-    /// step is refused there, and loading a view may take a lock.
-    pub(crate) fn view_of(&self, keyspace: &KeyspaceState) -> Arc<View> {
-        if self.health.owner.is_forked() { Arc::new(View::empty()) } else { keyspace.view.load() }
-    }
-
     /// Counts a scan that begins.
     pub(crate) fn count_scan(&self) {
         if !self.health.owner.is_forked() {
             self.counters.add(Count::Scans, 1);
-        }
-    }
-
-    /// Keeps the newest write readable until [`Reading::release_snapshot`], and answers
-    /// its number. Nothing is kept in a forked child.
-    pub(crate) fn hold_snapshot(&self) -> SeqNo {
-        if self.health.owner.is_forked() {
-            return self.visible();
-        }
-        self.snapshots.hold(|| self.visible())
-    }
-
-    /// Lets go of what [`Reading::hold_snapshot`] answered.
-    pub(crate) fn release_snapshot(&self, seqno: SeqNo) {
-        if !self.health.owner.is_forked() {
-            self.snapshots.release(seqno);
         }
     }
 
@@ -115,15 +105,48 @@ impl Reading {
 
     /// Gives the caches what the budget leaves them now.
     pub(crate) fn rebalance(&self) {
+        self.rebalance_for(0);
+    }
+
+    /// As [`Reading::rebalance`], so that `needed` bytes more can be taken. Answers
+    /// whether they can.
+    pub(crate) fn rebalance_for(&self, needed: u64) -> bool {
         // Two at once could leave the caches with parts of different divisions.
         let _turn = self.balancing.lock();
-        let shares =
-            self.budget.caches(match self.row_cache_worth.pays() || !self.row_cache.is_empty() {
-                true => RowCacheUse::Asked,
-                false => RowCacheUse::Aside,
-            });
+        let row_cache = match self.row_cache_worth.pays() || !self.row_cache.is_empty() {
+            true => RowCacheUse::Asked,
+            false => RowCacheUse::Aside,
+        };
+        let shares = self.budget.divide(row_cache, needed);
         self.row_cache.set_capacity(shares.row_cache);
         self.block_cache.set_capacity(shares.block_cache);
         self.tables.fit();
+        // Blocks that readers hold stay where they are. What open tables keep is not for
+        // writers to wait for: it is bounded where tables are opened.
+        let rows = shares.row_cache.max(self.row_cache.stats().used_bytes);
+        let cached = self.block_cache.stats();
+        let blocks = cached.used_bytes.saturating_sub(cached.resident_bytes);
+        let blocks = shares.block_cache.max(blocks);
+        self.budget.caches_hold(rows + blocks);
+        self.budget.has_room(needed)
+    }
+
+    /// Notes that the buffers of jobs take `change` bytes more. What they take beyond
+    /// the share that is kept for them comes from the caches.
+    pub(crate) fn job_buffers(&self, change: i64) {
+        let jobs = &self.budget.job_bytes;
+        let before = jobs.fetch_add(change as u64, Ordering::Relaxed); // wraps: subtracts
+        if before.wrapping_add(change as u64) > self.budget.jobs && !self.budget.has_room(0) {
+            self.rebalance();
+        }
+    }
+
+    /// Whether `needed` bytes more can be taken, with what the caches and the pool of
+    /// chunks can give up.
+    pub(crate) fn has_room(&self, needed: u64) -> bool {
+        self.budget.has_room(needed) || self.rebalance_for(needed) || {
+            self.chunks.clear();
+            self.rebalance_for(needed)
+        }
     }
 }

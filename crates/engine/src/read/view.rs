@@ -1,5 +1,6 @@
 //! Where reads of a keyspace start: its MemTables and its tree at one moment.
 
+use crate::control::account::Account;
 use crate::memtable::ChunkPool;
 use crate::read::mem::Mem;
 use crate::tree::version::Version;
@@ -32,7 +33,7 @@ pub(crate) struct View {
 impl View {
     /// Of nothing.
     pub(crate) fn empty() -> View {
-        let active = Mem::new(&ChunkPool::new(0));
+        let active = Mem::new(&ChunkPool::new(0, Account::new()));
         View { active, sealed: Vec::new(), version: Version::empty() }
     }
 
@@ -47,6 +48,11 @@ impl View {
     /// Start of the oldest record with a write in these MemTables.
     pub(crate) fn oldest_position(&self) -> Option<LogPosition> {
         self.mems().filter_map(|m| m.first_position()).min()
+    }
+
+    /// Whether `mem` is one of these MemTables.
+    pub(crate) fn holds(&self, mem: &Arc<Mem>) -> bool {
+        self.mems().any(|own| Arc::ptr_eq(own, mem))
     }
 
     /// All MemTables, newest first.

@@ -100,6 +100,11 @@ impl<C: Cursor> MergeCursor<C> {
         }
     }
 
+    /// How many sources it merges.
+    pub(crate) fn sources(&self) -> usize {
+        self.sources.len()
+    }
+
     /// The source that holds the current entry. Panics when not valid.
     #[inline]
     pub(crate) fn winner(&self) -> usize {

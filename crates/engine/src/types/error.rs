@@ -53,6 +53,12 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
+    /// The memory budget has no room for this, and waiting for the background would not
+    /// make any: cursors that do not move, or claims, hold the rest. Nothing was done.
+    MemoryFull {
+        /// How much is needed and free, who holds the rest, and what to do.
+        reason: String,
+    },
     /// An earlier write or sync of the log or manifest failed, so what is on disk
     /// is unknown. Close and open the database again.
     Poisoned {
@@ -109,6 +115,9 @@ impl fmt::Display for Error {
             ),
             Error::Io(e) => e.fmt(f),
             Error::ReadOnly { reason } => write!(f, "the database is read-only: {reason}"),
+            Error::MemoryFull { reason } => {
+                write!(f, "the memory budget is full: {reason}; nothing was done")
+            }
             Error::Poisoned { reason } => write!(
                 f,
                 "the database stopped after a failed write and must be opened again: {reason}"

@@ -50,17 +50,59 @@ pub struct OperationStats {
 /// The one budget and who holds how much of it, in bytes.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[allow(missing_docs)]
 pub struct MemoryStats {
+    /// What the database was opened with.
     pub budget_bytes: u64,
+    /// The sum of all parts below.
     pub used_bytes: u64,
+    /// MemTables, by the chunks of memory they lie in: those that are filled or wait
+    /// for their flush, and those that only readers still hold.
     pub memtable_bytes: u64,
+    /// Of these, flushed already and held by readers alone.
+    pub memtable_held_bytes: u64,
+    /// Chunks of MemTables that are gone, kept for the next ones.
+    pub pooled_bytes: u64,
+    /// The row cache.
     pub row_cache_bytes: u64,
+    /// Blocks in the block cache, with the buffers of scans that read ahead.
     pub block_cache_bytes: u64,
     /// Resident parts of open tables: top indexes, fences, handles.
     pub table_bytes: u64,
-    /// Buffers of flush and compaction jobs, and the mapped log.
+    /// Buffers of flush and compaction jobs, and the mapped log: the share kept for
+    /// them, or what they have where that is more.
     pub job_bytes: u64,
+    /// Cursors and iterators, without the MemTables and blocks that they walk.
+    pub reader_bytes: u64,
+    /// Batches that wait behind a commit group.
+    pub queue_bytes: u64,
+    /// Memory that the program has claimed by [`crate::Db::claim_memory`].
+    pub claimed_bytes: u64,
+    /// The longest batch that is taken, and so about the longest value: 3/16 of the
+    /// budget.
+    pub largest_batch_bytes: u64,
+    /// Resident memory of the whole process, where the system tells it.
+    pub resident_bytes: Option<u64>,
+    /// Live snapshots, cursors and iterators.
+    pub readers: u64,
+    /// The oldest of them, at most sixteen.
+    pub oldest_readers: Vec<ReaderStats>,
+}
+
+/// One live snapshot, cursor or iterator.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct ReaderStats {
+    /// `"snapshot"`, `"cursor"` or `"iterator"`.
+    pub kind: &'static str,
+    /// The keyspace it reads; of a snapshot, which reads all, none.
+    pub keyspace: Option<String>,
+    /// How long it has lived.
+    pub age_ms: u64,
+    /// The newest write that it sees. Compactions keep every version that it needs.
+    pub seqno: u64,
+    /// Bytes of MemTables that have been flushed and that it still holds. They go when
+    /// it moves or is dropped. Several may hold the same ones.
+    pub memtable_bytes: u64,
 }
 
 /// One cache tier.

@@ -14,9 +14,10 @@
 //! or 3 poisons the database, every writer of the group hears of it, and
 //! nothing of the group was inserted.
 
+use crate::control::account::Part;
 use crate::control::counters::Count;
 use crate::core::Core;
-use crate::core::queue::{OwnedRequest, Request, Turn, Waiter, Writer};
+use crate::core::queue::{OwnedRequest, Queue, Request, Turn, Waiter, Writer};
 use crate::memtable::splits_bytes;
 use crate::read::mem::Mem;
 use crate::read::view::KeyspaceState;
@@ -26,11 +27,15 @@ use crate::wal::group::{self, GroupHeader};
 use crate::write::batch::Batch;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tanada_format::{EntryRef, KeyspaceId, LogPosition, SeqNo, planted};
 use tanada_vfs::sync::{Condvar, Mutex};
 
 /// Bytes of disk kept free beside what the MemTables will take.
 const RESERVE_BYTES: u64 = 2 << 20;
+
+/// How long a write waits for readers at work to let go of MemTables.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A group takes no further batch once it holds this many bytes.
 const MAX_GROUP_BYTES: usize = 1 << 20;
@@ -53,19 +58,14 @@ impl Core {
         if batch.has_ttl() {
             batch.set_expiries(self.reading.now_ms());
         }
-        let request = Request {
-            body: &batch.body,
-            cost,
-            count: batch.count,
-            durability: durability.unwrap_or(self.config.durability),
-        };
+        let durability = durability.unwrap_or(self.config.durability);
         let deletes = u64::from(batch.deletes);
         self.reading.counters.add(Count::Puts, u64::from(batch.count) - deletes);
         if deletes != 0 {
             self.reading.counters.add(Count::Deletes, deletes);
         }
         self.reading.counters.add(Count::UserBytesWritten, batch.user_bytes);
-        let result = self.submit(request);
+        let result = self.submit(batch, cost, durability);
         self.run_inline();
         result
     }
@@ -147,17 +147,21 @@ impl Core {
         Ok(())
     }
 
-    fn submit(&self, request: Request<'_>) -> Result<SeqNo> {
+    fn submit(&self, batch: &mut Batch, cost: u64, durability: Durability) -> Result<SeqNo> {
         let waiter = {
             let mut queue = self.commit.queue.lock();
+            while queue.led && !self.may_queue(&queue, batch.body.len() as u64) {
+                queue.outside += 1;
+                self.commit.room.wait(&mut queue);
+                queue.outside -= 1;
+            }
             if queue.led {
+                let request = OwnedRequest::of(&mut batch.body, cost, batch.count, durability);
+                let bytes = request.body.len() as u64;
+                queue.bytes += bytes;
+                self.reading.budget.account.take(Part::Queue, bytes);
                 let waiter = Arc::new(Waiter {
-                    request: OwnedRequest {
-                        body: request.body.to_vec(),
-                        cost: request.cost,
-                        count: request.count,
-                        durability: request.durability,
-                    },
+                    request,
                     turn: Mutex::new(Turn::Waiting),
                     changed: Condvar::new(),
                 });
@@ -168,12 +172,21 @@ impl Core {
                 None
             }
         };
-        if let Some(waiter) = waiter
-            && let Some(answer) = waiter.wait()
-        {
-            return answer;
+        let Some(waiter) = waiter else {
+            return self.lead(Request { body: &batch.body, cost, count: batch.count, durability });
+        };
+        match waiter.wait() {
+            Some(answer) => answer,
+            None => self.lead(waiter.request.borrow()),
         }
-        self.lead(request)
+    }
+
+    /// Whether a batch of `bytes` may wait in the queue. Whoever may not waits outside,
+    /// with bytes that are still its caller's; the end of a group lets it in, or lets
+    /// it lead.
+    fn may_queue(&self, queue: &Queue, bytes: u64) -> bool {
+        let bounded = queue.bytes + bytes <= self.reading.budget.queue_max() || queue.bytes == 0;
+        (bounded && self.reading.has_room(bytes)) || planted!(queued_batches_without_bound)
     }
 
     /// Commits one group with `own` at its head, then passes the lead on.
@@ -192,17 +205,19 @@ impl Core {
 
     /// Takes those who queued behind the leader into its group.
     fn join(&self, writer: &Writer, own: &Request<'_>, followers: &mut Vec<Arc<Waiter>>) {
+        let budget = &self.reading.budget;
         let (mut bytes, mut cost, mut count) = (own.body.len(), own.cost, own.count);
         // What they may take besides: only the leader makes it more, and a flush less.
-        let held = self.reading.budget.memtable_bytes.load(Ordering::Relaxed);
-        let room = self.reading.budget.memtables_max.saturating_sub(held);
+        let held = budget.memtable_bytes.load(Ordering::Relaxed);
+        let room = budget.memtables_max.saturating_sub(held);
         let mut queue = self.commit.queue.lock();
         while let Some(next) = queue.pending.front() {
             bytes += next.request.body.len();
             cost += next.request.cost;
             count += next.request.count;
             let most = cost + splits_bytes(count.into(), writer.active_bytes);
-            if bytes > MAX_GROUP_BYTES || most > room {
+            // Room was made for the leader's own batch.
+            if bytes > MAX_GROUP_BYTES || most > room || !budget.has_room(budget.growth(most)) {
                 break;
             }
             followers.extend(queue.pending.pop_front());
@@ -310,7 +325,7 @@ impl Core {
         }
         self.reading.change_view(keyspace, |view| {
             view.active.set_end(position);
-            view.with_new_active(&self.chunks)
+            view.with_new_active(&self.reading.chunks)
         });
         self.background.set_sealed_to(position);
         if !planted!(lost_inserts_bulk) {
@@ -338,6 +353,7 @@ impl Core {
         let active = writer.active_bytes + cost;
         if active <= self.reading.budget.memtable_seal
             && used + splits <= self.reading.budget.memtables_max
+            && self.reading.budget.has_room(self.reading.budget.growth(cost + splits))
             && writer.wal.current_log() == writer.checked_log
             && (!writer.wal.handle().wants_next() || writer.asked_behind == writer.checked_log)
         {
@@ -386,13 +402,64 @@ impl Core {
             }
             self.reading.health.check_writable()?;
         }
+        let room = self.wait_for_memory(writer, own, &mut waited_from);
         if let Some(from) = waited_from {
             let ns = self.reading.env.clock.monotonic_ns() - from;
             self.reading.counters.add(Count::StoppedWrites, 1);
             self.reading.counters.add(Count::StoppedNs, ns);
             self.reading.counters.waited(ns);
         }
-        Ok(())
+        room
+    }
+
+    /// Makes room in the budget as a whole, for MemTables that grow by these
+    /// writes: from the caches; by flushes, as long as there is something to flush.
+    /// What is left then is held by readers and claims. Readers at work let go of it at
+    /// their next step, so they are waited for, for a while.
+    ///
+    /// # Errors
+    /// [`Error::MemoryFull`] when that makes no room.
+    fn wait_for_memory(
+        &self,
+        writer: &mut Writer,
+        own: &Request<'_>,
+        waited_from: &mut Option<u64>,
+    ) -> Result<()> {
+        let splits = splits_bytes(own.count.into(), writer.active_bytes);
+        let needed = self.reading.budget.growth(own.cost + splits);
+        let clock = &*self.reading.env.clock;
+        loop {
+            // Both read before looking, so that nothing that ends in between is missed.
+            let (ended, returns) = (self.background.ended(), self.reading.budget.account.returns());
+            if self.reading.has_room(needed) || planted!(iterators_pin_memory) {
+                writer.refused_at = None;
+                return Ok(());
+            }
+            let now = clock.monotonic_ns();
+            let from = *waited_from.get_or_insert(now);
+            if let Some(keyspace) = self.largest_keyspace() {
+                self.seal(writer, &keyspace);
+            }
+            if self.has_sealed() {
+                if !self.wait_past(ended) {
+                    return Err(self.reading.health.why_nothing_changes());
+                }
+                self.reading.health.check_writable()?;
+                continue;
+            }
+            // Without threads nobody else can be at work.
+            let nobody_moves = self.background.is_inline() || writer.refused_at == Some(returns);
+            if nobody_moves || now - from > LONGEST_WAIT.as_nanos() as u64 {
+                writer.refused_at = Some(returns);
+                return Err(Error::MemoryFull { reason: self.reading.why_no_room(needed) });
+            }
+            self.reading.budget.account.wait_past(returns, LONGEST_WAIT / 10);
+        }
+    }
+
+    /// Whether a flush can still make room.
+    fn has_sealed(&self) -> bool {
+        self.reading.keyspaces.load().iter().any(|k| !k.view.load().sealed.is_empty())
     }
 
     /// The keyspace with the largest active MemTable, if any holds something.
@@ -448,7 +515,9 @@ impl Drop for Group<'_> {
         });
         // Each batch ends where its count says, in queue order.
         let mut next = first.map(|first| first.plus(u64::from(self.own_count)));
+        let mut bytes = 0;
         for follower in self.followers.drain(..) {
+            bytes += follower.request.body.len() as u64;
             next = next.map(|next| next.plus(u64::from(follower.request.count)));
             let last = next.clone().map(|next| SeqNo(next.0 - 1));
             let told = |e| match planted!(group_commit_one_waiter_sees_error) {
@@ -459,9 +528,19 @@ impl Drop for Group<'_> {
             follower.set(Turn::Done(last));
         }
         let mut queue = self.core.commit.queue.lock();
-        match queue.pending.pop_front() {
+        let next = queue.pending.pop_front();
+        // The next leader's bytes are its own again, as if it had never waited.
+        if let Some(next) = &next {
+            bytes += next.request.body.len() as u64;
+        }
+        queue.bytes -= bytes;
+        self.core.reading.budget.account.give(Part::Queue, bytes);
+        match next {
             Some(next) => next.set(Turn::Lead),
             None => queue.led = false,
+        }
+        if queue.outside > 0 {
+            self.core.commit.room.notify_all();
         }
     }
 }

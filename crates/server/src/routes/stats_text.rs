@@ -37,15 +37,39 @@ fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "memory      {} of {}: memtables {}, row cache {}, block cache {}, tables {}, jobs {}",
+        "memory      {} of {}: memtables {} ({} of them held by readers alone), pool {}, row cache {}, \
+         block cache {}, tables {}, jobs {}, readers {}, queue {}, claimed {}",
         Bytes(memory.used_bytes),
         Bytes(memory.budget_bytes),
         Bytes(memory.memtable_bytes),
+        Bytes(memory.memtable_held_bytes),
+        Bytes(memory.pooled_bytes),
         Bytes(memory.row_cache_bytes),
         Bytes(memory.block_cache_bytes),
         Bytes(memory.table_bytes),
-        Bytes(memory.job_bytes)
+        Bytes(memory.job_bytes),
+        Bytes(memory.reader_bytes),
+        Bytes(memory.queue_bytes),
+        Bytes(memory.claimed_bytes)
     )?;
+    if let Some(resident) = memory.resident_bytes {
+        writeln!(out, "            {} resident in the whole process", Bytes(resident))?;
+    }
+    writeln!(
+        out,
+        "            a batch, and so about a value, is at most {} (3/16 of the budget)",
+        Bytes(memory.largest_batch_bytes)
+    )?;
+    for reader in &memory.oldest_readers {
+        writeln!(
+            out,
+            "reader      {}{}, open for {}, holds {} of memtables",
+            reader.kind,
+            reader.keyspace.as_ref().map(|name| format!(" over {name}")).unwrap_or_default(),
+            Millis(reader.age_ms),
+            Bytes(reader.memtable_bytes)
+        )?;
+    }
     cache(out, "L1 rows", &all.engine.row_cache)?;
     cache(out, "L2 blocks", &all.engine.block_cache)?;
     writeln!(

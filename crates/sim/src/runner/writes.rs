@@ -93,8 +93,13 @@ impl Runner {
                 Ok(())
             }
             Err(e) => {
-                let nothing_done =
-                    matches!(e, Error::InvalidArgument(_) | Error::ReadOnly { .. } | Error::Closed);
+                let nothing_done = matches!(
+                    e,
+                    Error::InvalidArgument(_)
+                        | Error::ReadOnly { .. }
+                        | Error::MemoryFull { .. }
+                        | Error::Closed
+                );
                 if nothing_done {
                     self.oracle.lock().withdraw();
                 }

@@ -2,11 +2,12 @@
 //! never half opened.
 
 use super::*;
+use crate::control::account::Part;
 use crate::control::budget::Budget;
 use crate::opening::replay;
 use crate::types::options::Compression;
 use crate::wal::group::{GroupEntry, GroupHeader, encode_entry};
-use crate::{Db, Durability};
+use crate::{Db, Durability, KeyspaceOptions};
 use std::sync::atomic::AtomicBool;
 use tanada_format::{LogPosition, SeqNo, ValueKind};
 use tanada_vfs::MemoryMachine;
@@ -329,4 +330,31 @@ fn a_long_log_is_found_whole_before_anything_is_flushed() {
     let changed = changes.iter().filter(|call| call.op.changes() && call.op != Op::Lock);
     let changed: Vec<_> = changed.filter(|call| call.op != Op::CreateDirAll).collect();
     assert!(changed.is_empty(), "{changed:?}");
+}
+
+/// A database of very many keyspaces was opened with any budget, and exceeded it.
+#[test]
+fn a_budget_that_the_keyspaces_do_not_fit_into_is_refused_and_the_error_says_what_is_enough() {
+    let machine = MemoryMachine::new(1);
+    let open = |memory: u64| Db::builder("/db").memory(memory).env(machine.env()).open();
+    let db = open(64 << 20).unwrap();
+    let keyspaces = 40;
+    for n in 0..keyspaces {
+        db.keyspace(&n.to_string(), KeyspaceOptions::new()).unwrap().put("k", "v").unwrap();
+    }
+    let states = db.default_keyspace().core().reading.keyspaces.load();
+    let budget = Budget::new(MIN_MEMORY, 2);
+    assert!(check_budget(&budget, &states).is_ok());
+    // As if there were a hundred times as many.
+    budget.account.take(Part::MemTables, 16 << 20);
+    let e = check_budget(&budget, &states).unwrap_err();
+    assert!(matches!(e, Error::InvalidArgument(_)), "{e}");
+    let text = e.to_string();
+    for said in ["16 MiB is too small", "its 41 keyspaces need 16 MiB", "give it at least "] {
+        assert!(text.contains(said), "{said:?} is not in: {text}");
+    }
+    let enough = text.rsplit_once("at least ").unwrap().1.replace(" MiB", "");
+    let budget = Budget::new(enough.parse::<u64>().unwrap() << 20, 64);
+    budget.account.take(Part::MemTables, 16 << 20);
+    assert!(check_budget(&budget, &states).is_ok(), "{text}");
 }

@@ -55,8 +55,12 @@ impl Bounds {
 /// Keys and values of one moment, borrowed: the fast way to scan, nothing is
 /// handed out that must be freed.
 ///
-/// Stands nowhere until the first seek. Holds the MemTables and table files of
-/// its moment until dropped. A failed step leaves it nowhere.
+/// Stands nowhere until the first seek. A failed step leaves it nowhere.
+///
+/// Its moment is held until it is dropped: no version that it sees is dropped by a
+/// compaction meanwhile. The MemTables that it walks are flushed meanwhile, and go with
+/// its next move. Of a cursor that does not move they stay, within the memory budget:
+/// [`crate::Error::MemoryFull`] tells a writer of it.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -91,6 +95,11 @@ impl Cursor {
     #[inline]
     pub(crate) fn key(&self) -> Option<&[u8]> {
         self.entry().map(|(key, _)| key)
+    }
+
+    /// Lets go of what has been flushed. Only the key may be asked for before the next move.
+    pub(crate) fn let_go(&mut self) {
+        self.inner.let_go();
     }
 
     /// The value it stands on, to keep.

@@ -2,51 +2,50 @@
 
 use super::bounded::{Bounds, Cursor};
 use super::visible::VisibleCursor;
-use crate::control::owner::Owner;
-use crate::read::view::View;
+use crate::read::hold::Hold;
 use crate::types::error::Result;
 use std::sync::Arc;
-use tanada_format::SeqNo;
 use tanada_table::Value;
 
 /// Keys and values in order, from either end, of one moment.
 ///
 /// Each item copies its key, and shares its value with the block it lies in, as
-/// a get does; [`Cursor`] copies nothing. After an error the iterator ends. Holds the MemTables and table files of its moment until dropped.
+/// a get does; [`Cursor`] copies nothing. After an error the iterator ends. What it
+/// holds until dropped is said at [`Cursor`].
 pub struct Iter {
-    view: Arc<View>,
-    seqno: SeqNo,
-    now_ms: u64,
+    hold: Arc<Hold>,
     bounds: Bounds,
-    owner: Owner,
     /// Each end has its cursor, made when that end is first asked.
     front: Option<Cursor>,
     back: Option<Cursor>,
     done: bool,
 }
 
+/// The two ends of the hold.
+const FRONT: usize = 0;
+const BACK: usize = 1;
+
 impl Iter {
-    pub(crate) fn new(
-        view: Arc<View>,
-        seqno: SeqNo,
-        now_ms: u64,
-        bounds: Bounds,
-        owner: Owner,
-    ) -> Iter {
-        Iter { view, seqno, now_ms, bounds, owner, front: None, back: None, done: false }
+    pub(crate) fn new(hold: Hold, bounds: Bounds) -> Iter {
+        Iter { hold: Arc::new(hold), bounds, front: None, back: None, done: false }
     }
 
-    fn cursor(&self) -> Cursor {
-        let inner = VisibleCursor::new(Arc::clone(&self.view), self.seqno, self.now_ms, self.owner);
+    fn cursor(&self, end: usize) -> Cursor {
+        let inner = VisibleCursor::new(Arc::clone(&self.hold), end);
         Cursor::new(inner, self.bounds.clone())
     }
 
     /// Moves the front on; whether it stands on a key before the back's.
     fn advance(&mut self) -> Result<bool> {
+        self.hold.reading.health.owner.check()?;
+        // The other end, too, holds no MemTable that has been flushed.
+        if let Some(back) = &mut self.back {
+            back.let_go();
+        }
         match &mut self.front {
             Some(front) => front.next()?,
             None => {
-                let mut front = self.cursor();
+                let mut front = self.cursor(FRONT);
                 front.seek_first()?;
                 self.front = Some(front);
             }
@@ -55,10 +54,14 @@ impl Iter {
     }
 
     fn advance_back(&mut self) -> Result<bool> {
+        self.hold.reading.health.owner.check()?;
+        if let Some(front) = &mut self.front {
+            front.let_go();
+        }
         match &mut self.back {
             Some(back) => back.prev()?,
             None => {
-                let mut back = self.cursor();
+                let mut back = self.cursor(BACK);
                 back.seek_last()?;
                 self.back = Some(back);
             }
@@ -118,15 +121,6 @@ impl DoubleEndedIterator for Iter {
         }
         let moved = self.advance_back();
         self.item(moved, |iter| iter.back.as_ref())
-    }
-}
-
-impl Drop for Iter {
-    fn drop(&mut self) {
-        if self.owner.is_forked() {
-            // As of a cursor: the view is the parent's.
-            std::mem::forget(Arc::clone(&self.view));
-        }
     }
 }
 

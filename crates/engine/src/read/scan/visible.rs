@@ -1,11 +1,14 @@
 //! Each key's newest version that one moment sees; no deletes, nothing expired.
 
 use super::source::Source;
+use crate::control::account::Part;
 use crate::control::owner::Owner;
+use crate::read::hold::Hold;
 use crate::read::view::View;
 use crate::tree::merge::MergeCursor;
 use std::sync::Arc;
-use tanada_format::{EntryRef, SeqNo, ValueKind};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use tanada_format::{EntryRef, SeqNo, ValueKind, planted};
 use tanada_table::{Cursor as _, Error, Value};
 
 /// A cursor over live keys at `seqno`.
@@ -15,14 +18,27 @@ use tanada_table::{Cursor as _, Error, Value};
 /// be that one again: older, to be passed over. Walking backward it meets a
 /// key's oldest version first, so it keeps a copy of the newest that it has
 /// seen, and the merge stands before the key.
+///
+/// When MemTables have been flushed that it walks, its next move goes over to the
+/// present view of its keyspace, which answers the same (see [`crate::read::holders`]),
+/// and the MemTables go. Between moves nothing is let go of: its entry is borrowed.
 pub(crate) struct VisibleCursor {
     merged: MergeCursor<Source>,
-    /// Keeps the MemTables and files that the sources walk.
+    /// What the sources walk: its MemTables and files.
     view: Arc<View>,
+    /// How often MemTables had been retired when that view was loaded.
+    retired: u64,
+    hold: Arc<Hold>,
+    /// Which end of the hold it is.
+    end: usize,
     pub(super) owner: Owner,
     seqno: SeqNo,
     now_ms: u64,
     at: At,
+    /// Whether the merge stands where `at` says. It does not behind a change of views.
+    placed: bool,
+    /// Bytes on the account.
+    counted: u64,
     /// The key whose other versions are passed over; walking backward, the
     /// current one.
     key: Vec<u8>,
@@ -37,21 +53,84 @@ enum At {
     Forward,
     /// `key` and `value` hold the current entry.
     Backward,
+    /// Behind a change of views: `key` is the current key, and the next step finds the
+    /// way from there. Only in the middle of a move, or where only the key is asked for.
+    Beside,
 }
 
 impl VisibleCursor {
-    /// Stands nowhere until the first seek. `now_ms` decides what has expired.
-    pub(crate) fn new(view: Arc<View>, seqno: SeqNo, now_ms: u64, owner: Owner) -> VisibleCursor {
-        VisibleCursor {
-            merged: MergeCursor::new(Source::all(&view, seqno)),
+    /// Stands nowhere until the first seek.
+    pub(crate) fn new(hold: Arc<Hold>, end: usize) -> VisibleCursor {
+        // Before the view: what is retired in between is found out at the first move.
+        let retired = hold.reading.retired.0.load(Acquire);
+        let view = hold.view(end);
+        let mut cursor = VisibleCursor {
+            merged: MergeCursor::new(Source::all(&view, hold.seqno)),
             view,
-            owner,
-            seqno,
-            now_ms,
+            retired,
+            owner: hold.reading.health.owner,
+            seqno: hold.seqno,
+            now_ms: hold.now_ms,
+            end,
+            hold,
             at: At::Nowhere,
+            placed: true,
+            counted: 0,
             key: Vec::new(),
             value: Vec::new(),
+        };
+        cursor.count();
+        cursor
+    }
+
+    /// Brings the account up to what this takes: sources by their number, and the
+    /// entry that it copied.
+    fn count(&mut self) {
+        let sources = self.merged.sources() * size_of::<Source>();
+        let copied = self.key.capacity() + self.value.capacity();
+        let bytes = (size_of::<VisibleCursor>() + sources + copied) as u64;
+        let account = &self.hold.reading.budget.account;
+        match bytes.checked_sub(self.counted) {
+            Some(more) => account.take(Part::Readers, more),
+            None => account.give(Part::Readers, self.counted - bytes),
         }
+        self.counted = bytes;
+    }
+
+    /// Lets go of MemTables that have been flushed since the view was loaded: whatever
+    /// moves this calls it first. One load when none has.
+    #[inline]
+    fn freshen(&mut self) {
+        if self.hold.reading.retired.0.load(Relaxed) != self.retired {
+            self.change_views();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn change_views(&mut self) {
+        let retired = self.hold.reading.retired.0.load(Acquire);
+        let keyspaces = self.hold.reading.keyspaces.load();
+        let present = keyspaces[self.hold.keyspace.0 as usize].view.load();
+        self.retired = retired;
+        if self.view.mems().all(|mem| present.holds(mem)) || planted!(iterators_pin_memory) {
+            return;
+        }
+        drop(present);
+        if self.at == At::Forward {
+            self.keep_key();
+            self.at = At::Beside;
+        }
+        self.view = self.hold.view(self.end);
+        self.merged = MergeCursor::new(Source::all(&self.view, self.seqno));
+        self.placed = false;
+        self.count();
+    }
+
+    /// As what moves it does, for a cursor of which only the key is asked before it
+    /// moves again.
+    pub(crate) fn let_go(&mut self) {
+        self.freshen();
     }
 
     /// The current key and value.
@@ -64,6 +143,7 @@ impl VisibleCursor {
                 Some((entry.key, entry.value))
             }
             At::Backward => Some((&self.key, &self.value)),
+            At::Beside => Some((&self.key, &[])),
         }
     }
 
@@ -85,38 +165,47 @@ impl VisibleCursor {
             At::Nowhere => None,
             At::Forward => Some(self.merged.value()),
             At::Backward => Some(Value::from(&self.value[..])),
+            At::Beside => None,
         }
     }
 
     pub(crate) fn seek_first(&mut self) -> Result<(), Error> {
-        self.at = At::Nowhere;
+        self.begin_seek();
         self.merged.seek_first()?;
         self.settle_forward(Pass::None)
     }
 
     pub(crate) fn seek_last(&mut self) -> Result<(), Error> {
-        self.at = At::Nowhere;
+        self.begin_seek();
         self.merged.seek_last()?;
         self.settle_backward()
     }
 
     /// To the first key at or after `key`.
     pub(crate) fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
-        self.at = At::Nowhere;
+        self.begin_seek();
         self.merged.seek(key, SeqNo::MAX)?;
         self.settle_forward(Pass::None)
     }
 
     /// To the last key before `key`.
     pub(crate) fn seek_before(&mut self, key: &[u8]) -> Result<(), Error> {
-        self.at = At::Nowhere;
+        self.begin_seek();
         self.merged.seek_before(key)?;
         self.settle_backward()
+    }
+
+    #[inline]
+    fn begin_seek(&mut self) {
+        self.at = At::Nowhere;
+        self.freshen();
+        self.placed = true;
     }
 
     /// To the next key; nowhere behind the last.
     #[inline]
     pub(crate) fn next(&mut self) -> Result<(), Error> {
+        self.freshen();
         if self.at != At::Forward {
             return self.next_from_elsewhere();
         }
@@ -154,7 +243,8 @@ impl VisibleCursor {
     #[cold]
     fn next_from_elsewhere(&mut self) -> Result<(), Error> {
         match std::mem::replace(&mut self.at, At::Nowhere) {
-            At::Backward => {
+            At::Backward | At::Beside => {
+                self.placed = true;
                 self.merged.seek(&self.key, SeqNo::ZERO)?;
                 self.settle_forward(Pass::Key)
             }
@@ -165,15 +255,20 @@ impl VisibleCursor {
     /// To the previous key; nowhere before the first.
     #[inline]
     pub(crate) fn prev(&mut self) -> Result<(), Error> {
+        self.freshen();
         match std::mem::replace(&mut self.at, At::Nowhere) {
-            At::Nowhere => Ok(()),
+            At::Nowhere => return Ok(()),
             At::Forward => {
                 self.keep_key();
                 self.merged.seek_before(&self.key)?;
-                self.settle_backward()
             }
-            At::Backward => self.settle_backward(),
+            At::Backward if self.placed => {}
+            At::Backward | At::Beside => {
+                self.placed = true;
+                self.merged.seek_before(&self.key)?;
+            }
         }
+        self.settle_backward()
     }
 
     fn is_live(&self, entry: &EntryRef<'_>) -> Result<bool, Error> {
@@ -225,6 +320,9 @@ impl VisibleCursor {
             }
             if live {
                 self.at = At::Backward;
+                if self.value.capacity() as u64 > self.counted {
+                    self.count();
+                }
                 return Ok(());
             }
         }
@@ -239,7 +337,9 @@ impl Drop for VisibleCursor {
             // takes locks: they stay as they are.
             std::mem::forget(std::mem::replace(&mut self.merged, MergeCursor::new(Vec::new())));
             std::mem::forget(Arc::clone(&self.view));
+            return;
         }
+        self.hold.reading.budget.account.give(Part::Readers, self.counted);
     }
 }
 

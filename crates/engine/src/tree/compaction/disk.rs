@@ -24,10 +24,15 @@ pub(super) struct Disk {
     pub(super) stop: AtomicBool,
     /// The bytes that were named each time that a job gave way.
     pub(super) yields: Mutex<Vec<u64>>,
+    /// Bytes of buffers that jobs have, and have had at most.
+    pub(super) buffers: Mutex<(i64, i64)>,
     /// How tables are built.
     pub(super) options: TableOptions,
     last_id: AtomicU64,
 }
+
+/// What a job's buffers may take.
+pub(super) const SHARE_BYTES: u64 = 4 << 20;
 
 impl Disk {
     pub(super) fn new() -> Disk {
@@ -46,6 +51,7 @@ impl Disk {
             version: Version::empty(),
             stop: AtomicBool::new(false),
             yields: Mutex::new(Vec::new()),
+            buffers: Mutex::default(),
             options: TableOptions {
                 compression: Compression::None,
                 block_size: 512,
@@ -63,6 +69,12 @@ impl Disk {
             next_id: &|| Ok(TableId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)),
             should_stop: &|| self.stop.load(Ordering::Relaxed),
             yield_point: &|bytes| self.yields.lock().push(bytes),
+            share_bytes: SHARE_BYTES,
+            buffers: &|change| {
+                let (now, most) = &mut *self.buffers.lock();
+                *now += change;
+                *most = (*most).max(*now);
+            },
             threads: &*tanada_vfs::Env::real().threads,
         })
     }

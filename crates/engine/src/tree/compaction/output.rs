@@ -1,7 +1,7 @@
 //! From sorted entries to tables on disk.
 
 use super::cut::Cutter;
-use super::job_io::JobIo;
+use super::job_io::{Buffers, JobIo};
 use super::visible::{Retention, UnsupportedKind};
 use crate::tree::version::TableMeta;
 use crate::types::error::{Error, Result};
@@ -25,12 +25,25 @@ pub(super) struct Output<'a> {
     begun: Vec<TableId>,
     pub(super) entries_in: u64,
     pub(super) entries_out: u64,
+    /// What the job reads its inputs with.
+    input_bytes: u64,
+    buffers: Buffers<'a>,
 }
 
 impl<'a> Output<'a> {
-    /// Nothing yet, for `level`, in a job that began at `now_ms`.
-    pub(super) fn new(io: &'a JobIo<'a>, level: Level, now_ms: u64) -> Output<'a> {
+    /// Nothing yet, for `level`, in a job that began at `now_ms` and whose inputs have
+    /// `input_bytes` of buffers.
+    pub(super) fn new(
+        io: &'a JobIo<'a>,
+        level: Level,
+        now_ms: u64,
+        input_bytes: u64,
+    ) -> Output<'a> {
+        let mut buffers = Buffers::none(io);
+        buffers.are(input_bytes);
         Output {
+            input_bytes,
+            buffers,
             io,
             level,
             now_ms,
@@ -80,6 +93,7 @@ impl<'a> Output<'a> {
                     return Err(Error::Closed);
                 }
                 (self.io.yield_point)(since_yield);
+                self.count_buffers();
                 since_yield = 0;
             }
             cursor.next()?;
@@ -107,7 +121,14 @@ impl<'a> Output<'a> {
         let options = (self.io.table_options)(self.id, self.level);
         self.builder = Some(self.io.files.create(options)?);
         self.begun.push(self.id);
+        self.count_buffers();
         Ok(())
+    }
+
+    /// Tells what all buffers take now. They grow by little between two looks.
+    fn count_buffers(&mut self) {
+        let building = self.builder.as_ref().map_or(0, TableBuilder::memory_bytes);
+        self.buffers.are(self.input_bytes + building);
     }
 
     fn finish_table(&mut self) -> Result<()> {

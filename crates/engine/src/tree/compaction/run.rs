@@ -15,7 +15,7 @@ use crate::tree::merge::MergeCursor;
 use crate::tree::run_cursor::RunCursor;
 use crate::tree::version::{AddedTable, RunId, TableMeta, VersionEdit};
 use crate::types::error::Result;
-use tanada_format::{Corruption, Level, SeqNo};
+use tanada_format::{Corruption, Level, SeqNo, planted};
 use tanada_table::{Cursor, CursorOptions};
 use tanada_vfs::sync::Mutex;
 
@@ -55,8 +55,9 @@ pub(crate) struct JobOutput {
 /// Carries out `plan` and answers the edit that installs it. The outputs are
 /// durable then, names included. A move or a drop does no I/O.
 ///
-/// `snapshots` and `now_ms` as for [`Retention::new`]. Memory: about 0.6 MiB
-/// for each input run, and 1 MiB.
+/// `snapshots` and `now_ms` as for [`Retention::new`]. Memory: 1 MiB and some percent
+/// of a table for what it builds; for what it reads the rest of [`JobIo::share_bytes`],
+/// divided among the input runs, though 16 KiB each at least and 512 KiB at most.
 ///
 /// # Errors
 /// Of any input, damage included: the job ends, its outputs are removed, its
@@ -165,7 +166,10 @@ fn run_part(
     io: &JobIo<'_>,
 ) -> Result<PartOutput> {
     // Past the block cache, which a merge would only empty, and with large reads.
-    let reading = CursorOptions::compaction();
+    let reading = CursorOptions {
+        read_ahead_bytes: read_ahead(io.share_bytes, plan.inputs.len()),
+        ..CursorOptions::compaction()
+    };
     let inputs = plan.inputs.iter().map(|run| RunCursor::of_part(run.tables.clone(), reading));
     let mut merged = MergeCursor::new(inputs.collect());
     match &part.start {
@@ -175,11 +179,28 @@ fn run_part(
     let mut retention = Retention::new(snapshots, now_ms);
     let mut cutter = Cutter::new(plan.table_bytes, &plan.grandparents, plan.grandparent_bytes);
     let mut older = Older::new(&plan.older);
-    let mut output = Output::new(io, plan.target, now_ms);
+    let input_bytes = plan.inputs.len() as u64 * u64::from(reading.read_ahead_bytes);
+    let mut output = Output::new(io, plan.target, now_ms, input_bytes);
     let may_hold = |key: &[u8]| older.may_hold(key);
     output.write(&mut merged, part.end.as_deref(), &mut retention, &mut cutter, may_hold)?;
     let (entries_in, entries_out) = (output.entries_in, output.entries_out);
     Ok(PartOutput { tables: output.finish()?, entries_in, entries_out })
+}
+
+/// What a job's builder takes, about: the rest of its share is for reading.
+const BUILDER_BYTES: u64 = 1 << 20;
+/// Reads shorter than this cost more than the memory is worth.
+const LEAST_READ_BYTES: u64 = 16 << 10;
+
+/// Bytes read at once from each of `inputs`: together they stay within the job's share.
+fn read_ahead(share_bytes: u64, inputs: usize) -> u32 {
+    let most = u64::from(CursorOptions::compaction().read_ahead_bytes);
+    if planted!(wide_merge_takes_all_memory) {
+        return most as u32;
+    }
+    let each = share_bytes.saturating_sub(BUILDER_BYTES) / inputs.max(1) as u64;
+    // Fits: it is no more than `most`, which has 32 bits.
+    each.clamp(LEAST_READ_BYTES, most) as u32
 }
 
 /// Puts all parts of a plan together and makes their names durable, or removes
@@ -234,7 +255,7 @@ pub(crate) fn write_tables(
 ) -> Result<JobOutput> {
     let mut retention = Retention::new(options.snapshots, options.now_ms);
     let mut cutter = Cutter::with_guards(options.table_bytes, options.guards);
-    let mut output = Output::new(io, options.level, options.now_ms);
+    let mut output = Output::new(io, options.level, options.now_ms, 0);
     output.write(&mut cursor, None, &mut retention, &mut cutter, |_| true)?;
     let (entries_in, entries_out) = (output.entries_in, output.entries_out);
     let part = PartOutput { tables: output.finish()?, entries_in, entries_out };

@@ -111,3 +111,22 @@ fn schedules_of_writers_and_a_failing_sync() {
         }
     });
 }
+
+/// Batches that each take more than the queue may hold: whoever waits outside is let in
+/// or leads, and every one is written.
+// Found: no wake-up behind a group that nobody had queued for.
+#[test]
+fn schedules_of_writers_that_wait_outside_the_queue() {
+    explore("writers_that_wait_outside_the_queue", 20, || {
+        let machine = MemoryMachine::new(1);
+        let db = Db::builder("/db").memory(16 << 20).env(machine.env()).open().unwrap();
+        let writers = std::array::from_fn::<_, { WRITERS as usize + 1 }, _>(|writer| {
+            let db = db.clone();
+            thread::spawn(move || db.put([writer as u8], vec![0; 300 << 10]).unwrap())
+        });
+        let seqnos: BTreeSet<_> = writers.into_iter().map(|w| w.join().unwrap()).collect();
+        assert_eq!(seqnos.len(), usize::from(WRITERS) + 1);
+        assert_eq!(db.stats().memory.queue_bytes, 0);
+        assert_eq!(keys_of(&db).len(), usize::from(WRITERS) + 1);
+    });
+}

@@ -1,5 +1,6 @@
-//! What each writer of a commit group is told.
+//! What each writer of a commit group is told, and how many may wait.
 
+use crate::control::account::Part;
 use crate::{Batch, Db, Durability, Error, KeyspaceOptions};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -131,4 +132,56 @@ fn no_batch_takes_more_memory_than_the_budget_gives_to_memtables() {
         [true, true, true, false, true, true, false, true, false, true, false],
         "what is small is taken, and what is large refused"
     );
+}
+
+/// While one sync lasted, every writer that came left a copy of its batch in the queue:
+/// sixteen batches of 1 MiB were sixteen more MiB, in a budget of sixteen.
+#[test]
+fn batches_wait_outside_when_the_queue_holds_its_part_of_the_budget() {
+    const WRITERS: usize = 16;
+    let machine = MemoryMachine::new(1);
+    let faults = Faults::over_memory(&machine);
+    let env = faults.env(&machine.env());
+    let db = Db::builder("/db").memory(16 << 20).env(env).open().unwrap();
+    let core = Arc::clone(db.default_keyspace().core());
+    let first_syncs = Arc::new(AtomicBool::new(false));
+    let most = Arc::new(AtomicU64::new(0));
+    let until = |done: &dyn Fn() -> bool| {
+        while !done() {
+            std::thread::yield_now();
+        }
+    };
+    let (syncs, seen) = (Arc::clone(&first_syncs), Arc::clone(&most));
+    faults.before_each_change(move |_, call| {
+        if call.op == Op::LogSync && !syncs.swap(true, Ordering::SeqCst) {
+            until(&|| {
+                let queue = core.commit.queue.lock();
+                queue.pending.len() + queue.outside == WRITERS - 1
+            });
+            let queue = core.commit.queue.lock();
+            let bytes: usize = queue.pending.iter().map(|w| w.request.body.len()).sum();
+            assert_eq!(queue.bytes, bytes as u64);
+            assert_eq!(core.reading.budget.account.of(Part::Queue), queue.bytes);
+            seen.store(queue.bytes, Ordering::SeqCst);
+        }
+    });
+    std::thread::scope(|scope| {
+        for n in 0..WRITERS {
+            let (db, first_syncs) = (&db, &first_syncs);
+            scope.spawn(move || {
+                until(&|| n == 0 || first_syncs.load(Ordering::SeqCst));
+                // Large ones are handed over, small ones copied.
+                let len = if n % 2 == 0 { 100 << 10 } else { 40 << 10 };
+                db.put(n.to_be_bytes(), vec![n as u8; len]).unwrap();
+            });
+        }
+    });
+    let (most, bound) = (most.load(Ordering::SeqCst), (16 << 20) / 32);
+    assert!(most > bound / 2 && most <= bound, "{most} bytes waited");
+    let memory = db.stats().memory;
+    assert_eq!(memory.queue_bytes, 0);
+    assert!(memory.used_bytes <= memory.budget_bytes, "{memory:?}");
+    for n in 0..WRITERS {
+        assert_eq!(db.get(n.to_be_bytes()).unwrap().unwrap()[0], n as u8);
+    }
 }

@@ -44,6 +44,31 @@ fn overlapping(disk: &mut Disk, runs: u64, keys: u64) -> Vec<OwnedEntry> {
     all
 }
 
+/// Each input was read with 512 KiB at once: a merge of 64 runs took 32 MiB of a
+/// budget that knew of 4.
+#[test]
+fn a_merge_of_many_runs_divides_its_share_of_the_memory_among_them() {
+    let mut disk = Disk::new();
+    overlapping(&mut disk, 64, 40);
+    let plan = merge_all(&disk);
+    assert_eq!(plan.inputs.len(), 64);
+    disk.buffers.lock().1 = 0;
+    disk.run(&plan, &[]).unwrap();
+    let (now, most) = *disk.buffers.lock();
+    assert_eq!(now, 0, "what is counted when a job ends");
+    assert!(most > 64 * (16 << 10) && most as u64 <= SHARE_BYTES, "{most}");
+}
+
+#[test]
+fn what_is_read_at_once_follows_the_share_and_the_number_of_inputs() {
+    assert_eq!(read_ahead(4 << 20, 4), 512 << 10);
+    for inputs in [8, 16, 64, 150] {
+        let all = inputs as u64 * u64::from(read_ahead(4 << 20, inputs));
+        assert!(all + BUILDER_BYTES <= 4 << 20, "{inputs}: {all}");
+    }
+    assert_eq!(read_ahead(0, 1000), 16 << 10);
+}
+
 #[test]
 fn a_merge_writes_the_newest_versions_and_counts_what_it_did() {
     let mut disk = Disk::new();

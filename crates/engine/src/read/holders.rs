@@ -1,0 +1,217 @@
+//! Who reads at a moment that is not now: snapshots, cursors and iterators that live.
+//!
+//! A flush or compaction asks once, when it starts, at which sequence numbers somebody
+//! reads, and since when expiry has been judged by a clock that stood still. A reader
+//! that comes later sees every write in that job's inputs (a MemTable is sealed between
+//! commit groups, and a table holds sealed MemTables only), so it needs only newest
+//! versions, which no job drops. So every reader can go over to a later view of its
+//! keyspace and find the same there, and lets go of MemTables that have been flushed.
+//!
+//! Short scans come and go some 100,000 times a second: each thread has a list of its
+//! own, as long as there are not many, behind a lock that is held for a few lines.
+
+use crate::read::view::View;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tanada_format::{KeyspaceId, SeqNo, planted};
+use tanada_vfs::sync::Mutex;
+
+const LISTS: usize = 8;
+
+thread_local! {
+    /// Which list this thread uses. Any will do.
+    static LIST: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// What holds a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum HolderKind {
+    Snapshot,
+    Cursor,
+    Iterator,
+}
+
+/// One that lives.
+#[derive(Clone)]
+pub(crate) struct Holder {
+    pub(crate) kind: HolderKind,
+    /// What it reads of; snapshots read of all.
+    pub(crate) keyspace: KeyspaceId,
+    /// Monotonic.
+    pub(crate) opened_ns: u64,
+    /// The newest write that it sees.
+    pub(crate) seqno: SeqNo,
+    /// What has expired by then has expired for it, and nothing else has; `u64::MAX`
+    /// where every read looks at the clock.
+    pub(crate) now_ms: u64,
+    /// What each of its ends walks.
+    views: [Option<Arc<View>>; 2],
+}
+
+impl Holder {
+    pub(crate) fn views(&self) -> impl Iterator<Item = &Arc<View>> {
+        self.views.iter().flatten()
+    }
+}
+
+/// Where a holder stands in the lists.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    list: usize,
+    slot: usize,
+}
+
+/// What a flush or compaction must know of readers, taken when it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JobMoment {
+    /// Sequence numbers that somebody reads at, ascending.
+    pub(crate) seqnos: Vec<SeqNo>,
+    /// Wall-clock milliseconds: what has expired by then has expired for everybody.
+    pub(crate) now_ms: u64,
+}
+
+/// All that live.
+#[derive(Default)]
+pub(crate) struct Holders {
+    lists: [List; LISTS],
+    /// The latest moment that a job has judged expiry by. Relaxed: written before a
+    /// job takes the lists' locks, read under one of them.
+    judged_ms: AtomicU64,
+}
+
+/// On lines of its own: each thread writes to its list.
+#[derive(Default)]
+#[repr(align(128))]
+struct List(Mutex<Slots>);
+
+/// Held for a few lines; no other lock is taken under it, and no view is dropped.
+#[derive(Default)]
+struct Slots {
+    holders: Vec<Option<Holder>>,
+    free: Vec<usize>,
+}
+
+impl Holders {
+    /// Lists a holder at the number that `seqno` answers. It is asked under the lock,
+    /// so that a job that asks meanwhile either sees this one or started before the
+    /// number was read. Answers the place, the number, and the moment that decides
+    /// what has expired: `now_ms`, or what a job has judged by already.
+    pub(crate) fn enter(
+        &self,
+        (kind, keyspace): (HolderKind, KeyspaceId),
+        (opened_ns, now_ms): (u64, u64),
+        seqno: impl FnOnce() -> SeqNo,
+    ) -> (Place, SeqNo, u64) {
+        let list = self.list_of_this_thread();
+        let mut slots = self.lists[list].0.lock();
+        let seqno = seqno();
+        let now_ms = now_ms.max(self.judged_ms.load(Ordering::Relaxed));
+        let holder = Holder { kind, keyspace, opened_ns, seqno, now_ms, views: [None, None] };
+        let slot = match slots.free.pop() {
+            Some(slot) => {
+                slots.holders[slot] = Some(holder);
+                slot
+            }
+            None => {
+                slots.holders.push(Some(holder));
+                slots.holders.len() - 1
+            }
+        };
+        (Place { list, slot }, seqno, now_ms)
+    }
+
+    /// Notes what the holder's end `end` walks from now on; the view before that is
+    /// answered, to be dropped by the caller.
+    pub(crate) fn walks(&self, place: Place, end: usize, view: Arc<View>) -> Option<Arc<View>> {
+        let mut slots = self.lists[place.list].0.lock();
+        let holder = slots.holders[place.slot].as_mut().expect("a holder leaves once");
+        holder.views[end].replace(view)
+    }
+
+    /// The holder is gone; answered, to be dropped by the caller.
+    pub(crate) fn leave(&self, place: Place) -> Option<Holder> {
+        let mut slots = self.lists[place.list].0.lock();
+        slots.free.push(place.slot);
+        slots.holders[place.slot].take()
+    }
+
+    /// For a job that starts when the clock says `now_ms`.
+    pub(crate) fn job_moment(&self, now_ms: u64) -> JobMoment {
+        // Before the lists are looked at: who enters behind this takes it over.
+        self.judged_ms.fetch_max(now_ms, Ordering::Relaxed);
+        let mut moment = JobMoment { seqnos: Vec::new(), now_ms };
+        self.each(|holder| {
+            if planted!(cursor_missed_by_job) && holder.kind != HolderKind::Snapshot {
+                return;
+            }
+            moment.seqnos.push(holder.seqno);
+            moment.now_ms = moment.now_ms.min(holder.now_ms);
+        });
+        moment.seqnos.sort_unstable();
+        moment.seqnos.dedup();
+        moment
+    }
+
+    /// All of them, copied. For statistics and errors.
+    pub(crate) fn all(&self) -> Vec<Holder> {
+        let mut all = Vec::new();
+        self.each(|holder| all.push(holder.clone()));
+        all
+    }
+
+    fn each(&self, mut look: impl FnMut(&Holder)) {
+        for list in &self.lists {
+            list.0.lock().holders.iter().flatten().for_each(&mut look);
+        }
+    }
+
+    fn list_of_this_thread(&self) -> usize {
+        // Relaxed: which list a thread uses is of no consequence.
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        LIST.with(|list| {
+            if list.get() == usize::MAX {
+                list.set(NEXT.fetch_add(1, Ordering::Relaxed) % LISTS);
+            }
+            list.get()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: HolderKind = HolderKind::Cursor;
+
+    fn enter(holders: &Holders, seqno: u64, now_ms: u64) -> Place {
+        holders.enter((NOW, KeyspaceId(0)), (0, now_ms), || SeqNo(seqno)).0
+    }
+
+    #[test]
+    fn a_number_held_twice_stays_until_both_are_released() {
+        let holders = Holders::default();
+        let seqnos = || holders.job_moment(1000).seqnos;
+        let (first, second) = (enter(&holders, 7, 1000), enter(&holders, 7, 1000));
+        enter(&holders, 3, 1000);
+        assert_eq!(seqnos(), [SeqNo(3), SeqNo(7)]);
+        holders.leave(first);
+        assert_eq!(seqnos(), [SeqNo(3), SeqNo(7)]);
+        holders.leave(second);
+        assert_eq!(seqnos(), [SeqNo(3)]);
+    }
+
+    /// A cursor judges expiry by the moment when it was opened. A compaction that
+    /// judged by a later one took values from it that it had yet to show.
+    #[test]
+    fn a_job_judges_expiry_by_the_oldest_reader_and_no_reader_by_less_than_a_job_has() {
+        let holders = Holders::default();
+        let old = enter(&holders, 1, 500);
+        assert_eq!(holders.job_moment(1000).now_ms, 500);
+        holders.leave(old);
+        assert_eq!(holders.job_moment(1000).now_ms, 1000);
+        // It read the clock before that job did, and was listed behind it.
+        let (_, _, now_ms) = holders.enter((NOW, KeyspaceId(0)), (0, 900), || SeqNo(1));
+        assert_eq!(now_ms, 1000);
+    }
+}
