@@ -19,6 +19,10 @@ use tanada_table::BlockCache;
 use tanada_vfs::Env;
 use tanada_vfs::sync::{self, Mutex};
 
+/// Blocks that the cache may hold above its capacity for a moment: those that threads
+/// have just inserted, before they give up others.
+const IN_PASSING_BYTES: u64 = 256 << 10;
+
 /// What reads look at.
 pub(crate) struct Reading {
     // Constants.
@@ -119,15 +123,16 @@ impl Reading {
         };
         let shares = self.budget.divide(row_cache, needed);
         self.row_cache.set_capacity(shares.row_cache);
-        self.block_cache.set_capacity(shares.block_cache);
+        // The row cache itself takes a little even without rows.
+        let rows = self.row_cache.stats().used_bytes;
+        let beyond = rows.saturating_sub(shares.row_cache);
+        self.block_cache.set_capacity(shares.block_cache.saturating_sub(beyond));
         self.tables.fit();
         // Blocks that readers hold stay where they are. What open tables keep is not for
         // writers to wait for: it is bounded where tables are opened.
-        let rows = shares.row_cache.max(self.row_cache.stats().used_bytes);
         let cached = self.block_cache.stats();
         let blocks = cached.used_bytes.saturating_sub(cached.resident_bytes);
-        let blocks = shares.block_cache.max(blocks);
-        self.budget.caches_hold(rows + blocks);
+        self.budget.caches_hold((rows + blocks).saturating_sub(IN_PASSING_BYTES));
         self.budget.has_room(needed)
     }
 
