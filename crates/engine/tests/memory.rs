@@ -283,7 +283,8 @@ fn a_batch_of_more_than_three_sixteenths_of_the_budget_is_refused_with_both_figu
     for said in ["3/16", &largest.to_string(), &BUDGET.to_string()] {
         assert!(e.contains(said), "{said:?} is not in: {e}");
     }
-    db.put("k", vec![0; largest as usize - 100]).unwrap();
+    // What a write takes beside its key and value.
+    db.put("k", vec![0; largest as usize - 4096]).unwrap();
     check_memory(&db);
 }
 

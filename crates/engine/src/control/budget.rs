@@ -61,7 +61,7 @@ impl Budget {
         }
     }
 
-    /// The longest batch, and so about the longest value.
+    /// What a batch may take in MemTables at most, and so about the longest value.
     pub(crate) fn largest_batch(&self) -> u64 {
         self.memtables_max / 2
     }

@@ -86,7 +86,7 @@ impl Core {
         };
         let growth = batch.cost.growth(self.memtable_fixed, entries_in);
         // Twice that fits, and no rounding makes more of it.
-        if growth.bytes > budget.memtables_max / 2 {
+        if growth.bytes > budget.largest_batch() {
             return Err(self.too_large(batch));
         }
         Ok(growth.most_bytes())
@@ -94,13 +94,13 @@ impl Core {
 
     #[cold]
     fn too_large(&self, batch: &Batch) -> Error {
-        let (total, most) = (self.reading.budget.total, self.reading.budget.memtables_max / 2);
-        let cost = batch.cost.growth(self.memtable_fixed, |_| 0).bytes;
+        let (total, most) = (self.reading.budget.total, self.reading.budget.largest_batch());
+        let cost = batch.cost.growth(self.memtable_fixed, |_| 0).bytes.max(most + 1);
         Error::InvalidArgument(format!(
-            "a batch of {} writes with {} bytes of keys and values takes up to {} bytes of memory; with a memory budget of {total} bytes a batch may take {most}: split it, or give the database a larger budget",
+            "a batch of {} writes with {} bytes of keys and values takes up to {cost} bytes of memory, and a batch may take 3/16 of the memory budget of {total} bytes, which is {most}: split it, or give the database at least {} bytes of memory",
             batch.count,
             batch.user_bytes,
-            cost.max(most + 1),
+            cost.div_ceil(3) * 16,
         ))
     }
 
