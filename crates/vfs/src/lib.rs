@@ -28,6 +28,8 @@ pub use memory::MemoryMachine;
 pub use open_files::{DescriptorBound, DescriptorStats, OpenFiles};
 pub use process::Process;
 pub use random::Random;
-pub use real::{HugePages, input_size, open_input, raise_descriptor_limit, run_in_children};
+pub use real::{
+    HugePages, Reserved, input_size, open_input, raise_descriptor_limit, run_in_children,
+};
 pub use threads::{JoinHandle, Priority, Threads};
 pub use time::Clock;

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod huge_pages;
+mod reserved;
 mod descriptors;
 mod files;
 #[cfg(target_os = "linux")]
@@ -27,6 +28,7 @@ pub use file_system::RealFileSystem;
 pub use fork::run_in_children;
 pub use huge_pages::HugePages;
 pub use machine::{RealClock, RealRandom, RealThreads};
+pub use reserved::Reserved;
 
 impl Env {
     /// The machine this process runs on.
