@@ -12,6 +12,8 @@ Usage: tanada-bench <VERB> [FLAGS]
 
 Verbs:
   one      Run --workloads on one --engine, in this process
+  memory   Mixed work on one --engine, in this process, for --minutes; fails
+           when it takes more memory than it may
   floor    What the machine can do: device, copying, maps in memory
   run      All engines, interleaved, rows appended to --results; then the report
   report   The report from the rows of --run, without measuring
@@ -29,6 +31,8 @@ Flags:
   --docs DIR           Where the report goes (default: docs)
   --pairs N            Pairs of 16 B + 100 B (default 2,000,000)
   --memory MIB         Budget of the warm workloads (default 1024)
+  --value-bytes N      memory: length of the values (default 300)
+  --minutes N          memory: how long, in whole rounds of its workloads (default 10)
   --time SECONDS       How long a workload of reads runs (default 2)
   --limit SECONDS      When a workload of so many operations is cut (default 30)
   --quiet SECONDS      How long nothing is written at rest (default 5)
@@ -48,6 +52,10 @@ pub struct Arguments {
     pub quick: bool,
     pub scale: Scale,
     pub quiet: Duration,
+    /// Length of the values in mixed work.
+    pub value_bytes: usize,
+    /// How long mixed work goes on.
+    pub mixed: Duration,
     pub dir: PathBuf,
     pub results: PathBuf,
     pub docs: PathBuf,
@@ -75,6 +83,8 @@ impl Arguments {
                 limit: Duration::from_secs(30),
             },
             quiet: Duration::from_secs(5),
+            value_bytes: 100,
+            mixed: Duration::from_secs(600),
             dir: std::env::temp_dir().join("tanada-bench"),
             results: "bench/results".into(),
             docs: "docs".into(),
@@ -83,6 +93,9 @@ impl Arguments {
             run: String::new(),
             round: 0,
         };
+        if arguments.verb == "memory" {
+            arguments.mix();
+        }
         while let Some(flag) = words.next() {
             match flag.as_str() {
                 "--quick" => arguments.hurry(),
@@ -99,6 +112,20 @@ impl Arguments {
             arguments.run = format!("{}-{size}", crate::machine::commit());
         }
         Ok(arguments)
+    }
+
+    /// The scale of mixed work: three times more data than memory.
+    fn mix(&mut self) {
+        self.scale.pairs = 3_000_000;
+        self.scale.memory = 384 << 20;
+        self.scale.time = Duration::from_secs(5);
+        self.scale.limit = Duration::from_secs(300);
+        self.value_bytes = 300;
+    }
+
+    /// Whether mixed work does without `workload`.
+    pub fn skips(&self, workload: &str) -> bool {
+        !self.workloads.is_empty() && !self.workloads.iter().any(|w| w == workload)
     }
 
     /// Enough to see that everything works, too little to quote.
@@ -145,6 +172,8 @@ impl Arguments {
             "--time" => self.scale.time = Duration::from_secs_f64(value.parse()?),
             "--limit" => self.scale.limit = Duration::from_secs_f64(value.parse()?),
             "--quiet" => self.quiet = Duration::from_secs_f64(value.parse()?),
+            "--value-bytes" => self.value_bytes = value.parse()?,
+            "--minutes" => self.mixed = Duration::from_secs_f64(value.parse::<f64>()? * 60.0),
             "--dir" => self.dir = value.into(),
             "--run" => self.run = value,
             "--round" => self.round = value.parse()?,

@@ -35,6 +35,17 @@ pub enum Durability {
     Device,
 }
 
+/// Memory by the engine's own account.
+#[derive(Debug, Clone, Default)]
+pub struct Accounted {
+    pub bytes: u64,
+    /// By name, for a person.
+    pub parts: Vec<(&'static str, u64)>,
+}
+
+/// Asked while a workload runs.
+pub type Accountant = Box<dyn Fn() -> Accounted + Send + Sync>;
+
 /// An open engine.
 pub trait Engine: Sync + Send {
     fn put(&self, key: &Key, value: &[u8]) -> Outcome<()>;
@@ -51,6 +62,11 @@ pub trait Engine: Sync + Send {
     /// Counters worth printing.
     fn counters(&self) -> String {
         String::new()
+    }
+    /// Says what memory the engine holds by its own account, from any thread.
+    /// `None`: it does not say.
+    fn accountant(&self) -> Option<Accountant> {
+        None
     }
     /// Closes in an orderly way.
     fn close(self: Box<Self>) -> Outcome<()>;

@@ -12,9 +12,11 @@ mod engine;
 mod process;
 mod measure;
 mod row;
+mod resident;
 mod engines;
 mod store;
 mod workloads;
+mod memory;
 mod floor;
 mod machine;
 mod arguments;
@@ -26,7 +28,7 @@ use engine::Outcome;
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse(std::env::args().skip(1))?;
-    if matches!(arguments.verb.as_str(), "one" | "floor" | "run") {
+    if matches!(arguments.verb.as_str(), "one" | "floor" | "run" | "memory") {
         std::fs::create_dir_all(&arguments.dir)?;
     }
     match arguments.verb.as_str() {
@@ -34,7 +36,12 @@ fn main() -> Outcome<()> {
         "floor" => floor::run_all(&arguments.dir, &arguments.scale, &mut |row| {
             say(&arguments, row);
         }),
-        "run" => report::write(&rounds::run(&arguments)?, &arguments.docs),
+        "run" => {
+            let results = rounds::run(&arguments)?;
+            report::write(&results, &arguments.docs)?;
+            Ok(resident::judge(&report::rows(&results)?)?)
+        }
+        "memory" => memory::run(&arguments, &mut |row| say(&arguments, row)),
         "report" => {
             report::write(&rounds::results(&arguments.results, &arguments.run), &arguments.docs)
         }

@@ -30,6 +30,66 @@ pub fn reset_peak() {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
+/// Resident now.
+pub fn resident_bytes() -> Outcome<u64> {
+    Ok(figure("/proc/self/status", "VmRSS:")? << 10)
+}
+
+/// Resident memory by what it is mapped from, as the kernel has it.
+#[derive(Default)]
+pub struct Mappings {
+    /// The C library's main heap.
+    pub heap_bytes: u64,
+    /// Mapped without a file: further arenas, large allocations, stacks.
+    pub anonymous_bytes: u64,
+    /// Of these, on huge pages.
+    pub huge_bytes: u64,
+    pub file_bytes: u64,
+    /// How many mappings there are without a file.
+    pub anonymous: u64,
+}
+
+impl std::fmt::Display for Mappings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mib = |bytes: u64| bytes >> 20;
+        write!(
+            f,
+            "resident at the end: heap {} MiB, anonymous {} MiB in {} mappings ({} MiB on huge \
+             pages), files {} MiB",
+            mib(self.heap_bytes),
+            mib(self.anonymous_bytes),
+            self.anonymous,
+            mib(self.huge_bytes),
+            mib(self.file_bytes)
+        )
+    }
+}
+
+/// Walks over all pages of the process: milliseconds.
+pub fn mappings() -> Outcome<Mappings> {
+    let (mut sum, mut name) = (Mappings::default(), String::new());
+    for line in std::fs::read_to_string("/proc/self/smaps")?.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [range, _, _, _, inode, ref path @ ..] if range.contains('-') => {
+                name = if inode == "0" { path.join(" ") } else { "file".into() };
+                sum.anonymous += u64::from(name.is_empty());
+            }
+            ["Rss:", kib, _] => {
+                let bytes = kib.parse::<u64>()? << 10;
+                match name.as_str() {
+                    "[heap]" => sum.heap_bytes += bytes,
+                    "file" => sum.file_bytes += bytes,
+                    _ => sum.anonymous_bytes += bytes,
+                }
+            }
+            ["AnonHugePages:", kib, _] => sum.huge_bytes += kib.parse::<u64>()? << 10,
+            _ => {}
+        }
+    }
+    Ok(sum)
+}
+
 /// Resident memory that is no file's: heap and stacks.
 fn anonymous_bytes() -> Outcome<u64> {
     Ok(figure("/proc/self/status", "RssAnon:")? << 10)

@@ -44,6 +44,9 @@ pub mod figure {
     pub const PEAK: &str = "peak_bytes";
     /// Heap and stacks.
     pub const PEAK_ANONYMOUS: &str = "peak_anonymous_bytes";
+    /// What the engine said it held when resident memory was at its largest
+    /// sample.
+    pub const ACCOUNTED: &str = "accounted_bytes";
     /// Keys and values that the workload wrote.
     pub const USER: &str = "user_bytes";
     /// The next four: from the first write until the engine was at rest.
@@ -167,6 +170,9 @@ impl Row {
         }
         if let Some(peak) = self.get(figure::PEAK) {
             say(format!("peak {:.0} MiB", peak / MIB));
+        }
+        if let Some(accounted) = self.get(figure::ACCOUNTED) {
+            say(format!("by its own account {:.0} MiB", accounted / MIB));
         }
         if let (Some(times), Some(space), Some(cpu)) = (
             self.write_amplification(),

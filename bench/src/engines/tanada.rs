@@ -1,7 +1,7 @@
 //! Tanada, as any user gets it: budget and durability are the only settings.
 
 use crate::data::Key;
-use crate::engine::{Durability, Engine, Opening, Outcome, Reader};
+use crate::engine::{Accountant, Accounted, Durability, Engine, Opening, Outcome, Reader};
 use tanada::{Batch, Cursor, Db};
 
 struct Tanada(Db);
@@ -69,6 +69,23 @@ impl Engine for Tanada {
             s.stalls.stopped_ns / 1_000_000,
             s.keyspaces[0].levels.iter().map(|l| (l.runs, l.tables)).collect::<Vec<_>>(),
         )
+    }
+
+    fn accountant(&self) -> Option<Accountant> {
+        let db = self.0.clone();
+        Some(Box::new(move || {
+            let memory = db.stats().memory;
+            Accounted {
+                bytes: memory.used_bytes,
+                parts: vec![
+                    ("memtables", memory.memtable_bytes),
+                    ("rows", memory.row_cache_bytes),
+                    ("blocks", memory.block_cache_bytes),
+                    ("tables", memory.table_bytes),
+                    ("jobs", memory.job_bytes),
+                ],
+            }
+        }))
     }
 
     fn close(self: Box<Self>) -> Outcome<()> {

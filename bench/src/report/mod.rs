@@ -21,9 +21,7 @@ use std::path::Path;
 
 /// Writes `benchmarks.md` and `benchmarks/*.svg` below `docs`.
 pub fn write(results: &Path, docs: &Path) -> Outcome<()> {
-    let text = std::fs::read_to_string(results)
-        .map_err(|e| format!("cannot read the rows in {}: {e}", results.display()))?;
-    let (header, rows) = parse(&text)?;
+    let (header, rows) = read(results)?;
     let medians = Medians::new(rows);
     let plots = docs.join("benchmarks");
     std::fs::create_dir_all(&plots)?;
@@ -35,6 +33,17 @@ pub fn write(results: &Path, docs: &Path) -> Outcome<()> {
     std::fs::write(&page, render(&header, &medians, &|name| plots.join(name).exists()))?;
     eprintln!("wrote {}", page.display());
     Ok(())
+}
+
+/// The rows of a run, in the order in which they were measured.
+pub fn rows(results: &Path) -> Outcome<Vec<Row>> {
+    Ok(read(results)?.1)
+}
+
+fn read(results: &Path) -> Outcome<(Header, Vec<Row>)> {
+    let text = std::fs::read_to_string(results)
+        .map_err(|e| format!("cannot read the rows in {}: {e}", results.display()))?;
+    parse(&text)
 }
 
 const LARGE_FILL: &str = "fillrandom20m";

@@ -6,6 +6,7 @@ pub mod open;
 mod read;
 mod sync;
 mod ycsb;
+mod whole;
 
 use crate::engine::{Durability, Outcome};
 use crate::measure::Goal;
@@ -120,9 +121,15 @@ pub const ALL: &[Workload] = &[
     new("seek10at20m", Large, Warm, read::seek_10),
 ];
 
+/// Those that only mixed work has.
+const MIXED: &[Workload] = &[
+    new("scan", Base, Continued, whole::scan),
+    new("largevalues", Base, Continued, whole::large_values),
+];
+
 /// The workload called `name`.
 pub fn find(name: &str) -> Outcome<&'static Workload> {
-    ALL.iter().find(|w| w.name == name).ok_or_else(|| {
+    ALL.iter().chain(MIXED).find(|w| w.name == name).ok_or_else(|| {
         let names: Vec<_> = ALL.iter().map(|w| w.name).collect();
         format!("no workload '{name}'; there are {}", names.join(", ")).into()
     })
@@ -142,7 +149,19 @@ impl Workload {
             (Budget::Full, _) => scale.memory,
         }
         .max(SMALLEST_BUDGET);
-        store.prepare(data, self.start, memory, self.durability)?;
+        self.run_on(store, scale, data, self.start, memory)
+    }
+
+    /// The same on `data`, from `start`, with a budget of `memory`.
+    pub fn run_on(
+        &self,
+        store: &mut Store,
+        scale: &Scale,
+        data: Data,
+        start: Start,
+        memory: u64,
+    ) -> Outcome<Row> {
+        store.prepare(data, start, memory, self.durability)?;
 
         process::reset_peak();
         let (cpu, written) = (process::cpu_seconds(), process::bytes_written()?);
@@ -156,7 +175,7 @@ impl Workload {
         row.set(figure::MEMORY, memory as f64);
 
         // What these cost is known when their background work is done.
-        if SETTLED.contains(&self.name) && !row.cut {
+        if SETTLED.contains(&self.name) && start == self.start && !row.cut {
             let resting = Instant::now();
             store.settle()?;
             let took = row.get(figure::SECONDS).unwrap_or(0.0) + resting.elapsed().as_secs_f64();
@@ -166,7 +185,7 @@ impl Workload {
             row.set(figure::SETTLED_SPACE, store.space_bytes()? as f64);
             row.set(figure::USER, data.raw_bytes() as f64);
         }
-        store.continued(self.start == Continued);
+        store.continued(start == Continued);
         row.workload = self.name.into();
         row.notes = store.engine().settings();
         let counters = store.engine().counters();
