@@ -5,19 +5,21 @@
 //! lock. The cache itself only keeps the order in which blocks are given up and
 //! the sum of what they take, behind a lock that misses take and hits do not.
 
-use crate::block::{Block, Decoded, Kind};
+use crate::block::{Block, Kind};
+use crate::block_memory::{BlockMemory, RunId};
 use crate::counters::Counters;
 use crate::doorkeeper::{self, Doorkeeper};
 use crate::epoch::{Limbo, Pin, pin};
 use crate::get::FilterStats;
-use crate::sieve::Sieve;
+use crate::run_lists::{self, RunLists};
+use crate::sieve::{Node, Sieve};
 use crate::slots::Slots;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tanada_format::{TableId, planted};
-use tanada_vfs::sync::Mutex;
 use tanada_vfs::sync::atomic::AtomicU64;
+use tanada_vfs::sync::{Mutex, MutexGuard};
 
 // What a get counts lies in one cache line.
 const HITS: usize = 0; // + kind
@@ -56,6 +58,16 @@ pub struct BlockCache {
     used_bytes: AtomicU64,
     resident_bytes: AtomicU64,
     capacity_bytes: AtomicU64,
+    /// Where the blocks lie.
+    memory: Arc<BlockMemory>,
+    /// Of the listed blocks, what lies in `memory`.
+    listed_bytes: AtomicU64,
+    /// Of the capacity, what the listed blocks leave to what is not listed. Without it
+    /// they would grow into what was just given back, and runs would go and come.
+    withheld_bytes: AtomicU64,
+    /// Held by who reads a long block, over the read: what that takes beside the block
+    /// itself is as long, and must not add up. Nothing is locked under it but the cache.
+    long_reads: Mutex<()>,
     doorkeeper: Doorkeeper,
     counters: Counters<11>,
 }
@@ -64,10 +76,26 @@ pub struct BlockCache {
 struct Listed {
     slots: Arc<Slots>,
     number: u32,
+    /// The run in which it lies, and its bytes there.
+    home: Option<(RunId, u64)>,
 }
+
+/// Sealed blocks above this length, in bytes, are read one at a time.
+const LONG_READ: u32 = 1 << 20;
+
+/// Holes in runs that the cache may have above its capacity: this part of it, within
+/// bounds. A hole is filled by the next block of its size.
+const HOLES_PART: u64 = 32;
+const HOLES_BYTES: (u64, u64) = (1 << 20, 8 << 20);
+
+/// Blocks take more again when so much less is taken than allowed: two runs, so that
+/// the next one does not make them go again.
+const AGAIN_BYTES: u64 = 512 << 10;
 
 struct Order {
     list: Sieve<Listed>,
+    /// Those of the list that lie in `memory`, by run.
+    runs: RunLists,
     /// Blocks out of their slots that a reader may still be looking at.
     limbo: Limbo<Block>,
 }
@@ -94,6 +122,8 @@ pub struct BlockCacheStats {
     pub used_bytes: u64,
     /// Of these, what open tables need as long as they are open: top indexes and slots.
     pub resident_bytes: u64,
+    /// Beside these: blocks that only readers still hold, and holes between blocks.
+    pub unlisted_bytes: u64,
     pub capacity_bytes: u64,
 }
 
@@ -113,13 +143,74 @@ impl BlockCache {
     /// A cache of `capacity_bytes`. 0 is allowed: then nothing stays.
     pub fn new(capacity_bytes: u64) -> Arc<BlockCache> {
         Arc::new(BlockCache {
-            order: Mutex::new(Order { list: Sieve::new(), limbo: Limbo::new() }),
+            order: Mutex::new(Order {
+                list: Sieve::new(),
+                runs: RunLists::default(),
+                limbo: Limbo::new(),
+            }),
             used_bytes: AtomicU64::new(0),
             resident_bytes: AtomicU64::new(0),
             capacity_bytes: AtomicU64::new(capacity_bytes),
+            memory: Arc::new(BlockMemory::new()),
+            listed_bytes: AtomicU64::new(0),
+            withheld_bytes: AtomicU64::new(0),
+            long_reads: Mutex::new(()),
             doorkeeper: Doorkeeper::new(capacity_bytes),
             counters: Counters::new(),
         })
+    }
+
+    /// Where blocks lie that are read for this cache.
+    pub(crate) fn memory(&self) -> &Arc<BlockMemory> {
+        &self.memory
+    }
+
+    /// Waits for the turn to read a block of this sealed length; none for one that is
+    /// not long.
+    pub(crate) fn turn_of(&self, len: u32) -> Option<MutexGuard<'_, ()>> {
+        (len > LONG_READ).then(|| self.long_reads.lock())
+    }
+
+    /// Gives up blocks for what was just taken from the memory and is not listed: a long
+    /// block, before its pages are touched.
+    pub(crate) fn make_room(&self) {
+        if self.excess_bytes() > 0 {
+            self.shrink();
+        }
+    }
+
+    /// Bytes taken for blocks that are not listed, and for holes between blocks.
+    pub(crate) fn unlisted_bytes(&self) -> u64 {
+        let resident = self.memory.resident_bytes();
+        resident.saturating_sub(self.listed_bytes.load(Ordering::Relaxed))
+    }
+
+    /// What blocks may take, with holes between them, and what they do take.
+    fn allowed_and_taken(&self) -> (u64, u64) {
+        let (least, most) = HOLES_BYTES;
+        let holes = (self.capacity_bytes() / HOLES_PART).clamp(least, most);
+        (self.room_bytes() + holes, self.block_bytes() + self.unlisted_bytes())
+    }
+
+    /// Bytes above what is allowed.
+    fn excess_bytes(&self) -> u64 {
+        let (allowed, taken) = self.allowed_and_taken();
+        taken.saturating_sub(allowed)
+    }
+
+    /// What listed blocks may take now.
+    fn limit_bytes(&self) -> u64 {
+        self.room_bytes().saturating_sub(self.withheld_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Lets the listed blocks have more, when far less is taken than allowed.
+    fn withhold_less(&self) {
+        let withheld = self.withheld_bytes.load(Ordering::Relaxed);
+        if withheld > 0 {
+            let (allowed, taken) = self.allowed_and_taken();
+            let more = allowed.saturating_sub(taken + AGAIN_BYTES);
+            self.withheld_bytes.store(withheld.saturating_sub(more), Ordering::Relaxed);
+        }
     }
 
     /// Changes the capacity; gives up blocks at once when it shrinks.
@@ -153,6 +244,7 @@ impl BlockCache {
             blocks: self.order.lock().list.len() as u64,
             used_bytes: self.used_bytes(),
             resident_bytes: self.resident_bytes.load(Ordering::Relaxed),
+            unlisted_bytes: self.unlisted_bytes(),
             capacity_bytes: self.capacity_bytes(),
         }
     }
@@ -186,7 +278,7 @@ impl BlockCache {
     /// or when it was read before, not long ago.
     pub(crate) fn admits(&self, table: TableId, number: u32, block: &Block) -> bool {
         let cost = listed_bytes(block);
-        self.block_bytes() + cost <= self.room_bytes() || self.doorkeeper.knows(table, number)
+        self.block_bytes() + cost <= self.limit_bytes() || self.doorkeeper.knows(table, number)
     }
 
     /// What blocks may take now.
@@ -217,12 +309,19 @@ impl BlockCache {
             }
             return winner.clone();
         }
-        block.set_node(order.list.push(Listed { slots: slots.clone(), number }, cost));
+        let home = block.home();
+        let place = order.list.push(Listed { slots: slots.clone(), number, home }, cost);
+        if let Some((run, bytes)) = home {
+            order.runs.join(run, place);
+            self.listed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        block.set_node(place);
         slots.slot(number).fill(block.clone());
         self.used_bytes.fetch_add(cost, Ordering::Relaxed);
         drop(order);
         self.counters.bump(INSERTED);
-        if self.block_bytes() > self.room_bytes() {
+        self.withhold_less();
+        if self.block_bytes() > self.limit_bytes() || self.excess_bytes() > 0 {
             self.shrink();
         }
         block
@@ -230,31 +329,84 @@ impl BlockCache {
 
     /// Gives up blocks until the rest fits.
     fn shrink(&self) {
+        if self.excess_bytes() > 0 && !planted!(evicted_memory_not_returned) {
+            self.empty_runs();
+        }
         // Blocks are freed after the lock is released; a few at a time, so
         // that others who miss get their turn.
         const AT_ONCE: usize = 16;
         loop {
             let mut evicted = 0;
             let mut order = self.order.lock();
-            let Order { list, limbo } = &mut *order;
-            while evicted < AT_ONCE && self.block_bytes() > self.room_bytes() {
-                let next = list.evict(|node| {
-                    let pin = pin();
-                    let block = node.item.slots.get(node.item.number, &pin);
-                    block.is_some_and(|b| b.take_visited())
-                });
-                let Some(node) = next else { break };
-                self.used_bytes.fetch_sub(node.cost_bytes, Ordering::Relaxed);
-                node.item.slots.slot(node.item.number).unlink(limbo);
+            while evicted < AT_ONCE && self.block_bytes() > self.limit_bytes() {
+                let Some(node) = next_to_go(&mut order.list) else { break };
+                self.give_up(&mut order, &node);
                 evicted += 1;
             }
-            let freed = limbo.collect(LIMBO_BLOCKS);
+            let freed = order.limbo.collect(LIMBO_BLOCKS);
             drop(order);
             drop(freed);
             self.counters.add(EVICTED, evicted as u64);
             if evicted < AT_ONCE {
-                return;
+                break;
             }
+        }
+    }
+
+    /// Gives up runs of blocks until enough is given back, those of the blocks that would
+    /// go next: single blocks lie here and there. What readers keep of them comes back
+    /// later.
+    #[cold]
+    fn empty_runs(&self) {
+        self.memory.give_back_spare();
+        let mut excess = self.excess_bytes();
+        if excess == 0 {
+            return;
+        }
+        while excess > 0 {
+            let mut order = self.order.lock();
+            let Some(node) = next_to_go(&mut order.list) else { break };
+            let (mut evicted, mut bytes) = (1, node.item.home.map_or(node.cost_bytes, |(_, b)| b));
+            self.give_up(&mut order, &node);
+            while let Some((run, _)) = node.item.home
+                && let Some(mate) = order.runs.first(run)
+            {
+                let mate = order.list.remove(mate);
+                bytes += mate.item.home.map_or(0, |(_, bytes)| bytes);
+                self.give_up(&mut order, &mate);
+                evicted += 1;
+            }
+            let freed = order.limbo.collect(LIMBO_BLOCKS);
+            drop(order);
+            drop(freed);
+            self.counters.add(EVICTED, evicted);
+            excess = excess.saturating_sub(bytes);
+        }
+        let unused = self.room_bytes().saturating_sub(self.block_bytes());
+        self.withheld_bytes.store(unused, Ordering::Relaxed);
+        self.memory.give_back_spare();
+    }
+
+    /// Empties the slot of a block that was taken off the list.
+    fn give_up(&self, order: &mut Order, node: &Node<Listed>) {
+        let Listed { slots, number, home } = &node.item;
+        let block = slots.slot(*number).unlink(&mut order.limbo);
+        let place = block.expect("a block on the list is in its slot").node();
+        self.note_removed(&mut order.runs, place, node.cost_bytes, *home);
+    }
+
+    /// Notes that the block at `place` is no longer on the list.
+    fn note_removed(
+        &self,
+        runs: &mut RunLists,
+        place: u32,
+        cost_bytes: u64,
+        home: Option<(RunId, u64)>,
+    ) {
+        self.used_bytes.fetch_sub(cost_bytes, Ordering::Relaxed);
+        if let Some((run, bytes)) = home {
+            runs.leave(run, place);
+            self.listed_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 
@@ -262,7 +414,7 @@ impl BlockCache {
     pub(crate) fn add_resident(&self, bytes: u64) {
         self.resident_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.block_bytes() > self.room_bytes() {
+        if self.block_bytes() > self.limit_bytes() {
             self.shrink();
         }
     }
@@ -272,11 +424,12 @@ impl BlockCache {
         const AT_ONCE: usize = 256;
         for chunk in slots.all().chunks(AT_ONCE) {
             let mut order = self.order.lock();
-            let Order { list, limbo } = &mut *order;
+            let Order { list, runs, limbo } = &mut *order;
             for slot in chunk {
                 if let Some(block) = slot.unlink(limbo) {
-                    let node = list.remove(block.node());
-                    self.used_bytes.fetch_sub(node.cost_bytes, Ordering::Relaxed);
+                    let place = block.node();
+                    let node = list.remove(place);
+                    self.note_removed(runs, place, node.cost_bytes, node.item.home);
                 }
             }
             let freed = limbo.collect(LIMBO_BLOCKS);
@@ -288,9 +441,19 @@ impl BlockCache {
     }
 }
 
+/// Takes the block that goes first off the list.
+fn next_to_go(list: &mut Sieve<Listed>) -> Option<Node<Listed>> {
+    list.evict(|node| {
+        let pin = pin();
+        let block = node.item.slots.get(node.item.number, &pin);
+        block.is_some_and(|b| b.take_visited())
+    })
+}
+
 /// What a block costs on the list, with its part of the list and of the doorkeeper.
 fn listed_bytes(block: &Block) -> u64 {
-    block.cost_bytes() + Sieve::<Listed>::NODE_BYTES + doorkeeper::BYTES_A_BLOCK
+    let listing = Sieve::<Listed>::NODE_BYTES + run_lists::LINK_BYTES;
+    block.cost_bytes() + listing + doorkeeper::BYTES_A_BLOCK
 }
 
 impl fmt::Debug for BlockCache {

@@ -19,10 +19,6 @@ const STEP: u32 = 0x9e37_79b9;
 /// No number of probes above this pays, whatever the bits.
 const MAX_PROBES: u32 = 16;
 
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Line([u64; 8]);
-
 #[inline]
 fn line_of(hash: u64, lines: usize) -> usize {
     (((hash >> 32) * lines as u64) >> 32) as usize
@@ -90,44 +86,62 @@ pub(crate) fn build(hashes: &[u64], bits_per_key: f64, probes: u32) -> Vec<u8> {
 }
 
 /// A filter in memory.
-pub(crate) struct Filter {
-    lines: Box<[Line]>,
+#[derive(Clone, Copy)]
+pub(crate) struct Filter<'a> {
+    lines: &'a [[u8; LINE_LEN]],
     probes: u32,
 }
 
-impl Filter {
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Filter, Damage> {
-        let mut fields = Fields(bytes);
-        let count = fields.u32()? as usize;
-        let probes = fields.u32()?;
-        let (chunks, rest) = fields.0.as_chunks::<LINE_LEN>();
-        if count == 0 || chunks.len() != count || !rest.is_empty() || probes > MAX_PROBES {
-            return Err("a filter's length is not the one declared".into());
+/// An encoded filter of its own, known to be whole.
+pub(crate) struct KeptFilter(Vec<u8>);
+
+impl KeptFilter {
+    /// `None` when it is damaged.
+    pub(crate) fn parse(bytes: Vec<u8>) -> Option<KeptFilter> {
+        match Filter::parse(&bytes) {
+            Ok(_) => Some(KeptFilter(bytes)),
+            Err(_) => None,
         }
-        let lines = chunks
-            .iter()
-            .map(|chunk| {
-                let (words, _) = chunk.as_chunks::<8>();
-                Line(std::array::from_fn(|i| u64::from_le_bytes(words[i])))
-            })
-            .collect();
-        Ok(Filter { lines, probes })
     }
 
-    /// Bytes of memory behind this structure.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.lines.len() * LINE_LEN
+    pub(crate) fn may_contain(&self, hash: u64) -> bool {
+        Filter::parse(&self.0).is_ok_and(|filter| filter.may_contain(hash))
+    }
+}
+
+/// The number of probes and the lines of an encoded filter.
+pub(crate) fn parse(bytes: &[u8]) -> Result<(u32, &[u8]), Damage> {
+    let mut fields = Fields(bytes);
+    let count = fields.u32()? as usize;
+    let probes = fields.u32()?;
+    let lines = fields.0;
+    if count == 0 || lines.len() as u64 != count as u64 * LINE_LEN as u64 || probes > MAX_PROBES {
+        return Err("a filter's length is not the one declared".into());
+    }
+    Ok((probes, lines))
+}
+
+impl<'a> Filter<'a> {
+    /// Of an encoded filter.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Filter<'a>, Damage> {
+        parse(bytes).map(|(probes, lines)| Filter::new(lines, probes))
+    }
+
+    /// Of what [`parse`] answered. Fast where the lines lie on cache lines.
+    #[inline]
+    pub(crate) fn new(lines: &'a [u8], probes: u32) -> Filter<'a> {
+        Filter { lines: lines.as_chunks().0, probes }
     }
 
     /// `false` means that no key with this hash was added. One cache line.
     #[inline]
-    pub(crate) fn may_contain(&self, hash: u64) -> bool {
-        let line = &self.lines[line_of(hash, self.lines.len())].0;
+    pub(crate) fn may_contain(self, hash: u64) -> bool {
+        let (words, _) = self.lines[line_of(hash, self.lines.len())].as_chunks::<8>();
         let mut draw = hash as u32;
         let mut all = 1;
         for _ in 0..self.probes {
             let bit = draw >> 23;
-            all &= line[(bit / 64) as usize] >> (bit % 64);
+            all &= u64::from_le_bytes(words[(bit / 64) as usize]) >> (bit % 64);
             draw = draw.wrapping_mul(STEP);
         }
         all & 1 == 1
@@ -148,7 +162,8 @@ mod tests {
         for bits_per_key in [1.0, 3.5, 8.0, 10.0, 14.0, 20.0] {
             let probes = probes_for(bits_per_key);
             let added = hashes(0, 20_000);
-            let filter = Filter::parse(&build(&added, bits_per_key, probes)).unwrap();
+            let built = build(&added, bits_per_key, probes);
+            let filter = Filter::parse(&built).unwrap();
             assert!(added.iter().all(|&h| filter.may_contain(h)));
             let absent = hashes(1 << 40, 100_000);
             let false_positives = absent.iter().filter(|&&h| filter.may_contain(h)).count();

@@ -1,7 +1,7 @@
 //! Reads data blocks that follow each other in few large reads.
 
 use crate::Error;
-use crate::block::{Block, Kind};
+use crate::block::{Block, Kind, Room};
 use crate::index::Handle;
 use crate::table::Table;
 
@@ -11,7 +11,8 @@ pub(crate) struct ReadAhead {
     limit: usize,
     /// Bytes to read at once next time, when the walk goes on in order.
     step: usize,
-    bytes: Vec<u8>,
+    /// In the cache's memory, which counts it: a compaction has one of these a run.
+    bytes: Option<Room>,
     /// Where `bytes` begins in the file.
     start: u64,
     /// The end of the block given out last.
@@ -20,7 +21,7 @@ pub(crate) struct ReadAhead {
 
 impl ReadAhead {
     pub(crate) fn new(limit: u32) -> ReadAhead {
-        ReadAhead { limit: limit as usize, step: 0, bytes: Vec::new(), start: 0, expected: 0 }
+        ReadAhead { limit: limit as usize, step: 0, bytes: None, start: 0, expected: 0 }
     }
 
     /// The data block at `handle`. Blocks up to `end` may be read with it.
@@ -49,18 +50,18 @@ impl ReadAhead {
         }
         let end = end.min(table.file().len()).max(handle.end());
         let step = self.step.min((end - handle.offset) as usize);
-        self.bytes.resize(step, 0);
+        // The old stretch first: the new one may take its place.
+        let room = self.bytes.take().filter(|room| room.len() == step);
+        let mut room = room.unwrap_or_else(|| Room::new(step, Some(table.memory())));
+        table.file().read_exact_at(&mut room, handle.offset)?;
         self.start = handle.offset;
-        if let Err(e) = table.file().read_exact_at(&mut self.bytes, handle.offset) {
-            self.bytes.clear();
-            return Err(e.into());
-        }
-        table.decode(Kind::Data, handle, &self.bytes[..len])
+        let room = self.bytes.insert(room);
+        table.decode(Kind::Data, handle, &room[..len])
     }
 
     /// The sealed block, when it lies in what was read.
     fn held(&self, handle: Handle) -> Option<&[u8]> {
         let at = usize::try_from(handle.offset.checked_sub(self.start)?).ok()?;
-        self.bytes.get(at..)?.get(..handle.len as usize)
+        self.bytes.as_deref()?.get(at..)?.get(..handle.len as usize)
     }
 }

@@ -11,7 +11,7 @@
 use crate::Error;
 use crate::damage::Damage;
 use crate::data_block::DataBlock;
-use crate::filter::Filter;
+use crate::filter::KeptFilter;
 use crate::footer::{FOOTER_LEN, Footer};
 use crate::index::{Handle, Partition, Top};
 use crate::key_buffer::KeyBuffer;
@@ -52,7 +52,7 @@ pub struct Gap {
     /// No lost key lies behind this.
     pub to: Bound<Vec<u8>>,
     /// Filters of all keys that may be lost; none: nothing is known.
-    filters: Vec<Filter>,
+    filters: Vec<KeptFilter>,
 }
 
 impl Gap {
@@ -197,18 +197,18 @@ impl Parts {
     }
 
     /// The filter of partition `p`; none: unknown.
-    fn filter(&self, file: &dyn ReadFile, id: TableId, p: usize) -> Option<Filter> {
+    fn filter(&self, file: &dyn ReadFile, id: TableId, p: usize) -> Option<KeptFilter> {
         let handle = self.top.as_ref()?.partitions().get(p)?.filter;
         if handle.len == 0 {
             return None;
         }
-        raw(file, id, handle, MAX_RAW_LEN).and_then(|raw| Filter::parse(&raw)).ok()
+        raw(file, id, handle, MAX_RAW_LEN).ok().and_then(KeptFilter::parse)
     }
 
     /// The filters of all partitions, or none of them.
-    fn filters(&self, file: &dyn ReadFile, id: TableId) -> Vec<Filter> {
+    fn filters(&self, file: &dyn ReadFile, id: TableId) -> Vec<KeptFilter> {
         let count = self.top.as_ref().map_or(0, |top| top.partitions().len());
-        let all: Option<Vec<Filter>> = (0..count).map(|p| self.filter(file, id, p)).collect();
+        let all: Option<Vec<KeptFilter>> = (0..count).map(|p| self.filter(file, id, p)).collect();
         all.unwrap_or_default()
     }
 
@@ -414,7 +414,7 @@ fn by_search<E: From<Error>>(
         // Filters lie behind the data blocks, and before all that is no filter.
         let behind = blocks.iter().skip_while(|block| (block.start as u64) < end);
         let raws = behind.map_while(|block| open(block).ok());
-        filters = raws.map_while(|raw| Filter::parse(&raw).ok()).collect();
+        filters = raws.map_while(KeptFilter::parse).collect();
         let told = parts.properties.as_ref().map(|p| p.partitions as usize);
         if told.is_none_or(|told| told != filters.len()) {
             filters.clear();

@@ -78,14 +78,35 @@ fn close(
     out.extend_from_slice(&sum.to_le_bytes());
 }
 
+/// A sealed block whose checksum and trailer are right.
+pub(crate) struct Checked<'a> {
+    compression: Compression,
+    /// As it lies in the file, without the trailer.
+    pub(crate) stored: &'a [u8],
+    /// Its length before compression.
+    pub(crate) raw_len: usize,
+}
+
+impl Checked<'_> {
+    /// Whether it was stored as it was.
+    pub(crate) fn is_raw(&self) -> bool {
+        self.compression == Compression::None
+    }
+
+    /// Fills `raw`, of the length declared.
+    pub(crate) fn decompress(&self, raw: &mut [u8]) -> Result<(), Damage> {
+        decompress(self.compression, self.stored, raw)
+    }
+}
+
 /// Checks one sealed block. `max_raw_len` bounds what it may declare, so that a
 /// wrong length never takes memory.
-fn check(
+pub(crate) fn check(
     sealed: &[u8],
     table: TableId,
     offset: u64,
     max_raw_len: usize,
-) -> Result<(Compression, &[u8], usize), Damage> {
+) -> Result<Checked<'_>, Damage> {
     const SHORT: &str = "a block is shorter than its trailer";
     let (covered, sum) = sealed.split_last_chunk::<4>().ok_or(SHORT)?;
     if block_checksum(table, offset, covered) != u32::from_le_bytes(*sum) {
@@ -101,7 +122,7 @@ fn check(
     if kind == Compression::None && stored.len() != raw_len {
         return Err("a raw block's length is not the one declared".into());
     }
-    Ok((kind, stored, raw_len))
+    Ok(Checked { compression: kind, stored, raw_len })
 }
 
 /// Checks one sealed block and decompresses it into `scratch`, which grows to
@@ -113,15 +134,15 @@ pub(crate) fn open<'a>(
     max_raw_len: usize,
     scratch: &'a mut Vec<u8>,
 ) -> Result<&'a [u8], Damage> {
-    let (kind, stored, raw_len) = check(sealed, table, offset, max_raw_len)?;
-    if kind == Compression::None {
-        return Ok(stored);
+    let checked = check(sealed, table, offset, max_raw_len)?;
+    if checked.is_raw() {
+        return Ok(checked.stored);
     }
-    if scratch.len() < raw_len {
-        scratch.resize(raw_len, 0);
+    if scratch.len() < checked.raw_len {
+        scratch.resize(checked.raw_len, 0);
     }
-    let raw = &mut scratch[..raw_len];
-    decompress(kind, stored, raw)?;
+    let raw = &mut scratch[..checked.raw_len];
+    checked.decompress(raw)?;
     Ok(raw)
 }
 
@@ -133,13 +154,14 @@ pub(crate) fn open_alone(
     offset: u64,
     max_raw_len: usize,
 ) -> Result<Vec<u8>, Damage> {
-    let (kind, stored, raw_len) = check(&sealed, table, offset, max_raw_len)?;
-    if kind == Compression::None {
+    let checked = check(&sealed, table, offset, max_raw_len)?;
+    let raw_len = checked.raw_len;
+    if checked.is_raw() {
         sealed.truncate(raw_len);
         return Ok(sealed);
     }
     let mut raw = vec![0; raw_len];
-    decompress(kind, stored, &mut raw)?;
+    checked.decompress(&mut raw)?;
     Ok(raw)
 }
 

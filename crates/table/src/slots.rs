@@ -108,7 +108,7 @@ const PREFETCHED_LINES: usize = 5;
 impl Slot {
     /// Puts a block into an empty slot. Under the cache's lock.
     pub(crate) fn fill(&self, block: Block) {
-        let link = Block::into_raw(block).cast_mut();
+        let link = block.into_raw();
         let before = self.0.swap(link, SeqCst);
         assert!(before.is_null(), "a slot is emptied before it is filled");
     }
@@ -147,7 +147,7 @@ mod models;
 #[allow(clippy::disallowed_methods)] // real threads are what is tested
 mod tests {
     use super::*;
-    use crate::block::{Decoded, Kind, decode};
+    use crate::block::{Kind, decode};
     use crate::epoch::pin;
     use crate::filter;
     use std::sync::atomic::AtomicBool;
@@ -155,7 +155,7 @@ mod tests {
 
     fn block(hash: u64) -> Block {
         let bytes = filter::build(&[hash], 10.0, 6);
-        decode(Kind::Filter, &bytes, hash).unwrap()
+        decode(Kind::Filter, &bytes, hash, None).unwrap()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! An open table: opening, finding blocks, looking keys up.
 
-use crate::block::{self, Block, Decoded, Kind};
+use crate::block::{self, Block, Kind, Room};
+use crate::block_memory::BlockMemory;
 use crate::cache::{BlockCache, FilterAnswer};
 use crate::damage::Damage;
 use crate::epoch::{Pin, pin};
@@ -377,6 +378,11 @@ impl Table {
         &self.top
     }
 
+    /// Where blocks that are read for it lie.
+    pub(crate) fn memory(&self) -> &Arc<BlockMemory> {
+        self.cache.memory()
+    }
+
     pub(crate) fn file(&self) -> &dyn ReadFile {
         &*self.file
     }
@@ -430,7 +436,15 @@ impl Table {
         if context.mode == ReadMode::MemoryOnly {
             return Err(Error::WouldBlock);
         }
-        let block = self.read(kind, handle)?;
+        // Others that miss the same long block find it when their turn comes.
+        let turn = self.cache.turn_of(handle.len);
+        if turn.is_some()
+            && let Some(block) = self.held(kind, number, context, (&None, true), &pin())
+        {
+            return Ok(block.clone());
+        }
+        let block = self.read_now(kind, handle)?;
+        drop(turn);
         if kind == Kind::Index {
             let p = (number - self.top.blocks()) as usize;
             if block.index().count() != self.partition_handle(p).blocks as usize {
@@ -473,14 +487,15 @@ impl Table {
 
     /// Reads, checks and decodes one block. One read of the file.
     pub(crate) fn read(&self, kind: Kind, handle: Handle) -> Result<Block, Error> {
+        let _turn = self.cache.turn_of(handle.len);
+        self.read_now(kind, handle)
+    }
+
+    fn read_now(&self, kind: Kind, handle: Handle) -> Result<Block, Error> {
         self.check_inside(handle)?;
         let len = handle.len as usize;
         if len > SCRATCH_LEN {
-            let mut sealed = vec![0; len];
-            self.file.read_exact_at(&mut sealed, handle.offset)?;
-            return sealed::open_alone(sealed, self.id, handle.offset, self.max_block_len)
-                .and_then(|raw| block::decode_long(kind, raw, handle.offset))
-                .map_err(|damage| self.damaged(handle.offset, damage));
+            return self.read_long(kind, handle);
         }
         SCRATCH.with_borrow_mut(|scratch| {
             if scratch.len() < len {
@@ -491,11 +506,43 @@ impl Table {
         })
     }
 
+    /// The same for one that each thread should not keep a buffer for.
+    #[cold]
+    fn read_long(&self, kind: Kind, handle: Handle) -> Result<Block, Error> {
+        let memory = Some(self.memory());
+        let mut sealed = Room::new(handle.len as usize, memory);
+        self.cache.make_room();
+        self.file.read_exact_at(&mut sealed, handle.offset)?;
+        if kind != Kind::Data {
+            return self.decode(kind, handle, &sealed);
+        }
+        let damaged = |damage| self.damaged(handle.offset, damage);
+        let checked = sealed::check(&sealed, self.id, handle.offset, self.max_block_len);
+        let checked = checked.map_err(damaged)?;
+        let raw = if checked.is_raw() {
+            let raw_len = checked.raw_len;
+            sealed.truncate(raw_len);
+            sealed
+        } else {
+            let mut raw = Room::new(checked.raw_len, memory);
+            self.cache.make_room();
+            checked.decompress(&mut raw).map_err(damaged)?;
+            raw
+        };
+        raw.into_data(handle.offset).map_err(damaged)
+    }
+
     /// Checks and decodes a sealed block.
     pub(crate) fn decode(&self, kind: Kind, handle: Handle, sealed: &[u8]) -> Result<Block, Error> {
+        let memory = Some(self.memory());
+        if kind == Kind::Data {
+            return sealed::check(sealed, self.id, handle.offset, self.max_block_len)
+                .and_then(|checked| block::unseal(&checked, handle.offset, memory))
+                .map_err(|damage| self.damaged(handle.offset, damage));
+        }
         RAW.with_borrow_mut(|raw| {
             let block = sealed::open(sealed, self.id, handle.offset, self.max_block_len, raw)
-                .and_then(|raw| block::decode(kind, raw, handle.offset));
+                .and_then(|raw| block::decode(kind, raw, handle.offset, memory));
             if raw.len() > SCRATCH_LEN {
                 *raw = Vec::new();
             }

@@ -1,6 +1,6 @@
 //! Walks one table, in both directions, borrowing from its blocks.
 
-use crate::block::{Block, Decoded, Kind};
+use crate::block::{Block, Kind};
 use crate::damage::Damage;
 use crate::data_block::DataBlock;
 use crate::get::{CacheUse, GetContext};

@@ -1,7 +1,7 @@
 //! Reads a whole table and checks what is said of it in more than one place.
 
 use crate::Error;
-use crate::block::{Block, Decoded, Kind};
+use crate::block::{Block, Kind};
 use crate::damage::Damage;
 use crate::filter::Filter;
 use crate::index::Partition;
@@ -148,7 +148,7 @@ impl Walk {
         block: &Block,
         opened: &Opened,
         (partition, b): (&Partition, usize),
-        filter: Option<&Filter>,
+        filter: Option<Filter<'_>>,
     ) -> Result<(), Damage> {
         let data = block.data();
         self.counted.data_blocks += 1;
@@ -187,7 +187,7 @@ impl Walk {
         &mut self,
         entry: &EntryRef<'_>,
         fence: (&[u8], SeqNo),
-        filter: Option<&Filter>,
+        filter: Option<Filter<'_>>,
     ) -> Result<(), Damage> {
         let here = (entry.key, entry.seqno);
         let first = self.counted.entries == 0;

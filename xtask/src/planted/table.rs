@@ -213,6 +213,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             name: "two_readers_who_miss_the_same_block_pay_for_it_once",
         }
     ),
+    one!(
+        "evicted_memory_not_returned",
+        Test {
+            room: "table",
+            target: "cache",
+            name: "a_cache_that_must_shrink_gives_its_memory_back_to_the_system",
+        }
+    ),
     planted(
         "ttl_exposes_older",
         &[

@@ -6,7 +6,6 @@ use super::*;
 use crate::{block, data_block};
 use tanada_format::{EntryRef, SeqNo, ValueKind};
 use tanada_vfs::sync::{explore, shuttle::thread};
-use triomphe::ThinArc;
 
 /// Blocks of each table.
 const BLOCKS: u32 = 2;
@@ -73,7 +72,7 @@ impl Table {
             for _ in 0..2 {
                 self.check(number, &seen);
                 thread::yield_now();
-                assert!(ThinArc::strong_count(&seen) > 1, "freed under its reader");
+                assert!(seen.count() > 1, "freed under its reader");
             }
             return self.check(number, &seen);
         }
@@ -92,7 +91,8 @@ impl Table {
             expires_at_ms: 0,
             value: &value,
         };
-        let block = block::decode(Kind::Data, &data_block::alone(&entry), number.into()).unwrap();
+        let block =
+            block::decode(Kind::Data, &data_block::alone(&entry), number.into(), None).unwrap();
         assert!(listed_bytes(&block) <= BLOCK_BYTES && 2 * listed_bytes(&block) > BLOCK_BYTES);
         self.world.kept.lock().unwrap().push(block.clone());
         block
@@ -157,6 +157,6 @@ fn schedules_of_readers_beside_evictions() {
         world.check(&[]);
         assert_eq!(world.cache.used_bytes(), 0);
         let kept = world.kept.lock().unwrap();
-        assert!(kept.iter().all(|block| ThinArc::strong_count(block) == 1), "one was not freed");
+        assert!(kept.iter().all(|block| block.count() == 1), "one was not freed");
     });
 }

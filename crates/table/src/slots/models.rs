@@ -2,7 +2,7 @@
 //! "Found" says what was broken by hand, once, and made the model fail.
 
 use super::*;
-use crate::block::{Decoded, Kind, decode};
+use crate::block::{Kind, decode};
 use crate::epoch::pin;
 use crate::filter;
 use std::sync::Mutex;
@@ -35,7 +35,7 @@ impl World {
 
     fn fill(&self, number: usize) {
         let built = filter::build(&[number as u64], 10.0, 6);
-        let block = decode(Kind::Filter, &built, number as u64).unwrap();
+        let block = decode(Kind::Filter, &built, number as u64, None).unwrap();
         self.kept.lock().unwrap().push(block.clone());
         self.bytes[number].cell.with_mut(|_| ());
         self.slots.slot(0).fill(block);

@@ -1,0 +1,530 @@
+//! Where blocks lie: memory of their own, in runs that are given back when they are empty.
+//!
+//! An allocator of a whole program keeps what a cache has freed: when the cache must
+//! shrink, because MemTables grow, the blocks that go lie here and there, and hardly a
+//! page between them becomes free. Measured, the heap stayed at its largest size however
+//! small the cache became, under every allocator (docs/decisions/0010-block-memory.md).
+//! So a run holds blocks of one size; which runs there are, and what lies in each, is
+//! known here, and the cache empties whole runs when it is told to take less.
+//!
+//! What this counts is what the system has given: holes in runs included, and blocks
+//! that the cache has let go of while a reader still has them.
+//!
+//! | request | run | blocks in it |
+//! |---|---|---|
+//! | up to 2 KiB | 64 KiB | 32 to 128, all of one size |
+//! | up to 32 KiB | 256 KiB | 7 to 127, all of one size |
+//! | above | whole pages | 1 |
+//! | from 8 MiB | a mapping of its own | 1 |
+//!
+//! A block of 4 KiB takes a cache line more, so that 63 lie in a run, and not 64: heads
+//! at the same place of every page fall on the same few sets of the processor's caches
+//! (Bonwick's colours of slabs). With 64 a scan of data that is not cached took 8 % more
+//! CPU.
+
+#![allow(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tanada_vfs::Reserved;
+use tanada_vfs::sync::Mutex;
+
+const PAGE_BYTES: usize = 4 << 10;
+/// Bytes of address space taken at once; untouched ones cost nothing.
+const REGION_BYTES: usize = 32 << 20;
+/// A block from this size on has a mapping of its own.
+const OWN_BYTES: usize = 8 << 20;
+/// Blocks begin at multiples of it: a cache line.
+const ALIGN: usize = 64;
+const MOST_BLOCKS: usize = 128;
+/// The two sizes of runs: of blocks up to [`SMALL`], and of longer ones.
+const RUN_BYTES: [usize; 2] = [64 << 10, 256 << 10];
+const SMALL: usize = 2 << 10;
+/// Blocks up to this length have few sizes, and begin all over a page.
+const USUAL: usize = RUN_BYTES[0] / 12 / ALIGN * ALIGN;
+/// The longest block that shares a run.
+const LONGEST: usize = 32 << 10;
+/// Empty runs that are kept, so that a block that comes and goes costs no system call.
+const SPARE_RUNS: [usize; 2] = [2, 2];
+
+/// A run of a [`BlockMemory`], while a block lies in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RunId(pub(crate) u32);
+
+/// Memory for one block.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    /// Initialized, with whatever lay there before; at a multiple of 64.
+    pub(crate) at: NonNull<u8>,
+    pub(crate) run: RunId,
+    /// At least what was asked for.
+    pub(crate) size_bytes: usize,
+}
+
+/// Memory of the blocks of one cache.
+///
+/// 1. `resident` is the sum of the lengths of all runs that have not been given back.
+/// 2. A run is in `partial` of its kind exactly when it has blocks and room for more; in
+///    `spare` when it is empty and was kept.
+#[derive(Debug)]
+pub(crate) struct BlockMemory {
+    runs: Mutex<Runs>,
+    /// Changed under the lock, read without it: a figure (relaxed).
+    resident: AtomicU64,
+}
+
+/// What all runs are.
+#[derive(Debug, Default)]
+struct Runs {
+    regions: Vec<Arc<Reserved>>,
+    /// Address space that is not part of any run.
+    free: FreePages,
+    runs: Vec<Run>,
+    /// Numbers of runs that are no more.
+    unused: Vec<u32>,
+    partial: BTreeMap<Kind, BTreeSet<u32>>,
+    /// By the size of runs.
+    spare: [Vec<u32>; 2],
+}
+
+/// Which blocks a run holds: their number is their size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    /// Index in [`RUN_BYTES`].
+    run: usize,
+    blocks: usize,
+}
+
+#[derive(Debug)]
+enum Run {
+    Unused,
+    /// Empty.
+    Spare(Span),
+    /// Blocks of one size.
+    Shared {
+        kind: Kind,
+        span: Span,
+        /// A bit for each block that is free.
+        free: u128,
+    },
+    /// One block.
+    Alone(Span),
+    /// One block in a mapping of its own.
+    Own(Reserved),
+}
+
+/// Pages of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Span {
+    region: usize,
+    page: usize,
+    pages: usize,
+}
+
+impl Span {
+    fn bytes(&self) -> usize {
+        self.pages * PAGE_BYTES
+    }
+}
+
+impl Kind {
+    /// The kind for blocks of up to `bytes`; `None` when they lie alone.
+    fn of(bytes: usize) -> Option<Kind> {
+        let bytes = bytes.max(1).next_multiple_of(ALIGN);
+        let [small, large] = RUN_BYTES;
+        let (run, blocks) = if bytes <= SMALL {
+            (0, (small / bytes).min(MOST_BLOCKS))
+        } else if bytes <= USUAL {
+            // Four times as many as in a small run, so that sizes lie as far apart.
+            (1, small / bytes * 4 - 1)
+        } else if bytes <= LONGEST {
+            (1, large / bytes)
+        } else {
+            return None;
+        };
+        Some(Kind { run, blocks })
+    }
+
+    fn block_bytes(self) -> usize {
+        RUN_BYTES[self.run] / self.blocks / ALIGN * ALIGN
+    }
+
+    fn all_free(self) -> u128 {
+        u128::MAX >> (MOST_BLOCKS - self.blocks)
+    }
+}
+
+/// What a block of `bytes` takes, in bytes.
+#[cfg(test)]
+fn size_of_block(bytes: usize) -> usize {
+    Kind::of(bytes).map_or_else(|| bytes.next_multiple_of(PAGE_BYTES), Kind::block_bytes)
+}
+
+impl BlockMemory {
+    /// Takes nothing yet.
+    pub(crate) fn new() -> BlockMemory {
+        BlockMemory { runs: Mutex::default(), resident: AtomicU64::new(0) }
+    }
+
+    /// Bytes taken from the system.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.resident.load(Ordering::Relaxed)
+    }
+
+    /// Memory for `bytes`.
+    ///
+    /// Cost: a lock, and at times a page fault a page.
+    ///
+    /// # Errors
+    /// The system has no more addresses, or allows no more mappings.
+    pub(crate) fn take(&self, bytes: usize) -> io::Result<Piece> {
+        if bytes >= OWN_BYTES {
+            let own = Reserved::new(bytes)?; // not under the lock
+            let (at, size_bytes) = (own.as_ptr(), own.size_bytes());
+            let run = self.runs.lock().add(Run::Own(own));
+            self.resident.fetch_add(size_bytes as u64, Ordering::Relaxed);
+            return Ok(Piece { at, run, size_bytes });
+        }
+        let mut runs = self.runs.lock();
+        let (piece, taken) = match Kind::of(bytes) {
+            Some(kind) => runs.take_shared(kind)?,
+            None => runs.take_alone(bytes.div_ceil(PAGE_BYTES))?,
+        };
+        self.resident.fetch_add(taken as u64, Ordering::Relaxed);
+        Ok(piece)
+    }
+
+    /// Gives the spare runs back.
+    pub(crate) fn give_back_spare(&self) {
+        loop {
+            let mut runs = self.runs.lock();
+            let spare = runs.spare.iter_mut().find_map(Vec::pop);
+            let Some(number) = spare else { return };
+            let Run::Spare(span) = runs.end(number) else {
+                unreachable!("a spare run is one");
+            };
+            let region = Arc::clone(&runs.regions[span.region]);
+            drop(runs);
+            self.give_back(&region, span);
+        }
+    }
+
+    /// Gives the pages of a run that was ended back, and takes them for another one.
+    fn give_back(&self, region: &Reserved, span: Span) {
+        let start = span.page * PAGE_BYTES;
+        // SAFETY: the run was empty, and is no run any more: nobody is given these pages
+        // before they are put among the free ones below.
+        unsafe { region.give_back(start..start + span.bytes()) };
+        self.runs.lock().free.add(span);
+        self.resident.fetch_sub(span.bytes() as u64, Ordering::Relaxed);
+    }
+
+    /// Takes back a block's memory, and gives the run to the system when it was the last.
+    ///
+    /// Cost: a lock; a system call when the run is given back.
+    ///
+    /// # Safety
+    /// `at` and `run` are those of a [`Piece`] of this memory that was not put back
+    /// before, and nobody uses it any more.
+    pub(crate) unsafe fn put_back(&self, at: NonNull<u8>, run: RunId) {
+        let mut runs = self.runs.lock();
+        let emptied = runs.put_back(at, run);
+        let Some(emptied) = emptied else { return };
+        match emptied {
+            Emptied::Own(own) => {
+                drop(runs); // unmapping takes its time: not under the lock
+                self.resident.fetch_sub(own.size_bytes() as u64, Ordering::Relaxed);
+            }
+            Emptied::Pages(span) => {
+                let region = Arc::clone(&runs.regions[span.region]);
+                drop(runs); // as above
+                self.give_back(&region, span);
+            }
+        }
+    }
+}
+
+/// What is left of a run when its last block has gone.
+enum Emptied {
+    Own(Reserved),
+    Pages(Span),
+}
+
+impl Runs {
+    /// A block of this kind, and what was taken from the system for it.
+    fn take_shared(&mut self, kind: Kind) -> io::Result<(Piece, usize)> {
+        // The lowest number: so others are emptied.
+        let partial = self.partial.get(&kind).and_then(|runs| runs.first().copied());
+        let (number, taken) = match partial {
+            Some(number) => (number, 0),
+            None => self.begin_run(kind)?,
+        };
+        let Run::Shared { span, free, .. } = &mut self.runs[number as usize] else {
+            unreachable!("partial runs are shared");
+        };
+        let index = free.trailing_zeros() as usize;
+        *free &= *free - 1;
+        let (span, is_full) = (*span, *free == 0);
+        if is_full {
+            self.partial.entry(kind).or_default().remove(&number);
+        }
+        let at = self.address(span).wrapping_add(index * kind.block_bytes());
+        let at = NonNull::new(at).expect("a region does not begin at address 0");
+        Ok((Piece { at, run: RunId(number), size_bytes: kind.block_bytes() }, taken))
+    }
+
+    /// A run of this kind that is empty; it is among the partial ones.
+    fn begin_run(&mut self, kind: Kind) -> io::Result<(u32, usize)> {
+        let (number, span, taken) = match self.spare[kind.run].pop() {
+            Some(number) => {
+                let Run::Spare(span) = self.runs[number as usize] else {
+                    unreachable!("a spare run is one");
+                };
+                (number, span, 0)
+            }
+            None => {
+                let span = self.pages(RUN_BYTES[kind.run] / PAGE_BYTES)?;
+                (self.add(Run::Unused).0, span, span.bytes())
+            }
+        };
+        self.runs[number as usize] = Run::Shared { kind, span, free: kind.all_free() };
+        self.partial.entry(kind).or_default().insert(number);
+        Ok((number, taken))
+    }
+
+    fn take_alone(&mut self, pages: usize) -> io::Result<(Piece, usize)> {
+        let span = self.pages(pages)?;
+        let run = self.add(Run::Alone(span));
+        let at = NonNull::new(self.address(span)).expect("a region does not begin at address 0");
+        Ok((Piece { at, run, size_bytes: span.bytes() }, span.bytes()))
+    }
+
+    fn put_back(&mut self, at: NonNull<u8>, RunId(number): RunId) -> Option<Emptied> {
+        let run = &mut self.runs[number as usize];
+        match run {
+            Run::Shared { kind, span, free } => {
+                let (kind, span) = (*kind, *span);
+                let base = self.regions[span.region].as_ptr().as_ptr().addr();
+                let offset = at.as_ptr().addr() - base - span.page * PAGE_BYTES;
+                let bit = 1u128 << (offset / kind.block_bytes());
+                assert!(*free & bit == 0, "a block's memory is put back once");
+                let was_full = *free == 0;
+                *free |= bit;
+                if *free != kind.all_free() {
+                    if was_full {
+                        self.partial.entry(kind).or_default().insert(number);
+                    }
+                    return None;
+                }
+                if !was_full {
+                    self.partial.entry(kind).or_default().remove(&number);
+                }
+                if self.spare[kind.run].len() < SPARE_RUNS[kind.run] {
+                    *run = Run::Spare(span);
+                    self.spare[kind.run].push(number);
+                    return None;
+                }
+                self.end(number);
+                Some(Emptied::Pages(span))
+            }
+            Run::Alone(span) => {
+                let span = *span;
+                self.end(number);
+                Some(Emptied::Pages(span))
+            }
+            Run::Own(_) => match self.end(number) {
+                Run::Own(own) => Some(Emptied::Own(own)),
+                _ => unreachable!("looked at above"),
+            },
+            Run::Unused | Run::Spare(_) => unreachable!("no block lies in it"),
+        }
+    }
+
+    fn add(&mut self, run: Run) -> RunId {
+        if let Some(number) = self.unused.pop() {
+            self.runs[number as usize] = run;
+            return RunId(number);
+        }
+        self.runs.push(run);
+        RunId(u32::try_from(self.runs.len() - 1).expect("so many blocks fit in no machine"))
+    }
+
+    fn end(&mut self, number: u32) -> Run {
+        self.unused.push(number);
+        std::mem::replace(&mut self.runs[number as usize], Run::Unused)
+    }
+
+    fn pages(&mut self, pages: usize) -> io::Result<Span> {
+        if let Some(span) = self.free.take(pages) {
+            return Ok(span);
+        }
+        let region = Reserved::new(REGION_BYTES)?;
+        let whole = Span { region: self.regions.len(), page: 0, pages: REGION_BYTES / PAGE_BYTES };
+        self.regions.push(Arc::new(region));
+        self.free.add(whole);
+        Ok(self.free.take(pages).expect("a region has room for every run"))
+    }
+
+    fn address(&self, span: Span) -> *mut u8 {
+        self.regions[span.region].as_ptr().as_ptr().wrapping_add(span.page * PAGE_BYTES)
+    }
+}
+
+/// Stretches of address space, joined where they touch.
+#[derive(Debug, Default)]
+struct FreePages {
+    /// By place: region and first page to number of pages.
+    by_place: BTreeMap<(usize, usize), usize>,
+    /// By length: number of pages, region, first page.
+    by_length: BTreeSet<(usize, usize, usize)>,
+}
+
+impl FreePages {
+    /// The shortest stretch that is long enough, or its beginning.
+    fn take(&mut self, pages: usize) -> Option<Span> {
+        let &(length, region, page) = self.by_length.range((pages, 0, 0)..).next()?;
+        self.remove(region, page, length);
+        if length > pages {
+            self.insert(region, page + pages, length - pages);
+        }
+        Some(Span { region, page, pages })
+    }
+
+    fn add(&mut self, Span { region, mut page, mut pages }: Span) {
+        if let Some((&(_, before), &length)) =
+            self.by_place.range((region, 0)..(region, page)).next_back()
+            && before + length == page
+        {
+            self.remove(region, before, length);
+            (page, pages) = (before, length + pages);
+        }
+        if let Some(&length) = self.by_place.get(&(region, page + pages)) {
+            self.remove(region, page + pages, length);
+            pages += length;
+        }
+        self.insert(region, page, pages);
+    }
+
+    fn insert(&mut self, region: usize, page: usize, pages: usize) {
+        self.by_place.insert((region, page), pages);
+        self.by_length.insert((pages, region, page));
+    }
+
+    fn remove(&mut self, region: usize, page: usize, pages: usize) {
+        self.by_place.remove(&(region, page));
+        self.by_length.remove(&(pages, region, page));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A piece with a mark in its first and last byte.
+    struct Marked {
+        piece: Piece,
+        asked: usize,
+        mark: u8,
+    }
+
+    fn take(memory: &BlockMemory, asked: usize, mark: u8) -> Marked {
+        let piece = memory.take(asked).unwrap();
+        assert!(piece.size_bytes >= asked && piece.size_bytes == size_of_block(asked));
+        assert_eq!(piece.at.as_ptr().addr() % ALIGN, 0);
+        // SAFETY: `take` gave so many bytes.
+        unsafe {
+            piece.at.write(mark);
+            piece.at.add(asked - 1).write(mark);
+        }
+        Marked { piece, asked, mark }
+    }
+
+    fn put_back(memory: &BlockMemory, marked: Marked) {
+        let Marked { piece, asked, mark } = marked;
+        // SAFETY: `take` gave it, and it is put back once.
+        unsafe {
+            assert_eq!((piece.at.read(), piece.at.add(asked - 1).read()), (mark, mark));
+            memory.put_back(piece.at, piece.run);
+        }
+    }
+
+    #[test]
+    fn blocks_of_every_size_keep_their_bytes_and_all_is_given_back() {
+        let memory = BlockMemory::new();
+        let (mut held, mut die) = (Vec::new(), 1u64);
+        let rounds = if cfg!(miri) { 100 } else { 20_000 };
+        for round in 0..rounds {
+            die =
+                die.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let die = (die >> 33) as usize;
+            if die % 5 < 2 && !held.is_empty() {
+                put_back(&memory, held.swap_remove(die % held.len()));
+            } else {
+                let longest = [600, 5_000, 9_000, 40_000, 300_000][die % 5];
+                held.push(take(&memory, 1 + die / 5 % longest, round as u8));
+            }
+            if held.len() > 2_000 {
+                held.drain(..1_500).for_each(|marked| put_back(&memory, marked));
+            }
+        }
+        held.push(take(&memory, OWN_BYTES + 1, 3));
+        let least: usize = held.iter().map(|marked| marked.asked).sum();
+        assert!(memory.resident_bytes() >= least as u64);
+        held.drain(..).for_each(|marked| put_back(&memory, marked));
+        assert_eq!(memory.resident_bytes(), spare_bytes());
+        let runs = memory.runs.lock();
+        assert!(runs.partial.values().all(BTreeSet::is_empty));
+        let free: usize = runs.free.by_place.values().sum();
+        let regions = runs.regions.len() * REGION_BYTES / PAGE_BYTES;
+        assert_eq!(free, regions - spare_bytes() as usize / PAGE_BYTES);
+        assert_eq!(runs.free.by_place.len(), runs.free.by_length.len());
+    }
+
+    /// What all spare runs take, when there are as many as may be.
+    fn spare_bytes() -> u64 {
+        SPARE_RUNS.iter().zip(RUN_BYTES).map(|(runs, bytes)| (runs * bytes) as u64).sum()
+    }
+
+    #[test]
+    fn a_run_with_one_block_left_stays_and_takes_the_next_ones() {
+        let run_bytes = RUN_BYTES[1] as u64;
+        let memory = BlockMemory::new();
+        let mut held: Vec<_> = (0..630).map(|i| take(&memory, 4096, i as u8)).collect();
+        assert_eq!(memory.resident_bytes(), 10 * run_bytes, "63 to a run");
+        let kept: Vec<_> = (0..10).map(|i| held.remove(i * 62)).collect();
+        held.drain(..).for_each(|marked| put_back(&memory, marked));
+        assert_eq!(memory.resident_bytes(), 10 * run_bytes);
+        held.extend((0..620).map(|i| take(&memory, 4000, i as u8)));
+        assert_eq!(memory.resident_bytes(), 10 * run_bytes);
+        held.into_iter().chain(kept).for_each(|marked| put_back(&memory, marked));
+        assert_eq!(memory.resident_bytes(), SPARE_RUNS[1] as u64 * run_bytes);
+        memory.give_back_spare();
+        assert_eq!(memory.resident_bytes(), 0);
+    }
+
+    /// Heads at one place of every page share a few sets of the processor's caches.
+    #[test]
+    fn blocks_of_the_usual_length_begin_at_different_places_of_their_pages() {
+        let memory = BlockMemory::new();
+        let held: Vec<_> = (0..63).map(|i| take(&memory, 4096, i)).collect();
+        let place = |marked: &Marked| marked.piece.at.as_ptr().addr() % PAGE_BYTES;
+        let places: std::collections::HashSet<_> = held.iter().map(place).collect();
+        assert_eq!(places.len(), 63);
+        held.into_iter().for_each(|marked| put_back(&memory, marked));
+    }
+
+    #[test]
+    fn no_block_takes_much_more_than_it_asked_for() {
+        assert_eq!([512, 4096, 32 << 10].map(size_of_block), [512, 4160, 32 << 10]);
+        let mut last = 0;
+        for asked in 1..100_000 {
+            let size = size_of_block(asked);
+            assert!(size >= asked.max(last) && size.is_multiple_of(ALIGN));
+            assert!(size <= asked.max(448) * 9 / 8 + ALIGN, "{size} for {asked}");
+            last = size;
+        }
+    }
+}
