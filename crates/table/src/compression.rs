@@ -86,7 +86,9 @@ impl Compressor {
 
     fn reserve(&mut self, len: usize) {
         if self.out.len() < len {
-            self.out.resize(len, 0);
+            // Zeroed by the system where it is long, so that of the room for a block that
+            // cannot be compressed only what is written to is taken.
+            self.out = vec![0; len];
         }
     }
 }

@@ -11,13 +11,16 @@ use crate::control::account::Part;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use tanada_vfs::HugePages;
+use tanada_vfs::{HugePages, Reserved};
 
 /// The first chunk: an empty MemTable shall cost kilobytes, not megabytes.
 const FIRST_CHUNK_BYTES: usize = 4 << 10;
 /// Chunks double up to this, which comes straight from the system: with 64 MiB of
 /// entries, gets gain a half by it (docs/decisions/0001-memtable.md).
 pub(super) const MAX_CHUNK_BYTES: usize = HugePages::PAGE_BYTES;
+/// A piece from this size on has a mapping of its own, which goes back to the system with
+/// the arena: an allocator keeps up to 32 MiB of one for who asks next.
+const MAPPED_BYTES: usize = 512 << 10;
 /// Every chunk begins on a cache line, so that nodes can.
 const CHUNK_ALIGN: usize = 64;
 
@@ -28,6 +31,9 @@ const CHUNK_ALIGN: usize = 64;
 pub(super) struct Arena {
     heap_chunks: Vec<(NonNull<u8>, Layout)>,
     huge_chunks: Vec<HugePages>,
+    mapped_chunks: Vec<Reserved>,
+    /// What was asked of these: whole pages are a little more.
+    mapped_bytes: u64,
     /// Where huge chunks come from, and go to.
     pool: Arc<ChunkPool>,
     at: NonNull<u8>,
@@ -44,6 +50,8 @@ impl Arena {
         Arena {
             heap_chunks: Vec::new(),
             huge_chunks: Vec::new(),
+            mapped_chunks: Vec::new(),
+            mapped_bytes: 0,
             pool,
             at: NonNull::dangling(),
             left: 0,
@@ -100,6 +108,17 @@ impl Arena {
             self.allocated += size_bytes;
             return chunk;
         }
+        if size_bytes > MAPPED_BYTES
+            && size_bytes != MAX_CHUNK_BYTES
+            && let Ok(mapped) = Reserved::new(size_bytes)
+        {
+            let chunk = mapped.as_ptr();
+            self.mapped_bytes += size_bytes as u64;
+            self.allocated += size_bytes;
+            self.pool.account().take(Part::MemTables, size_bytes as u64);
+            self.mapped_chunks.push(mapped);
+            return chunk;
+        }
         let layout = Layout::from_size_align(size_bytes.max(1), CHUNK_ALIGN)
             .expect("no entry comes near half of the address space");
         // SAFETY: the layout's size is not zero.
@@ -116,7 +135,8 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         self.pool.give_back(&mut self.huge_chunks);
-        let mut bytes = 0;
+        self.mapped_chunks.clear();
+        let mut bytes = self.mapped_bytes;
         for (chunk, layout) in self.heap_chunks.drain(..) {
             // SAFETY: allocated by `new_chunk` with this layout, freed only here.
             unsafe { dealloc(chunk.as_ptr(), layout) };
