@@ -192,8 +192,8 @@ impl BlockCache {
         (self.room_bytes() + holes, self.block_bytes() + self.unlisted_bytes())
     }
 
-    /// Bytes above what is allowed.
-    fn excess_bytes(&self) -> u64 {
+    /// Bytes above what is allowed: what readers still hold of blocks that went.
+    pub fn excess_bytes(&self) -> u64 {
         let (allowed, taken) = self.allowed_and_taken();
         taken.saturating_sub(allowed)
     }

@@ -85,6 +85,7 @@ fn show(output: &mut Output, stats: &Value) -> Result<()> {
         "pooled_bytes",
         "row_cache_bytes",
         "block_cache_bytes",
+        "block_cache_unlisted_bytes",
         "table_bytes",
         "job_bytes",
         "reader_bytes",

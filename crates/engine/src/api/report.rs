@@ -121,6 +121,7 @@ impl Core {
             row_cache_bytes: row_cache.used_bytes,
             // Tables may have been opened between the two looks.
             block_cache_bytes: block_cache.used_bytes.saturating_sub(table_bytes),
+            block_cache_unlisted_bytes: self.reading.block_cache.stats().unlisted_bytes,
             table_bytes,
             job_bytes,
             reader_bytes: of(Part::Readers),

@@ -132,6 +132,10 @@ impl Reading {
         // writers to wait for: it is bounded where tables are opened.
         let cached = self.block_cache.stats();
         let blocks = cached.used_bytes.saturating_sub(cached.resident_bytes);
+        let blocks = match self.block_cache.excess_bytes() {
+            0 => blocks,
+            excess => blocks.max(cached.capacity_bytes + excess),
+        };
         self.budget.caches_hold((rows + blocks).saturating_sub(IN_PASSING_BYTES));
         self.budget.has_room(needed)
     }

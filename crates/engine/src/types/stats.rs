@@ -64,8 +64,12 @@ pub struct MemoryStats {
     pub pooled_bytes: u64,
     /// The row cache.
     pub row_cache_bytes: u64,
-    /// Blocks in the block cache, with the buffers of scans that read ahead.
+    /// Blocks in the block cache.
     pub block_cache_bytes: u64,
+    /// Beside the sum: holes between cached blocks, blocks that only readers still hold,
+    /// and buffers of scans that read ahead. The cache gives up blocks for them; a
+    /// thirty-second of it, 1 MiB at least and 8 MiB at most, may come on top.
+    pub block_cache_unlisted_bytes: u64,
     /// Resident parts of open tables: top indexes, fences, handles.
     pub table_bytes: u64,
     /// Buffers of flush and compaction jobs, and the mapped log: the share kept for
