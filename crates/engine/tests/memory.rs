@@ -31,6 +31,7 @@ fn check_memory(db: &Db) -> MemoryStats {
         m.reader_bytes,
         m.queue_bytes,
         m.claimed_bytes,
+        m.tree_bytes,
     ];
     assert_eq!(parts.iter().sum::<u64>(), m.used_bytes, "{m:?}");
     assert!(m.used_bytes <= m.budget_bytes, "{m:?}");

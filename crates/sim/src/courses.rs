@@ -201,6 +201,8 @@ pub(crate) fn runner(machine: MemoryMachine, oracle: Oracle) -> Runner {
             table_bytes: Some(16 << 10),
             base_bytes: Some(32 << 10),
             l0_runs: Some(2),
+            window: Some(3),
+            snapshot_part_bytes: Some(1 << 10),
             // So that reads open tables and their files again.
             table_descriptors: Some(1),
             open_tables: Some(2),

@@ -24,6 +24,9 @@ pub fn random_tuning(choices: &mut impl Choices) -> Tuning {
         l0_runs: Some(pick(choices, &[2, 3, 4, 8])),
         inner_runs: Some(pick(choices, &[1, 1, 2, 3])),
         garbage_age_ms: Some(pick(choices, &[0, 1_000, 60_000])),
+        // So that trees of a few tables, too, are looked at a part at a time.
+        window: Some(3),
+        snapshot_part_bytes: Some(1 << 10),
         table_descriptors: pick(choices, &[None, None, Some(1), Some(4)]),
         open_tables: pick(choices, &[None, None, Some(1), Some(3)]),
     }

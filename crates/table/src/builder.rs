@@ -225,12 +225,28 @@ impl TableBuilder {
         &self.path
     }
 
+    /// Bytes of memory that the finished parts of the table take until it is written.
+    pub fn held_bytes(&self) -> u64 {
+        self.finished_bytes as u64
+    }
+
     /// Writes what is left, syncs the file and says what is in it. The name in
     /// the directory is the caller's to sync.
     ///
     /// # Errors
     /// What the file answers; the table is then not to be used.
-    pub fn finish(mut self) -> Result<TableSummary, Error> {
+    pub fn finish(self) -> Result<TableSummary, Error> {
+        let (summary, mut file) = self.finish_unsynced()?;
+        file.sync()?;
+        Ok(summary)
+    }
+
+    /// As [`TableBuilder::finish`], but the file is the caller's to sync as well: many
+    /// small ones are synced together in the time of one.
+    ///
+    /// # Errors
+    /// As [`TableBuilder::finish`].
+    pub fn finish_unsynced(mut self) -> Result<(TableSummary, Box<dyn WriteFile>), Error> {
         if !self.block.is_empty() {
             self.finish_block()?;
         }
@@ -275,8 +291,8 @@ impl TableBuilder {
         };
         self.out.extend_from_slice(&footer.encode());
         self.flush()?;
-        self.file.sync()?;
-        Ok(TableSummary { id: self.options.id, size_bytes: self.written, properties: told })
+        let (id, size_bytes) = (self.options.id, self.written);
+        Ok((TableSummary { id, size_bytes, properties: told }, self.file))
     }
 
     /// Gives up. Returns the path of the file, which the caller removes.

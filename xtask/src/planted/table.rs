@@ -292,6 +292,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             },
         ],
     ),
+    one!(
+        "idle_keyspaces_pin_logs",
+        unit!("background::many_keyspaces_tests::idle_keyspaces_pin_logs")
+    ),
     // Remote.
     comes("fenced_writer_acks_after_gc", REMOTE),
     comes("gc_deletes_live_table", REMOTE),

@@ -91,6 +91,7 @@ fn show(output: &mut Output, stats: &Value) -> Result<()> {
         "reader_bytes",
         "queue_bytes",
         "claimed_bytes",
+        "tree_bytes",
         "resident_bytes",
         "largest_batch_bytes",
     ];

@@ -181,7 +181,8 @@ pub struct Db {
 
 impl Db {
     fn new(core: Arc<Core>) -> Db {
-        let state = Arc::clone(&core.reading.keyspaces.load()[KeyspaceId::DEFAULT.0 as usize]);
+        let keyspaces = core.reading.keyspaces.load();
+        let state = Arc::clone(&keyspaces[KeyspaceId::DEFAULT]);
         Db { default: Keyspace::new(Arc::new(Handle { core }), state) }
     }
 

@@ -17,7 +17,8 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 impl Core {
-    /// Cost: a walk over all tables in memory. Stops no writer.
+    /// Cost: a walk over all keyspaces, and over the tables for what their filters
+    /// have answered. Stops no writer.
     pub(crate) fn stats(&self) -> Stats {
         if self.reading.health.owner.is_forked() {
             return self.stats_of_the_parents();
@@ -127,6 +128,7 @@ impl Core {
             reader_bytes: of(Part::Readers),
             queue_bytes: of(Part::Queue),
             claimed_bytes: of(Part::Claims),
+            tree_bytes: of(Part::Trees),
             largest_batch_bytes: budget.largest_batch(),
             resident_bytes: self.reading.env.threads.resident_bytes(),
             readers,
@@ -188,8 +190,8 @@ impl Core {
             tables: level.table_count() as u64,
             bytes: level.size_bytes(),
             target_bytes: targets[usize::from(number)],
-            entries: level.tables().map(|t| t.meta().entries).sum(),
-            tombstones: level.tables().map(|t| t.meta().tombstones).sum(),
+            entries: level.sums().entries,
+            tombstones: level.sums().tombstones,
         });
         levels.collect()
     }

@@ -1,58 +1,88 @@
 //! From sealed MemTables to tables of level 0.
 //!
-//! A flush takes all sealed MemTables of a keyspace at once and merges them.
-//! It syncs the log up to where they end before its manifest edit: else a
+//! A flush takes all sealed MemTables of a keyspace at once and merges them; of many
+//! small keyspaces one job takes many, for what it costs beside the bytes (syncs, an
+//! edit) then comes once. It syncs the log up to where they end before its manifest edit: else a
 //! power cut could keep these writes, in their table, and lose earlier ones of
 //! other keyspaces, and what survives would be no prefix of the commit order.
 
 use crate::core::Core;
+use crate::core::unflushed::Start;
 use crate::read::holders::JobMoment;
 use crate::read::mem::Mem;
 use crate::read::view::{KeyspaceState, View};
-use crate::tree::compaction::{self, JobIo, JobOutput, OutputOptions};
-use crate::tree::manifest::Edit;
+use crate::tree::compaction::{self, JobIo, JobOutput, OutputOptions, Written};
+use crate::tree::manifest::{ChangedKeyspace, Edit};
 use crate::tree::merge::MergeCursor;
 use crate::types::error::Result;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tanada_format::{Level, LogPosition, SeqNo, hash_key, planted};
+use tanada_format::{LogPosition, SeqNo, hash_key, planted};
 use tanada_table::{Cursor, TableOptions};
+
+/// Most keyspaces of one flush.
+pub(crate) const FLUSHED_AT_ONCE: usize = 64;
+
+/// Most bytes of MemTables that one flush takes of several keyspaces.
+const FLUSHED_AT_ONCE_BYTES: u64 = 4 << 20;
+
+/// The part of one keyspace in a flush.
+struct Flush<'k> {
+    keyspace: &'k Arc<KeyspaceState>,
+    /// What it writes, newest first.
+    sealed: Vec<Arc<Mem>>,
+    /// Every write of the keyspace before this is in its tables afterwards.
+    flushed_to: LogPosition,
+}
+
+impl Flush<'_> {
+    fn starts(&self) -> impl Iterator<Item = Start> {
+        let id = self.keyspace.id;
+        self.sealed.iter().filter_map(move |mem| Some((mem.first_position()?, id)))
+    }
+}
 
 impl Core {
     /// Seals the MemTables (of one keyspace, or of all) and waits until they
     /// are in tables.
     pub(crate) fn flush(&self, only: Option<&Arc<KeyspaceState>>) -> Result<()> {
         self.reading.health.check_readable()?;
-        let keyspaces = match only {
-            Some(keyspace) => vec![Arc::clone(keyspace)],
-            None => self.reading.keyspaces.load().to_vec(),
-        };
-        let sealed_at = {
+        let (keyspaces, sealed_at) = {
             let mut writer = self.commit.writer();
             // It may have been closed meanwhile, and be another process's by now.
             self.reading.health.check_readable()?;
+            let keyspaces = match only {
+                Some(keyspace) => vec![Arc::clone(keyspace)],
+                None => {
+                    let mut filled = self.unflushed.sealed(usize::MAX, |_| true);
+                    filled.extend(self.unflushed.active());
+                    self.reading.keyspaces.load().all_of(filled)
+                }
+            };
             if keyspaces.iter().any(|k| k.view.load().active.size_bytes() > 0) {
                 // Or the whole of a large log would stay for the sake of its last
                 // record. That the new one cannot be made harms nothing.
                 let _ = writer.wal.begin_anew();
             }
-            for keyspace in &keyspaces {
-                self.seal(&mut writer, keyspace);
-            }
-            writer.wal.position()
+            self.seal(&mut writer, &keyspaces);
+            (keyspaces, writer.wal.position())
         };
-        let waiting = |k: &Arc<KeyspaceState>| {
+        let waits = |k: &Arc<KeyspaceState>| {
             k.view.load().sealed.iter().any(|mem| mem.end_position() <= sealed_at)
         };
+        // Those that are done stay so: none of them is asked again.
+        let mut waiting = keyspaces.iter().peekable();
         loop {
             let ended = self.background.ended();
-            if !keyspaces.iter().any(waiting) {
+            while waiting.next_if(|&k| !waits(k)).is_some() {}
+            if waiting.peek().is_none() {
                 break;
             }
             if !self.wait_past(ended) {
                 return Err(self.reading.health.why_nothing_changes());
             }
-            if keyspaces.iter().any(waiting) && self.background.has_just_failed() {
+            if waiting.peek().is_some_and(|&k| waits(k)) && self.background.has_just_failed() {
                 self.reading.health.check_writable()?;
             }
         }
@@ -60,35 +90,77 @@ impl Core {
         Ok(())
     }
 
-    /// Writes all sealed MemTables of a keyspace to level 0. One such job a
+    /// Writes all sealed MemTables of these keyspaces to level 0, all of them with one
+    /// sync of the log, one of the directory and one edit of the manifest. One such job a
     /// keyspace at a time.
-    pub(crate) fn flush_sealed(&self, keyspace: &Arc<KeyspaceState>) -> Result<()> {
-        let sealed = keyspace.view.load().sealed.clone();
-        let Some(newest) = sealed.first() else { return Ok(()) };
-        let flushed_to = match planted!(replay_boundary_too_high) {
-            true => self.wal.position(),
-            false => newest.end_position(),
-        };
+    pub(crate) fn flush_sealed(&self, keyspaces: &[Arc<KeyspaceState>]) -> Result<()> {
         let started = self.reading.env.clock.monotonic_ns();
-
-        let output = self.write_memtables(keyspace, &sealed)?;
+        let mut flushes = Vec::with_capacity(keyspaces.len());
+        let mut written = Vec::with_capacity(keyspaces.len());
+        for keyspace in keyspaces {
+            let sealed = keyspace.view.load().sealed.clone();
+            let Some(newest) = sealed.first() else { continue };
+            let flushed_to = match planted!(replay_boundary_too_high) {
+                true => self.wal.position(),
+                false => newest.end_position(),
+            };
+            written.push(self.write_memtables(keyspace, &sealed)?);
+            flushes.push(Flush { keyspace, sealed, flushed_to });
+        }
+        let Some(flushed_to) = flushes.iter().map(|flush| flush.flushed_to).max() else {
+            return Ok(());
+        };
+        let threads = &*self.reading.env.threads;
+        let outputs = compaction::sync_written(written, &self.reading.tables, threads)?;
         self.wal.sync_up_to(flushed_to).map_err(|e| self.reading.health.poison(&e))?;
-        self.install_flush(keyspace, &sealed, flushed_to, &output)?;
-        // The old view's MemTables shall not outlive their place in the budget.
-        keyspace.view.settle();
+        self.install_flush(&flushes, flushed_to, &outputs)?;
+        // The old views' MemTables shall not outlive their place in the budget.
+        for flush in &flushes {
+            flush.keyspace.view.settle();
+        }
 
         let ns = self.reading.env.clock.monotonic_ns() - started;
-        let bytes: u64 = sealed.iter().map(|m| m.table.size_bytes() as u64).sum();
+        let mems = || flushes.iter().flat_map(|flush| &flush.sealed);
+        let bytes: u64 = mems().map(|m| m.table.size_bytes() as u64).sum();
         self.reading.budget.memtable_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.reading.rebalance();
-        let from = sealed.iter().filter_map(|m| m.first_position()).min().unwrap_or(flushed_to);
+        let from = mems().filter_map(|m| m.first_position()).min().unwrap_or(flushed_to);
         self.pacing.drained(flushed_to.0 - from.0, ns);
-        self.jobs.flush.add(&output, ns);
+        self.jobs.flush.add(&JobOutput::sum_of(&outputs), ns);
         Ok(())
     }
 
-    /// Merges MemTables into tables of one run, durable.
-    fn write_memtables(&self, keyspace: &KeyspaceState, sealed: &[Arc<Mem>]) -> Result<JobOutput> {
+    /// Flushes these keyspaces by as few jobs as [`Core::fit_one_flush`] allows: for an
+    /// opening, before there are threads.
+    pub(crate) fn flush_in_groups(&self, keyspaces: &[Arc<KeyspaceState>]) -> Result<()> {
+        let mut rest = keyspaces;
+        while !rest.is_empty() {
+            let (group, behind) = rest.split_at(self.fit_one_flush(rest));
+            self.flush_sealed(group)?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// How many keyspaces, from the first of these on, one flush takes: one that is
+    /// large, or many that are small.
+    pub(crate) fn fit_one_flush(&self, keyspaces: &[Arc<KeyspaceState>]) -> usize {
+        let size = |keyspace: &Arc<KeyspaceState>| {
+            keyspace.view.load().sealed.iter().map(|mem| mem.size_bytes()).sum::<u64>()
+        };
+        // Each has a file open until all are synced; the first is always admitted.
+        let spare = self.config.descriptors(&*self.reading.env.fs).spare_of_a_flush();
+        let most = (FLUSHED_AT_ONCE as u64).min(1 + spare) as usize;
+        let mut bytes = 0;
+        let fit = keyspaces.iter().take(most).take_while(|keyspace| {
+            bytes += size(keyspace);
+            bytes <= FLUSHED_AT_ONCE_BYTES
+        });
+        fit.count().max(1).min(keyspaces.len())
+    }
+
+    /// Merges MemTables into tables of one run, not yet durable.
+    fn write_memtables(&self, keyspace: &KeyspaceState, sealed: &[Arc<Mem>]) -> Result<Written> {
         let mut moment = self.job_moment();
         moment.seqnos.retain(|_| !planted!(snapshot_missed_by_flush));
         let mut merged = MergeCursor::new(sealed.iter().map(|m| m.table.cursor()).collect());
@@ -96,13 +168,12 @@ impl Core {
         let config = &self.config.compaction;
         let guards = compaction::flush_guards(&keyspace.view.load().version, config);
         let options = OutputOptions {
-            level: Level(0),
             snapshots: &moment.seqnos,
             now_ms: moment.now_ms,
             table_bytes: config.table_bytes,
             guards: &guards,
         };
-        self.with_job_io(keyspace, |io| compaction::write_tables(merged, &options, io))
+        self.with_job_io(keyspace, |io| compaction::write_unsynced(merged, &options, io))
     }
 
     /// The readers that a job which starts now must leave as they are.
@@ -139,50 +210,59 @@ impl Core {
         })
     }
 
-    /// Manifest first, then the row cache, then the view: a reader finds each
+    /// Manifest first, then the row cache, then the views: a reader finds each
     /// write in the MemTable until it can find it in the tables, and the row
     /// cache is clean of it before the MemTable goes.
     fn install_flush(
         &self,
-        keyspace: &Arc<KeyspaceState>,
-        sealed: &[Arc<Mem>],
+        flushes: &[Flush<'_>],
         flushed_to: LogPosition,
-        output: &JobOutput,
+        outputs: &[JobOutput],
     ) -> Result<()> {
-        let max_seqno = sealed.iter().map(|m| m.table.max_seqno()).max();
-        let is_flushed = |m: &Arc<Mem>| sealed.iter().any(|s| Arc::ptr_eq(s, m));
+        let starts: HashSet<Start> = flushes.iter().flat_map(Flush::starts).collect();
         let mut manifest = self.manifest.lock();
         // What else is still needed of the log. A write that is inserted while
         // this looks lies behind the newest seal, so missing it does no harm. That
         // may be another keyspace's, flushed before: then this one ends earlier, and
         // yet nothing up to there is needed any more.
         let sealed_to = self.background.sealed_to().max(flushed_to);
-        let keyspaces = self.reading.keyspaces.load();
-        let views = keyspaces.iter().map(|k| k.view.load());
-        let others = views.filter_map(|view| {
-            view.mems().filter(|m| !is_flushed(m)).filter_map(|m| m.first_position()).min()
-        });
-        let needed = others.min().unwrap_or(sealed_to).min(sealed_to);
+        let needed = self.unflushed.oldest_beside(&starts).unwrap_or(sealed_to).min(sealed_to);
         let oldest_log = self.wal.oldest_needed_for(needed);
-        let mut edit = Edit::of_tables(keyspace.id, output.edit.clone());
-        edit.changed[0].flushed_to = Some(flushed_to);
-        edit.oldest_log = Some(oldest_log);
-        edit.last_seqno = max_seqno;
-        edit.clock_high_ms = Some(self.reading.clock_high_ms.load(Ordering::Relaxed));
+        let changed = flushes.iter().zip(outputs).map(|(flush, output)| ChangedKeyspace {
+            id: flush.keyspace.id,
+            flushed_to: Some(flush.flushed_to),
+            options: None,
+            tables: output.edit.clone(),
+        });
+        let mems = flushes.iter().flat_map(|flush| &flush.sealed);
+        let edit = Edit {
+            changed: changed.collect(),
+            oldest_log: Some(oldest_log),
+            last_seqno: mems.map(|m| m.table.max_seqno()).max(),
+            clock_high_ms: Some(self.reading.clock_high_ms.load(Ordering::Relaxed)),
+            ..Edit::default()
+        };
         let appended = manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
 
         if self.reading.row_cache.begin_invalidation() {
-            self.forget_rows(keyspace, sealed)?;
+            for flush in flushes {
+                self.forget_rows(flush.keyspace, &flush.sealed)?;
+            }
         }
-        let next = appended.versions.into_iter().find(|(id, _)| *id == keyspace.id);
-        self.reading.change_view(keyspace, |view| View {
-            active: Arc::clone(&view.active),
-            sealed: view.sealed.iter().filter(|m| !is_flushed(m)).cloned().collect(),
+        let mut versions: HashMap<_, _> = appended.versions.into_iter().collect();
+        for flush in flushes {
             // None when nothing was left of the MemTables.
-            version: next.map_or_else(|| Arc::clone(&view.version), |(_, version)| version),
-        });
+            let next = versions.remove(&flush.keyspace.id);
+            let is_flushed = |m: &Arc<Mem>| flush.sealed.iter().any(|s| Arc::ptr_eq(s, m));
+            self.reading.change_view(flush.keyspace, |view| View {
+                active: Arc::clone(&view.active),
+                sealed: view.sealed.iter().filter(|m| !is_flushed(m)).cloned().collect(),
+                version: next.unwrap_or_else(|| Arc::clone(&view.version)),
+            });
+        }
         // Cursors that walk these MemTables let them go when they move.
         self.reading.retired.0.fetch_add(1, Ordering::Release);
+        self.unflushed.flushed(starts);
         self.background.set_oldest_log(oldest_log);
         Ok(())
     }

@@ -3,3 +3,7 @@
 pub(crate) mod flush;
 pub(crate) mod compact;
 pub(crate) mod schedule;
+#[cfg(test)]
+mod many_keyspaces_tests;
+#[cfg(test)]
+mod scale;

@@ -9,12 +9,14 @@
 //! otherwise wait, in the same order, or in one that a simulation draws, so that a
 //! run depends on its seed alone.
 
+use crate::background::flush::FLUSHED_AT_ONCE;
 use crate::core::Core;
+use crate::core::lineup::{FEW, SWEPT_AT_ONCE};
 use crate::core::work::State;
+use crate::read::mem::Mem;
 use crate::read::scan::Bounds;
 use crate::read::view::KeyspaceState;
 use crate::tree::compaction::{self, JobOutput, ManualStep, Moment, Plan};
-use crate::tree::version::Version;
 use crate::types::error::{Error, Result};
 use std::io;
 use std::path::PathBuf;
@@ -45,7 +47,8 @@ enum Worker {
 
 /// A piece of work, marked as in flight.
 enum Job {
-    Flush(Arc<KeyspaceState>),
+    /// Of these keyspaces.
+    Flush(Vec<Arc<KeyspaceState>>),
     /// Creates the next log ahead of its use.
     PrepareLog,
     Delete(Vec<PathBuf>),
@@ -67,7 +70,7 @@ impl Drop for ByHand<'_> {
             in_flight.finish(self.plan);
         }
         state.by_hand -= 1;
-        self.core.job_ended(&mut state);
+        self.core.job_ended(&mut state, std::slice::from_ref(self.keyspace));
     }
 }
 
@@ -156,8 +159,13 @@ impl Core {
                     }
                     match self.next_job(&mut state, worker) {
                         Some(job) => break job,
+                        // The rest of the sweep; others have the lock in between.
+                        None if std::mem::take(&mut state.swept_a_part) => {
+                            drop(state);
+                            state = self.background.state.lock();
+                        }
                         None if state.retry_at_ns != 0
-                            || (worker == Worker::Compactor && self.may_idle(&state)) =>
+                            || (worker == Worker::Compactor && self.looks_again(&state)) =>
                         {
                             self.background.work.wait_for(&mut state, TICK);
                         }
@@ -181,7 +189,15 @@ impl Core {
     pub(crate) fn step(&self) -> bool {
         let job = {
             let mut state = self.background.state.lock();
-            if state.stop { None } else { self.callers_job(&mut state) }
+            loop {
+                if state.stop {
+                    break None;
+                }
+                let job = self.callers_job(&mut state);
+                if job.is_some() || !std::mem::take(&mut state.swept_a_part) {
+                    break job;
+                }
+            }
         };
         job.map(|job| self.run(job)).is_some()
     }
@@ -199,14 +215,13 @@ impl Core {
         if !self.may_start(state) {
             return None;
         }
-        let keyspaces = self.reading.keyspaces.load();
         let flushes = match worker {
             Worker::Caller | Worker::Flusher => true,
             // The flusher is faster, unless it is busy; it may be who deletes.
             Worker::Compactor => !state.flushing.is_empty() || state.deleting,
             Worker::LogKeeper => false,
         };
-        if flushes && let Some(job) = self.next_flush(state, keyspaces.iter()) {
+        if flushes && let Some(job) = self.next_flush(state, 0) {
             return Some(job);
         }
         if worker == Worker::LogKeeper {
@@ -219,7 +234,7 @@ impl Core {
             return None;
         }
         let idle = self.is_idle(state);
-        let job = self.next_compaction(state, keyspaces.iter(), idle);
+        let job = self.next_compaction(state, 0, idle);
         if job.is_none() {
             self.heal_where_nothing_is_due(state);
         }
@@ -243,15 +258,13 @@ impl Core {
         for last in (1..kinds.len()).rev() {
             kinds.swap(last, digit(last + 1));
         }
-        let keyspaces = self.reading.keyspaces.load();
-        let first = digit(keyspaces.len());
+        let first = digit(self.reading.keyspaces.load().len());
         let idle = digit(8) == 0;
-        let turned = || keyspaces[first..].iter().chain(&keyspaces[..first]);
         let job = kinds.into_iter().find_map(|kind| match kind {
-            0 => self.next_flush(state, turned()),
+            0 => self.next_flush(state, first),
             1 => self.next_log(state),
             2 => self.next_deletion(state),
-            _ => self.next_compaction(state, turned(), idle),
+            _ => self.next_compaction(state, first, idle),
         });
         if job.is_none() {
             self.heal_where_nothing_is_due(state);
@@ -273,24 +286,27 @@ impl Core {
         true
     }
 
-    /// A flush, marked as in flight, of the first keyspace that wants one.
-    fn next_flush<'k>(
-        &self,
-        state: &mut State,
-        keyspaces: impl Iterator<Item = &'k Arc<KeyspaceState>>,
-    ) -> Option<Job> {
-        for keyspace in keyspaces {
-            let view = keyspace.view.load();
-            if planted!(stall_forever_after_kill)
-                && view.sealed.iter().any(|m| m.end_position() <= self.opened_position)
-            {
-                continue;
-            }
-            if !view.sealed.is_empty() && state.flushing.insert(keyspace.id) {
-                return Some(Job::Flush(Arc::clone(keyspace)));
-            }
+    /// A flush, marked as in flight: of the keyspace that keeps the oldest log, and of
+    /// more of them while all are small. `turned` of them come last, for a simulation.
+    fn next_flush(&self, state: &mut State, turned: usize) -> Option<Job> {
+        let is_free = |id| !state.flushing.contains(&id);
+        let mut ids = self.unflushed.sealed(4 * FLUSHED_AT_ONCE, is_free);
+        if ids.is_empty() {
+            return None;
         }
-        None
+        let turned = turned % ids.len();
+        ids.rotate_left(turned);
+        let mut waiting = self.reading.keyspaces.load().all_of(ids);
+        waiting.retain(|keyspace| {
+            let view = keyspace.view.load();
+            let of_the_last_life = |m: &Arc<Mem>| m.end_position() <= self.opened_position;
+            let forgotten =
+                planted!(stall_forever_after_kill) && view.sealed.iter().any(of_the_last_life);
+            !view.sealed.is_empty() && !forgotten
+        });
+        waiting.truncate(self.fit_one_flush(&waiting));
+        state.flushing.extend(waiting.iter().map(|keyspace| keyspace.id));
+        (!waiting.is_empty()).then_some(Job::Flush(waiting))
     }
 
     fn next_log(&self, state: &mut State) -> Option<Job> {
@@ -308,43 +324,83 @@ impl Core {
         Some(Job::Delete(std::mem::take(&mut state.log_files)))
     }
 
-    fn next_compaction<'k>(
-        &self,
-        state: &mut State,
-        keyspaces: impl Iterator<Item = &'k Arc<KeyspaceState>>,
-        idle: bool,
-    ) -> Option<Job> {
+    /// A compaction, marked as in flight. Few keyspaces are asked all, from number
+    /// `first` on; of many those whose tree has changed, and then a part of a sweep.
+    fn next_compaction(&self, state: &mut State, first: usize, idle: bool) -> Option<Job> {
         if state.compactions >= self.compactors() {
             return None;
         }
-        let moment = self.picking_moment();
-        for keyspace in keyspaces {
-            if state.damaged.contains(&keyspace.id) {
-                continue;
-            }
-            let version = Arc::clone(&keyspace.view.load().version);
-            let in_flight = state.compacting.entry(keyspace.id).or_default();
-            let config = &self.config.compaction;
-            let picked = match idle {
-                true => compaction::pick_idle(&version, config, in_flight, moment),
-                false => compaction::pick(&version, config, in_flight, moment),
-            };
-            if let Some(plan) = picked {
-                in_flight.start(&plan);
-                state.compactions += 1;
-                return Some(Job::Compact(Arc::clone(keyspace), Box::new(plan)));
+        let keyspaces = self.reading.keyspaces.load();
+        let count = keyspaces.len();
+        let now = (self.picking_moment(), idle);
+        if count <= FEW {
+            while state.lineup.pop().is_some() {}
+            let turned = keyspaces.iter().skip(first).chain(keyspaces.iter().take(first));
+            return turned.into_iter().find_map(|k| self.ask(state, k, now));
+        }
+        if idle && state.idle_lined_up != state.idle_done {
+            state.idle_lined_up = state.idle_done;
+            state.lineup.push_level_0();
+        }
+        for _ in 0..state.lineup.waiting() {
+            let keyspace = keyspaces.get(state.lineup.pop()?)?;
+            if let Some(job) = self.ask(state, keyspace, now) {
+                // There may be more to do.
+                state.lineup.push(keyspace.id);
+                return Some(job);
             }
         }
+        let (ended, now_ns) = (state.ended, self.reading.env.clock.monotonic_ns());
+        match self.background.is_inline() {
+            // Who does the work himself wants all that there is.
+            true => state.lineup.sweep_again(count),
+            false => state.lineup.begin_sweep(count, ended, now_ns),
+        }
+        for _ in 0..SWEPT_AT_ONCE {
+            let keyspace = keyspaces.get(state.lineup.sweep(count)?)?;
+            if let Some(job) = self.ask(state, keyspace, now) {
+                state.lineup.push(keyspace.id);
+                return Some(job);
+            }
+        }
+        state.swept_a_part = state.lineup.is_sweeping();
         None
     }
 
-    /// Whether a tree has something to do as soon as nobody writes.
-    fn may_idle(&self, state: &State) -> bool {
-        let keyspaces = self.reading.keyspaces.load();
-        let filled = |k: &Arc<KeyspaceState>| !k.view.load().version.levels()[0].is_empty();
-        state.compactions == 0
+    /// The next compaction of one keyspace, if any is due.
+    fn ask(
+        &self,
+        state: &mut State,
+        keyspace: &Arc<KeyspaceState>,
+        (moment, idle): (Moment, bool),
+    ) -> Option<Job> {
+        if state.damaged.contains(&keyspace.id) {
+            return None;
+        }
+        let version = Arc::clone(&keyspace.view.load().version);
+        if version.table_count() == 0 {
+            return None;
+        }
+        let in_flight = state.compacting.entry(keyspace.id).or_default();
+        let config = &self.config.compaction;
+        in_flight.next_turn();
+        let plan = match idle {
+            true => compaction::pick_idle(&version, config, in_flight, moment),
+            false => compaction::pick(&version, config, in_flight, moment),
+        }?;
+        in_flight.start(&plan);
+        state.compactions += 1;
+        Some(Job::Compact(Arc::clone(keyspace), Box::new(plan)))
+    }
+
+    /// Whether there will be something to look for though no work arrives: the next
+    /// sweep, or what is done when nobody writes.
+    fn looks_again(&self, state: &State) -> bool {
+        let may_idle = state.compactions == 0
             && state.idle_done != self.reading.visible()
-            && keyspaces.iter().any(filled)
+            && state.lineup.any_level_0();
+        may_idle
+            || (self.reading.keyspaces.load().len() > FEW && state.lineup.awaits_sweep(state.ended))
     }
 
     /// Whether nobody has written for a while. Then level 0 is emptied too, so
@@ -367,7 +423,7 @@ impl Core {
 
     fn run(&self, job: Job) {
         let outcome = match &job {
-            Job::Flush(keyspace) => self.flush_sealed(keyspace),
+            Job::Flush(keyspaces) => self.flush_sealed(keyspaces),
             Job::PrepareLog => {
                 // A failure harms nothing: the writer will try itself.
                 let _ = self.wal.prepare_next();
@@ -377,7 +433,8 @@ impl Core {
             Job::Compact(keyspace, plan) => self.run_plan(keyspace, plan).map(drop),
         };
         let keyspace = match &job {
-            Job::Flush(k) | Job::Compact(k, _) => Some(k.id),
+            Job::Flush(keyspaces) => keyspaces.first().map(|k| k.id),
+            Job::Compact(k, _) => Some(k.id),
             Job::PrepareLog | Job::Delete(_) => None,
         };
         match &outcome {
@@ -386,8 +443,14 @@ impl Core {
             Err(e) => self.job_failed(e, keyspace, matches!(job, Job::Flush(_))),
         }
         let mut state = self.background.state.lock();
+        let mut touched = Vec::new();
         match job {
-            Job::Flush(keyspace) => drop(state.flushing.remove(&keyspace.id)),
+            Job::Flush(keyspaces) => {
+                for keyspace in &keyspaces {
+                    state.flushing.remove(&keyspace.id);
+                }
+                touched = keyspaces;
+            }
             Job::PrepareLog => state.preparing = false,
             Job::Delete(files) => {
                 state.deleting = false;
@@ -400,14 +463,17 @@ impl Core {
                 if let Some(in_flight) = state.compacting.get_mut(&keyspace.id) {
                     in_flight.finish(&plan);
                 }
+                touched.push(keyspace);
             }
         }
-        self.job_ended(&mut state);
+        self.job_ended(&mut state, &touched);
     }
 
-    fn job_ended(&self, state: &mut State) {
+    /// Notes the end of a job that may have changed the trees of these keyspaces.
+    fn job_ended(&self, state: &mut State, touched: &[Arc<KeyspaceState>]) {
         state.ended += 1;
-        self.update_pacing();
+        touched.iter().for_each(|keyspace| self.line_up(state, keyspace));
+        self.pacing.set_tree_pressure(state.lineup.worst_pressure());
         self.background.progress.notify_all();
         self.background.work.notify_all();
     }
@@ -512,17 +578,29 @@ impl Core {
         }
     }
 
-    /// Sets the writers' pace from the debt of the keyspace that is worst off.
-    pub(crate) fn update_pacing(&self) {
-        let config = &self.config.compaction;
-        let pressure = |version: &Version| {
-            let debt = compaction::debt(version, config) as f64 / config.calm_debt_bytes() as f64;
-            let runs = version.levels()[0].runs().len() as f64 / config.calm_l0_runs() as f64;
-            debt.max(runs)
-        };
+    /// Lets every keyspace be asked for a compaction, and sets the writers' pace: once,
+    /// at the opening.
+    pub(crate) fn line_up_all(&self) {
+        let mut state = self.background.state.lock();
         let keyspaces = self.reading.keyspaces.load();
-        let worst = keyspaces.iter().map(|k| pressure(&k.view.load().version)).fold(0.0, f64::max);
-        self.pacing.set_tree_pressure(worst);
+        keyspaces.iter().for_each(|keyspace| self.line_up(&mut state, keyspace));
+        self.pacing.set_tree_pressure(state.lineup.worst_pressure());
+    }
+
+    /// Lets a keyspace be asked for a compaction, and notes how far it is behind: the
+    /// writers' pace follows from the one that is worst off.
+    fn line_up(&self, state: &mut State, keyspace: &KeyspaceState) {
+        let version = &keyspace.view.load().version;
+        if version.table_count() == 0 {
+            state.lineup.note(keyspace.id, 0.0, false);
+            return;
+        }
+        let config = &self.config.compaction;
+        let debt = compaction::debt(version, config) as f64 / config.calm_debt_bytes() as f64;
+        let runs = version.levels()[0].runs().len();
+        let pressure = debt.max(runs as f64 / config.calm_l0_runs() as f64);
+        state.lineup.note(keyspace.id, pressure, runs > 0);
+        state.lineup.push(keyspace.id);
     }
 
     fn heal_if_there_is_room(&self) {
@@ -545,8 +623,7 @@ impl Core {
         }
         let at_work = !state.flushing.is_empty() || state.compactions > 0 || state.deleting;
         let garbage = !state.log_files.is_empty() || !self.reading.tables.deletions.is_empty();
-        let sealed = |k: &Arc<KeyspaceState>| !k.view.load().sealed.is_empty();
-        if !at_work && !garbage && !self.reading.keyspaces.load().iter().any(sealed) {
+        if !at_work && !garbage && !state.lineup.is_sweeping() && !self.unflushed.any_sealed() {
             self.heal_unless_hopeless(state);
         }
     }

@@ -24,10 +24,12 @@ pub(crate) enum Part {
     Queue,
     /// What the program that embeds the database has claimed.
     Claims,
+    /// What the trees of all keyspaces keep of each table, opened or not.
+    Trees,
 }
 
 impl Part {
-    const COUNT: usize = 5;
+    const COUNT: usize = 6;
 }
 
 /// The account of one database. Relaxed throughout: sums that order nothing; who waits

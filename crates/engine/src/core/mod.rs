@@ -8,6 +8,8 @@
 pub(crate) mod simulation;
 pub(crate) mod config;
 pub(crate) mod queue;
+pub(crate) mod unflushed;
+pub(crate) mod lineup;
 pub(crate) mod work;
 pub(crate) mod jobs;
 
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use tanada_format::LogPosition;
 use tanada_vfs::DirLock;
 use tanada_vfs::sync::Mutex;
+use unflushed::Unflushed;
 use work::Background;
 
 /// An open database: the writing side, over the reading side.
@@ -43,6 +46,8 @@ pub(crate) struct Core {
     pub(crate) memtable_fixed: Fixed,
     pub(crate) jobs: Jobs,
     pub(crate) pacing: Pacing,
+    /// The MemTables that hold something.
+    pub(crate) unflushed: Unflushed,
 
     /// Everything that writing needs.
     pub(crate) commit: Commit,
@@ -59,7 +64,6 @@ impl Core {
     /// all MemTables are empty. Call it under the writer lock, or count on it
     /// only as a bound that may be too old.
     pub(crate) fn oldest_needed(&self) -> Option<LogPosition> {
-        let keyspaces = self.reading.keyspaces.load();
-        keyspaces.iter().filter_map(|k| k.view.load().oldest_position()).min()
+        self.unflushed.oldest()
     }
 }

@@ -35,6 +35,10 @@ impl Simulation {
         sizes
     }
 
+    pub(crate) fn snapshot_part(&self, bytes: usize) -> usize {
+        bytes
+    }
+
     pub(crate) fn table(&self, options: TableOptions) -> TableOptions {
         options
     }
@@ -74,6 +78,7 @@ impl Simulation {
         set(&mut config.l0_runs, tuning.l0_runs);
         set(&mut config.inner_runs, tuning.inner_runs);
         set(&mut config.garbage_age_ms, tuning.garbage_age_ms);
+        set(&mut config.window, tuning.window);
         config
     }
 
@@ -82,6 +87,10 @@ impl Simulation {
             Some(min_bytes) => SegmentSizes { min_bytes, max_bytes: 4 * min_bytes },
             None => sizes,
         }
+    }
+
+    pub(crate) fn snapshot_part(&self, bytes: usize) -> usize {
+        self.tuning.snapshot_part_bytes.unwrap_or(bytes)
     }
 
     pub(crate) fn table(&self, mut options: TableOptions) -> TableOptions {
@@ -146,6 +155,10 @@ pub struct Tuning {
     pub inner_runs: Option<usize>,
     /// Age at which a table of deletes is rewritten.
     pub garbage_age_ms: Option<u64>,
+    /// Tables of a level that one decision looks at.
+    pub window: Option<usize>,
+    /// A snapshot in the manifest is cut into parts of about this size.
+    pub snapshot_part_bytes: Option<usize>,
     /// At most so many tables have a file descriptor at once.
     pub table_descriptors: Option<u64>,
     /// At most so many tables are open at once, beside those that somebody reads.

@@ -2,6 +2,7 @@
 //!
 //! Only data and waiting; the jobs themselves are in `background`.
 
+use super::lineup::Lineup;
 use crate::tree::compaction::InFlight;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -42,6 +43,14 @@ pub(crate) struct State {
     pub(crate) compactions: usize,
     /// Compactions that callers run in threads of their own.
     pub(crate) by_hand: usize,
+    /// Who is asked for a compaction next.
+    pub(crate) lineup: Lineup,
+    /// Whether the last look for a compaction found none in a part of the keyspaces, and
+    /// the rest is still to be asked.
+    pub(crate) swept_a_part: bool,
+    /// The newest write when all trees with tables in level 0 were last lined up for
+    /// want of writers.
+    pub(crate) idle_lined_up: SeqNo,
     pub(crate) deleting: bool,
     /// Whether a thread is creating the next log.
     pub(crate) preparing: bool,

@@ -3,7 +3,7 @@
 use crate::core::Core;
 use crate::read::mem::Mem;
 use crate::read::view::{KeyspaceState, View};
-use crate::tree::manifest::{CreatedKeyspace, Edit};
+use crate::tree::manifest::{CreatedKeyspace, Edit, MAX_KEYSPACES};
 use crate::tree::version::Version;
 use crate::types::error::{Error, Result};
 use crate::types::keyspace_options;
@@ -47,6 +47,11 @@ impl Core {
         if let Some(known) = self.keyspace_named(name, options) {
             return Ok(known);
         }
+        if manifest.state().keyspaces.len() >= MAX_KEYSPACES {
+            return Err(Error::InvalidArgument(format!(
+                "the database has {MAX_KEYSPACES} keyspaces, as many as it may have, and {name:?} is none of them; give related data one keyspace, and each part of it a prefix of its keys"
+            )));
+        }
         let compression = options.compression.unwrap_or_default();
         let id = manifest.state().next_keyspace_id;
         let created = CreatedKeyspace {
@@ -66,16 +71,16 @@ impl Core {
                 version: Version::empty(),
             })),
         });
-        let mut keyspaces = Vec::clone(&self.reading.keyspaces.load());
-        assert_eq!(keyspaces.len(), id.0 as usize, "keyspaces are never removed");
-        keyspaces.push(Arc::clone(&state));
+        let keyspaces = self.reading.keyspaces.load().with(Arc::clone(&state));
         self.reading.keyspaces.store(Arc::new(keyspaces));
+        self.reading.keyspace_names.lock().insert(name.to_owned(), id);
         Ok(state)
     }
 
     /// The keyspace `name`, if it is there; `options` hold for it from now on.
     fn keyspace_named(&self, name: &str, options: &KeyspaceOptions) -> Option<Arc<KeyspaceState>> {
-        let known = self.reading.keyspaces.load().iter().find(|k| k.name == name).cloned()?;
+        let id = *self.reading.keyspace_names.lock().get(name)?;
+        let known = Arc::clone(self.reading.keyspaces.load().get(id)?);
         if let Some(compression) = options.compression {
             *known.compression.lock() = compression;
         }

@@ -12,6 +12,7 @@
 //!
 //! Nothing on disk is changed before the log has been found whole.
 
+use crate::control::account::Part;
 use crate::control::budget::{Budget, Bytes, MIN_MEMORY, RowCacheUse};
 use crate::control::counters::Counters;
 use crate::control::health::Health;
@@ -21,15 +22,17 @@ use crate::core::Core;
 use crate::core::config::Config;
 use crate::core::jobs::Jobs;
 use crate::core::queue::Commit;
+use crate::core::unflushed::Unflushed;
 use crate::core::work::Background;
 use crate::memtable::{Fixed, WriterToken};
 use crate::opening::replay::Replay;
 use crate::read::holders::Holders;
+use crate::read::keyspaces::Keyspaces;
 use crate::read::reading::{Reading, Retired, Visible};
 use crate::read::row_cache::{RowCache, Worth};
 use crate::read::view::KeyspaceState;
 use crate::tree::manifest::{self, CreatedKeyspace, Current, Edit, Found, Manifest};
-use crate::tree::version::{TableHandle, TableStore};
+use crate::tree::version::TableStore;
 use crate::types::error::{Error, Result};
 use crate::types::keyspace_options;
 use crate::wal::{self, RecordPlace, RecoverFrom, Tail, WalWriter};
@@ -75,9 +78,11 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         Found::Database(current) => open_database(&current, files)?,
     };
 
+    manifest.snapshot_part_bytes = config.simulation.snapshot_part(manifest.snapshot_part_bytes);
     let mut token = WriterToken::new();
     let mut replay = Replay::new(&manifest, &path, &budget, config.compression)?;
-    check_budget(&budget, replay.keyspaces())?;
+    let trees = check_budget(&budget, replay.keyspaces())?;
+    budget.account.take(Part::Trees, trees);
     let tail = replay_log(&env, &path, tables.database, &manifest, &mut replay, &mut token)?;
     let mut wal = WalWriter::create(&env, &path, tables.database, &tail, config.log_sizes())?;
     // What is useless from now on, whatever the manifest says. At once, or openings that
@@ -99,6 +104,9 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     let clock_high_ms = state.clock_high_ms;
     let oldest_log = state.oldest_log;
     budget.memtable_bytes.store(replay.held(), Ordering::Relaxed);
+    let unflushed = Unflushed::default();
+    unflushed.look_at(replay.keyspaces());
+    let names = replay.keyspaces().iter().map(|keyspace| (keyspace.name.clone(), keyspace.id));
     let reading = Reading {
         database_id: tables.database,
         row_cache: RowCache::new(budget.divide(RowCacheUse::Asked, 0).row_cache),
@@ -115,7 +123,8 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         visible: Visible(sync::atomic::AtomicU64::new(last_seqno.0)),
         clock_high_ms: AtomicU64::new(clock_high_ms),
         views: Mutex::new(()),
-        keyspaces: ArcSwap::from_pointee(replay.keyspaces().to_vec()),
+        keyspace_names: Mutex::new(names.collect()),
+        keyspaces: ArcSwap::from_pointee(Keyspaces::new(replay.keyspaces().to_vec())),
         env,
         path,
     };
@@ -129,6 +138,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         memtable_fixed,
         jobs: Jobs::default(),
         pacing: Pacing::default(),
+        unflushed,
         commit: Commit::new(wal, token, last_seqno.plus(1), 0),
         manifest: Mutex::new(manifest),
         background: Background::new(oldest_log),
@@ -141,26 +151,25 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     core.background.delete_later(superseded);
     core.catch_up()?;
     core.reading.rebalance();
-    core.update_pacing();
+    core.line_up_all();
+    debug_assert!(core.unflushed.agrees_with(core.reading.keyspaces.load().iter()));
     Ok(core)
 }
 
-/// Refuses a budget that this database does not fit into even while it is quiet. Nothing
-/// on disk has been changed yet.
-fn check_budget(budget: &Budget, keyspaces: &[Arc<KeyspaceState>]) -> Result<()> {
+/// Refuses a budget that this database does not fit into even while it is quiet; answers
+/// what the trees take of it. Nothing on disk has been changed yet.
+fn check_budget(budget: &Budget, keyspaces: &[Arc<KeyspaceState>]) -> Result<u64> {
     let memtables = budget.account.taken();
     let (mut tables, mut trees) = (0, 0);
     for keyspace in keyspaces {
-        for table in keyspace.view.load().version.tables() {
-            let keys = table.meta().min_key.len() + table.meta().max_key.len();
-            trees += (size_of::<TableHandle>() + keys) as u64;
-            tables += 1;
-        }
+        let version = &keyspace.view.load().version;
+        trees += version.memory_bytes();
+        tables += version.table_count();
     }
     let rest = budget.jobs + budget.growth(0) + budget.caches_floor();
     let needed = memtables + trees + rest;
     if needed <= budget.total {
-        return Ok(());
+        return Ok(trees);
     }
     // The rest grows with the budget, by an eighth of it at most.
     let enough = ((memtables + trees) * 3 / 2 + MIN_MEMORY) >> 20;

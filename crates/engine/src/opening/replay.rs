@@ -192,6 +192,7 @@ impl Replay {
         let (env, path) = (&reading.env, &reading.path);
         wal::recover(env, path, reading.database_id, recover_from, visit)?;
         reading.budget.memtable_bytes.store(self.held, Ordering::Relaxed);
+        core.unflushed.look_at(&self.keyspaces);
         Ok(())
     }
 
@@ -204,9 +205,8 @@ impl Replay {
         }
         // Records from here on are in no MemTable, and needed.
         core.background.set_sealed_to(at);
-        for keyspace in &filled {
-            core.flush_sealed(keyspace)?;
-        }
+        core.unflushed.look_at(&filled);
+        core.flush_in_groups(&filled)?;
         self.filled.clear();
         self.held = 0;
         Ok(())

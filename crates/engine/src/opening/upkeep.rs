@@ -62,14 +62,13 @@ impl Core {
         let keyspaces = self.reading.keyspaces.load();
         {
             let mut writer = self.commit.writer();
-            keyspaces.iter().for_each(|keyspace| self.seal(&mut writer, keyspace));
+            self.seal(&mut writer, &keyspaces.all_of(self.unflushed.active()));
         }
-        for keyspace in keyspaces.iter().filter(|k| !k.view.load().sealed.is_empty()) {
-            if let Err(e) = self.flush_sealed(keyspace) {
-                return if self.reading.health.is_poisoned() { Err(e) } else { Ok(()) };
-            }
+        let sealed = keyspaces.all_of(self.unflushed.sealed(usize::MAX, |_| true));
+        match self.flush_in_groups(&sealed) {
+            Err(e) if self.reading.health.is_poisoned() => Err(e),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether the logs take more than twice what MemTables may, or are many more files

@@ -44,7 +44,7 @@ impl Reading {
             kind: holder.kind.name(),
             keyspace: match holder.kind {
                 HolderKind::Snapshot => None,
-                _ => Some(self.keyspaces.load()[holder.keyspace.0 as usize].name.clone()),
+                _ => Some(self.keyspaces.load()[holder.keyspace].name.clone()),
             },
             age_ms: now_ns.saturating_sub(holder.opened_ns) / 1_000_000,
             seqno: holder.seqno.0,
@@ -57,7 +57,7 @@ impl Reading {
     /// their address: several holders may have the same.
     fn retired_mems(&self, holder: &Holder) -> BTreeMap<usize, u64> {
         let keyspaces = self.keyspaces.load();
-        let present = keyspaces[holder.keyspace.0 as usize].view.load();
+        let present = keyspaces[holder.keyspace].view.load();
         let walked = holder.views().flat_map(|view| view.mems());
         let retired = walked.filter(|mem| !present.holds(mem));
         retired.map(|mem| (Arc::<Mem>::as_ptr(mem).addr(), mem.table.size_bytes() as u64)).collect()

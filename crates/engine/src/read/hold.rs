@@ -50,7 +50,7 @@ impl Hold {
             return Arc::new(View::empty());
         };
         let keyspaces = self.reading.keyspaces.load();
-        let view = keyspaces[self.keyspace.0 as usize].view.load();
+        let view = keyspaces[self.keyspace].view.load();
         drop(self.reading.holders.walks(place, end, Arc::clone(&view)));
         view
     }

@@ -27,11 +27,15 @@ impl Mem {
         })
     }
 
-    /// Notes that a record starting at `position` has a write in here.
-    pub(crate) fn touch(&self, position: LogPosition) {
-        if self.first.load(Ordering::Relaxed) == u64::MAX {
+    /// Notes that a record starting at `position` has a write in here. Answers whether
+    /// it is the first.
+    #[inline]
+    pub(crate) fn touch(&self, position: LogPosition) -> bool {
+        let first = self.first.load(Ordering::Relaxed) == u64::MAX;
+        if first {
             self.first.store(position.0, Ordering::Relaxed);
         }
+        first
     }
 
     /// Where its first record starts; `None` while it is empty.

@@ -3,6 +3,7 @@
 pub(crate) mod row_cache;
 pub(crate) mod mem;
 pub(crate) mod view;
+pub(crate) mod keyspaces;
 pub(crate) mod holders;
 pub(crate) mod reading;
 pub(crate) mod hold;

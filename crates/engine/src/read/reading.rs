@@ -2,11 +2,13 @@
 //! logs, commits and the background. A database that is only read, or that follows
 //! another, has this side alone.
 
+use crate::control::account::Part;
 use crate::control::budget::{Budget, RowCacheUse};
 use crate::control::counters::{Count, Counters};
 use crate::control::health::Health;
 use crate::memtable::ChunkPool;
 use crate::read::holders::Holders;
+use crate::read::keyspaces::{KeyspaceNames, Keyspaces};
 use crate::read::row_cache::{RowCache, Worth};
 use crate::read::view::{KeyspaceState, View};
 use crate::tree::version::TableStore;
@@ -60,7 +62,10 @@ pub(crate) struct Reading {
     /// Held to replace any keyspace's view: each replacement builds on the last.
     pub(crate) views: Mutex<()>,
     /// Keyspaces by id. Replaced under the manifest's lock.
-    pub(crate) keyspaces: ArcSwap<Vec<Arc<KeyspaceState>>>,
+    pub(crate) keyspaces: ArcSwap<Keyspaces>,
+    /// Their names. Changed under the manifest's lock, after `keyspaces`; held for a
+    /// search or an insertion.
+    pub(crate) keyspace_names: Mutex<KeyspaceNames>,
 }
 
 /// A seqno that changes with every write: on lines of its own, for what lies beside
@@ -103,7 +108,11 @@ impl Reading {
     /// Replaces a keyspace's view by what `change` makes of it.
     pub(crate) fn change_view(&self, keyspace: &KeyspaceState, change: impl FnOnce(&View) -> View) {
         let _turn = self.views.lock();
-        let next = change(&keyspace.view.load());
+        let present = keyspace.view.load();
+        let next = change(&present);
+        let (before, after) = (present.version.memory_bytes(), next.version.memory_bytes());
+        self.budget.account.take(Part::Trees, after);
+        self.budget.account.give(Part::Trees, before);
         keyspace.view.store(Arc::new(next));
     }
 

@@ -49,16 +49,23 @@ impl RunCursor {
         self
     }
 
-    fn tables(&self) -> &[Arc<TableHandle>] {
+    fn table(&self, index: usize) -> Option<&Arc<TableHandle>> {
         match &self.tables {
-            Tables::Run(run) => run.tables(),
-            Tables::Part(tables) => tables,
+            Tables::Run(run) => run.table(index),
+            Tables::Part(tables) => tables.get(index),
+        }
+    }
+
+    fn table_count(&self) -> usize {
+        match &self.tables {
+            Tables::Run(run) => run.table_count(),
+            Tables::Part(tables) => tables.len(),
         }
     }
 
     /// Goes to table `index`; `None` for beside the run.
     fn enter(&mut self, index: Option<usize>) -> Result<Option<&mut TableCursor>, Error> {
-        let Some((index, handle)) = index.and_then(|i| Some((i, self.tables().get(i)?))) else {
+        let Some((index, handle)) = index.and_then(|i| Some((i, self.table(i)?))) else {
             self.current = None;
             return Ok(None);
         };
@@ -152,7 +159,7 @@ impl Cursor for RunCursor {
     }
 
     fn seek_last(&mut self) -> Result<(), Error> {
-        let last = self.tables().len().checked_sub(1);
+        let last = self.table_count().checked_sub(1);
         self.seek_in(last, Cursor::seek_last, Self::skip_backward)
     }
 
@@ -176,7 +183,10 @@ impl Cursor for RunCursor {
     }
 
     fn seek_before(&mut self, key: &[u8]) -> Result<(), Error> {
-        let behind = self.tables().partition_point(|t| &*t.meta().min_key < key);
+        let behind = match &self.tables {
+            Tables::Run(run) => run.upper_bound(key),
+            Tables::Part(tables) => tables.partition_point(|t| &*t.meta().min_key < key),
+        };
         self.seek_in(behind.checked_sub(1), |c| c.seek_before(key), Self::skip_backward)
     }
 

@@ -81,6 +81,8 @@ pub struct MemoryStats {
     pub queue_bytes: u64,
     /// Memory that the program has claimed by [`crate::Db::claim_memory`].
     pub claimed_bytes: u64,
+    /// What the trees keep of each table, opened or not: key range, sizes, ages.
+    pub tree_bytes: u64,
     /// The longest batch that is taken, and so about the longest value: 3/16 of the
     /// budget.
     pub largest_batch_bytes: u64,

@@ -82,7 +82,7 @@ impl Core {
         }
         let entries_in = |id: KeyspaceId| {
             let keyspaces = self.reading.keyspaces.load();
-            keyspaces[id.0 as usize].view.load().active.table.entries()
+            keyspaces[id].view.load().active.table.entries()
         };
         let growth = batch.cost.growth(self.memtable_fixed, entries_in);
         // Twice that fits, and no rounding makes more of it.
@@ -316,24 +316,48 @@ impl Core {
         Ok(SeqNo(seqno.0 - 1))
     }
 
-    /// Seals the keyspace's active MemTable, unless it is empty.
-    pub(crate) fn seal(&self, writer: &mut Writer, keyspace: &KeyspaceState) {
+    /// Seals the active MemTables of these keyspaces, those that are not empty.
+    pub(crate) fn seal(&self, writer: &mut Writer, keyspaces: &[Arc<KeyspaceState>]) {
         let position = writer.wal.position();
-        let sealed_bytes = keyspace.view.load().active.size_bytes();
-        if sealed_bytes == 0 {
+        let mut sealed_any = false;
+        for keyspace in keyspaces {
+            let active = Arc::clone(&keyspace.view.load().active);
+            let sealed_bytes = active.size_bytes();
+            let (1.., Some(first)) = (sealed_bytes, active.first_position()) else { continue };
+            self.unflushed.sealing((first, keyspace.id));
+            self.reading.change_view(keyspace, |view| {
+                view.active.set_end(position);
+                view.with_new_active(&self.reading.chunks)
+            });
+            writer.active_bytes -= (writer.active_bytes).min(sealed_bytes);
+            sealed_any = true;
+        }
+        if !sealed_any {
             return;
         }
-        self.reading.change_view(keyspace, |view| {
-            view.active.set_end(position);
-            view.with_new_active(&self.reading.chunks)
-        });
         self.background.set_sealed_to(position);
         if !planted!(lost_inserts_bulk) {
             writer.active = None;
         }
-        writer.active_bytes -= (writer.active_bytes).min(sealed_bytes);
         self.reading.rebalance();
         self.background.work_arrived();
+    }
+
+    /// Seals active MemTables, the largest first, until those that are left hold half
+    /// of what they may: of many small ones as many as make a flush worth its syncs.
+    fn seal_largest(&self, writer: &mut Writer, cost: u64) {
+        let keyspaces = self.reading.keyspaces.load().all_of(self.unflushed.active());
+        let size = |keyspace: &Arc<KeyspaceState>| keyspace.view.load().active.size_bytes();
+        let mut by_size: Vec<_> = keyspaces.iter().map(|k| (size(k), k)).collect();
+        by_size.sort_by_key(|&(size, _)| std::cmp::Reverse(size));
+        let mut left = writer.active_bytes + cost;
+        let goes = by_size.into_iter().enumerate().take_while(|&(i, (size, _))| {
+            let goes = i == 0 || left > self.reading.budget.memtable_seal / 2;
+            left = left.saturating_sub(size);
+            goes
+        });
+        let goes: Vec<_> = goes.map(|(_, (_, keyspace))| Arc::clone(keyspace)).collect();
+        self.seal(writer, &goes);
     }
 
     /// Step 1: seals what is full, waits while the budget is, and keeps the log
@@ -374,14 +398,10 @@ impl Core {
             writer.asked_behind = writer.checked_log;
             self.background.work_arrived();
         }
-        if let Some(keyspace) = self.pinning_keyspace(writer) {
-            self.seal(writer, &keyspace);
-        }
-        while writer.active_bytes + cost > self.reading.budget.memtable_seal
-            && writer.active_bytes > 0
-        {
-            let Some(keyspace) = self.largest_keyspace() else { break };
-            self.seal(writer, &keyspace);
+        let pinning = self.pinning_keyspaces(writer);
+        self.seal(writer, &pinning);
+        if writer.active_bytes + cost > self.reading.budget.memtable_seal {
+            self.seal_largest(writer, cost);
         }
         let mut waited_from = None;
         loop {
@@ -393,9 +413,7 @@ impl Core {
                 break;
             }
             waited_from.get_or_insert_with(|| self.reading.env.clock.monotonic_ns());
-            if let Some(keyspace) = self.largest_keyspace() {
-                self.seal(writer, &keyspace);
-            }
+            self.seal_largest(writer, cost);
             if !self.wait_past(ended) {
                 // Nothing will make room: the reason is the answer.
                 return Err(self.reading.health.why_nothing_changes());
@@ -437,10 +455,8 @@ impl Core {
             }
             let now = clock.monotonic_ns();
             let from = *waited_from.get_or_insert(now);
-            if let Some(keyspace) = self.largest_keyspace() {
-                self.seal(writer, &keyspace);
-            }
-            if self.has_sealed() {
+            self.seal_largest(writer, own.cost);
+            if self.unflushed.any_sealed() {
                 if !self.wait_past(ended) {
                     return Err(self.reading.health.why_nothing_changes());
                 }
@@ -457,29 +473,18 @@ impl Core {
         }
     }
 
-    /// Whether a flush can still make room.
-    fn has_sealed(&self) -> bool {
-        self.reading.keyspaces.load().iter().any(|k| !k.view.load().sealed.is_empty())
-    }
-
-    /// The keyspace with the largest active MemTable, if any holds something.
-    fn largest_keyspace(&self) -> Option<Arc<KeyspaceState>> {
-        let keyspaces = self.reading.keyspaces.load();
-        let filled = keyspaces.iter().filter(|k| !k.view.load().active.table.is_empty());
-        filled.max_by_key(|k| k.view.load().active.table.size_bytes()).cloned()
-    }
-
-    /// The keyspace whose MemTable keeps the oldest log, when the logs have
-    /// grown much longer than what MemTables may hold.
-    fn pinning_keyspace(&self, writer: &Writer) -> Option<Arc<KeyspaceState>> {
+    /// The keyspaces whose MemTables keep old logs, when the logs have grown much longer
+    /// than what MemTables may hold: all of those in the older half of them, so that one
+    /// edit of the manifest does for many quiet keyspaces.
+    fn pinning_keyspaces(&self, writer: &Writer) -> Vec<Arc<KeyspaceState>> {
         let position = writer.wal.position();
         let needed = self.oldest_needed().unwrap_or(position);
-        if position.0 - needed.0 <= 2 * self.reading.budget.memtables_max {
-            return None;
+        let most = self.reading.budget.memtables_max;
+        if position.0 - needed.0 <= 2 * most || planted!(idle_keyspaces_pin_logs) {
+            return Vec::new();
         }
-        let keyspaces = self.reading.keyspaces.load();
-        let first = |k: &&Arc<KeyspaceState>| k.view.load().active.first_position();
-        keyspaces.iter().filter(|k| first(k).is_some()).min_by_key(first).cloned()
+        let pinning = self.unflushed.active_before(LogPosition(position.0 - most));
+        self.reading.keyspaces.load().all_of(pinning)
     }
 
     /// Hands logs that no MemTable needs to the background for deletion.
@@ -566,12 +571,14 @@ impl Target {
         if active.as_ref().is_none_or(|(current, _)| *current != id) {
             self.settle(core, active);
             // A handle names a keyspace that exists: they are never removed.
-            let view = core.reading.keyspaces.load()[id.0 as usize].view.load();
-            *active = Some((id, Arc::clone(&view.active)));
+            let keyspaces = core.reading.keyspaces.load();
+            *active = Some((id, Arc::clone(&keyspaces[id].view.load().active)));
         }
         let mem = &active.as_ref().expect("set above").1;
         if self.before.is_none() {
-            mem.touch(start);
+            if mem.touch(start) {
+                core.unflushed.touched((start, id));
+            }
             self.before = Some(mem.size_bytes());
         }
         mem

@@ -38,7 +38,7 @@ fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
     writeln!(
         out,
         "memory      {} of {}: memtables {} ({} of them held by readers alone), pool {}, row cache {}, \
-         block cache {}, tables {}, jobs {}, readers {}, queue {}, claimed {}",
+         block cache {}, tables {}, jobs {}, readers {}, queue {}, claimed {}, trees {}",
         Bytes(memory.used_bytes),
         Bytes(memory.budget_bytes),
         Bytes(memory.memtable_bytes),
@@ -50,7 +50,8 @@ fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
         Bytes(memory.job_bytes),
         Bytes(memory.reader_bytes),
         Bytes(memory.queue_bytes),
-        Bytes(memory.claimed_bytes)
+        Bytes(memory.claimed_bytes),
+        Bytes(memory.tree_bytes)
     )?;
     if let Some(resident) = memory.resident_bytes {
         writeln!(out, "            {} resident in the whole process", Bytes(resident))?;

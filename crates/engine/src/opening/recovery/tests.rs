@@ -185,7 +185,7 @@ fn what_is_replayed_is_cut_into_memtables_of_the_size_they_may_have() {
     }
     let core = opened(&machine.kill(), 16 << 20);
     let seal_bytes = core.reading.budget.memtable_seal;
-    let view = core.reading.keyspaces.load()[0].view.load();
+    let view = core.reading.keyspaces.load().get(KeyspaceId::DEFAULT).unwrap().view.load();
     let sizes: Vec<_> = view.mems().map(|mem| mem.size_bytes()).collect();
     assert!(sizes.len() > 2, "{sizes:?}");
     assert!(sizes.iter().all(|&bytes| bytes < seal_bytes + (1 << 20)), "{sizes:?}");
@@ -200,7 +200,16 @@ fn the_memtable_that_is_replayed_into_counts_with_what_it_holds() {
     let db = open_on(machine.env()).unwrap();
     db.put("terrace", vec![7; 4000]).unwrap();
     let core = opened(&machine.kill(), 16 << 20);
-    let held = core.reading.keyspaces.load()[0].view.load().active.size_bytes();
+    let held = core
+        .reading
+        .keyspaces
+        .load()
+        .get(KeyspaceId::DEFAULT)
+        .unwrap()
+        .view
+        .load()
+        .active
+        .size_bytes();
     assert!(held > 4000);
     assert_eq!(core.commit.writer().active_bytes, held);
 }
@@ -342,7 +351,8 @@ fn a_budget_that_the_keyspaces_do_not_fit_into_is_refused_and_the_error_says_wha
     for n in 0..keyspaces {
         db.keyspace(&n.to_string(), KeyspaceOptions::new()).unwrap().put("k", "v").unwrap();
     }
-    let states = db.default_keyspace().core().reading.keyspaces.load();
+    let states: Vec<_> =
+        db.default_keyspace().core().reading.keyspaces.load().iter().cloned().collect();
     let budget = Budget::new(MIN_MEMORY, 2);
     assert!(check_budget(&budget, &states).is_ok());
     // As if there were a hundred times as many.

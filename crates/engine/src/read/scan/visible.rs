@@ -111,7 +111,7 @@ impl VisibleCursor {
     fn change_views(&mut self) {
         let retired = self.hold.reading.retired.0.load(Acquire);
         let keyspaces = self.hold.reading.keyspaces.load();
-        let present = keyspaces[self.hold.keyspace.0 as usize].view.load();
+        let present = keyspaces[self.hold.keyspace].view.load();
         self.retired = retired;
         if self.view.mems().all(|mem| present.holds(mem)) || planted!(iterators_pin_memory) {
             return;

@@ -17,7 +17,8 @@ pub(crate) struct Config {
     pub(crate) size_ratio: u64,
     /// Least size at which a level between level 0 and the last pays for itself.
     pub(crate) base_bytes: u64,
-    /// Size at which an output table is cut.
+    /// Size at which an output table is cut, in a level that is small: see
+    /// [`Config::table_bytes_in`].
     pub(crate) table_bytes: u64,
     /// A job takes in more tables than it must only up to this size.
     pub(crate) job_bytes: u64,
@@ -26,7 +27,18 @@ pub(crate) struct Config {
     pub(crate) garbage_percent: u64,
     /// But not before it is this old.
     pub(crate) garbage_age_ms: u64,
+    /// Tables of a level that one decision looks at. In a larger level each decision
+    /// looks at the next ones, so that all have their turn.
+    pub(crate) window: usize,
 }
+
+/// A level is cut into about this many tables, once that makes them larger than
+/// [`Config::table_bytes`].
+const TABLES_A_LEVEL: u64 = 256;
+
+/// But no table grows larger than this: a job takes in about ten of them, and for so
+/// long their space is taken twice.
+const MOST_TABLE_BYTES: u64 = 128 << 20;
 
 impl Config {
     /// The defaults for MemTables of this size; see
@@ -45,6 +57,7 @@ impl Config {
             job_bytes: 16 * table_bytes,
             garbage_percent: 25,
             garbage_age_ms: 60_000,
+            window: 256,
         }
     }
 
@@ -67,9 +80,17 @@ impl Config {
         (32 * self.base_bytes).max(1 << 30)
     }
 
-    /// Bytes of the next level that one output table may overlap before it is
-    /// cut: pushing it down later must not become a huge job.
-    pub(crate) fn grandparent_bytes(&self) -> u64 {
-        self.table_bytes * (self.size_ratio + 4)
+    /// Size at which an output table is cut in a level that spills at `target_bytes`:
+    /// tables grow with their level, so that their number, and with it what each costs
+    /// in descriptors and memory, grows much more slowly than the data.
+    pub(crate) fn table_bytes_in(&self, target_bytes: u64) -> u64 {
+        let most = MOST_TABLE_BYTES.max(self.table_bytes);
+        (target_bytes / TABLES_A_LEVEL).clamp(self.table_bytes, most)
+    }
+
+    /// Bytes of the next level that one output table of `table_bytes` may overlap before
+    /// it is cut: pushing it down later must not become a huge job.
+    pub(crate) fn grandparent_bytes(&self, table_bytes: u64) -> u64 {
+        table_bytes * (self.size_ratio + 4)
     }
 }

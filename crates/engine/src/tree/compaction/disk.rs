@@ -88,13 +88,7 @@ impl Disk {
         sort(&mut entries);
         let mut cursor = VecCursor::new(entries);
         cursor.seek_first()?;
-        let options = OutputOptions {
-            level: Level(0),
-            snapshots,
-            now_ms: 1000,
-            table_bytes: 16 << 10,
-            guards: &[],
-        };
+        let options = OutputOptions { snapshots, now_ms: 1000, table_bytes: 16 << 10, guards: &[] };
         let output = self.with_io(|io| write_tables(cursor, &options, io))?;
         self.install(&output.edit);
         Ok(())
@@ -107,7 +101,7 @@ impl Disk {
 
     /// Applies an edit and removes the files that it frees.
     pub(super) fn install(&mut self, edit: &VersionEdit) {
-        let applied = self.version.apply(edit, &self.files).unwrap();
+        let applied = self.version.edited(edit, &self.files).unwrap();
         applied.version.check_invariants().unwrap();
         self.version = applied.version;
         for table in applied.obsolete {
@@ -166,17 +160,17 @@ impl Disk {
         let run = self.version.levels()[0].runs()[0].id();
         let removed = vec![RemovedTable { level: Level(0), id: table.id() }];
         let without = VersionEdit { added: Vec::new(), removed };
-        self.version = self.version.apply(&without, &self.files).unwrap().version;
+        self.version = self.version.edited(&without, &self.files).unwrap().version;
         let added = vec![AddedTable { level: Level(0), run, meta }];
         let with = VersionEdit { added, removed: Vec::new() };
-        self.version = self.version.apply(&with, &self.files).unwrap().version;
+        self.version = self.version.edited(&with, &self.files).unwrap().version;
     }
 
     /// The same tree over what a power cut leaves of the disk.
     pub(super) fn after_power_cut(&self, seed: u64) -> Disk {
         let mut after = Disk::on(self.machine.crash(seed));
         let files = Arc::clone(&after.files);
-        after.version = Version::empty().apply(&self.version.as_edit(), &files).unwrap().version;
+        after.version = Version::empty().edited(&self.version.as_edit(), &files).unwrap().version;
         after
     }
 }

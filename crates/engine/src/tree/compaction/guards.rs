@@ -17,7 +17,7 @@ use crate::tree::version::Version;
 const SLICES: usize = 8;
 
 /// The keys at which a flush into this tree should begin new tables, ascending.
-/// Cost: a walk over the tables of one level.
+/// Cost: a few steps a guard.
 pub(crate) fn flush_guards(version: &Version, config: &Config) -> Vec<Box<[u8]>> {
     let base = Shape::of(version, config).base;
     let Some(run) = version.levels()[base].runs().last() else { return Vec::new() };
@@ -25,8 +25,10 @@ pub(crate) fn flush_guards(version: &Version, config: &Config) -> Vec<Box<[u8]>>
     // Of each guard's share the middle half is the guard's to choose from: two
     // tables at least.
     let slices = SLICES.min(tables.len() / 4);
-    let key_at =
-        |quarter: usize| -> &[u8] { &tables[quarter * tables.len() / (4 * slices)].meta().min_key };
+    let key_at = |quarter: usize| -> &[u8] {
+        let table = tables.get(quarter * tables.len() / (4 * slices));
+        &table.expect("a quarter of the tables lies before their end").meta().min_key
+    };
     let mut guards: Vec<Box<[u8]>> =
         (1..slices).map(|slice| roundest(key_at(4 * slice - 1), key_at(4 * slice + 1))).collect();
     guards.dedup();

@@ -2,6 +2,7 @@
 
 use crate::tree::version::TableStore;
 use crate::types::error::Result;
+use std::sync::Arc;
 use tanada_format::{Level, TableId};
 use tanada_table::TableOptions;
 use tanada_vfs::Threads;
@@ -9,7 +10,7 @@ use tanada_vfs::Threads;
 /// What a job needs of the world.
 pub(crate) struct JobIo<'a> {
     /// Where tables live.
-    pub(crate) files: &'a TableStore,
+    pub(crate) files: &'a Arc<TableStore>,
     /// How the table with this id, in this level, is to be built.
     pub(crate) table_options: &'a (dyn Fn(TableId, Level) -> TableOptions + Sync),
     /// An unused number of the table counter; may have to reserve more in the manifest.

@@ -22,10 +22,12 @@ mod run;
 pub(crate) use config::Config;
 pub(crate) use guards::flush_guards;
 pub(crate) use job_io::JobIo;
-pub(crate) use output::describe;
+pub(crate) use output::{Written, describe};
 pub(crate) use pick::{ManualStep, pick, pick_idle, plan_range};
 pub(crate) use plan::{InFlight, Method, Plan};
-pub(crate) use run::{JobOutput, OutputOptions, run_job, write_tables};
+#[cfg(test)]
+pub(crate) use run::write_tables;
+pub(crate) use run::{JobOutput, OutputOptions, run_job, sync_written, write_unsynced};
 pub(crate) use shape::{debt, level_targets};
 pub(crate) use tree::Moment;
 

@@ -143,7 +143,7 @@ impl Model {
     }
 
     fn apply(&mut self, edit: &VersionEdit) {
-        let applied = self.version.apply(edit, &self.files).unwrap();
+        let applied = self.version.edited(edit, &self.files).unwrap();
         applied.version.check_invariants().unwrap();
         for table in &applied.obsolete {
             self.tables.remove(&table.id());

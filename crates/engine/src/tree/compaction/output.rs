@@ -3,10 +3,19 @@
 use super::cut::Cutter;
 use super::job_io::{Buffers, JobIo};
 use super::visible::{Retention, UnsupportedKind};
-use crate::tree::version::TableMeta;
+use crate::tree::version::{TableMeta, TableStore};
 use crate::types::error::{Error, Result};
+use std::sync::Arc;
 use tanada_format::{Level, TableId, planted};
 use tanada_table::{Cursor, TableBuilder, TableSummary};
+use tanada_vfs::WriteFile;
+
+/// A table is cut where its index and filters take this much memory until it ends: only
+/// those of large tables with very small entries do.
+const HELD_BYTES: u64 = 4 << 20;
+
+/// A file from this size on is synced at its end: its bytes would only pile up.
+const SYNCED_AT_ONCE_BYTES: u64 = 1 << 20;
 
 /// Bytes of entries between two looks at whether the job should stop or give way.
 const YIELD_BYTES: u64 = 1 << 20;
@@ -17,12 +26,15 @@ pub(super) struct Output<'a> {
     io: &'a JobIo<'a>,
     level: Level,
     now_ms: u64,
+    // Closed before the files are removed.
     builder: Option<TableBuilder>,
     /// The table that `builder` writes.
     id: TableId,
     tables: Vec<TableMeta>,
-    /// Every table begun.
-    begun: Vec<TableId>,
+    /// A small file that is complete and not synced; `None` where each is synced at its
+    /// end.
+    unsynced: Option<Vec<Box<dyn WriteFile>>>,
+    new: NewTables,
     pub(super) entries_in: u64,
     pub(super) entries_out: u64,
     /// What the job reads its inputs with.
@@ -50,10 +62,18 @@ impl<'a> Output<'a> {
             builder: None,
             id: TableId(0),
             tables: Vec::new(),
-            begun: Vec::new(),
+            unsynced: None,
+            new: NewTables { store: Arc::clone(io.files), begun: Vec::new() },
             entries_in: 0,
             entries_out: 0,
         }
+    }
+
+    /// Leaves the first file, if it is small, to whoever takes the tables to sync: many
+    /// of them, of many keyspaces, are synced together in the time of one.
+    pub(super) fn synced_later(mut self) -> Output<'a> {
+        self.unsynced = Some(Vec::new());
+        self
     }
 
     /// Writes what `retention` keeps of the entries from where `cursor` stands
@@ -81,7 +101,8 @@ impl<'a> Output<'a> {
             if let Some(entry) = kept.map_err(|kind| self.unsupported(kind))? {
                 if retention.began_key() || planted!(same_user_key_across_files) {
                     let written = self.builder.as_ref().map_or(0, TableBuilder::estimated_size);
-                    if cutter.starts_table(entry.key, written) {
+                    let held = self.builder.as_ref().map_or(0, TableBuilder::held_bytes);
+                    if cutter.starts_table(entry.key, written) || held >= HELD_BYTES {
                         self.finish_table()?;
                     }
                 }
@@ -101,11 +122,17 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Ends the last table and hands all of them over, their names not yet durable.
-    pub(super) fn finish(mut self) -> Result<Vec<TableMeta>> {
+    /// Ends the last table and hands all of them over, their names not yet durable, nor
+    /// the small files that are [synced later](Output::synced_later).
+    pub(super) fn finish(mut self) -> Result<Written> {
         self.finish_table()?;
-        self.begun.clear();
-        Ok(std::mem::take(&mut self.tables))
+        Ok(Written {
+            new: self.new,
+            unsynced: self.unsynced.unwrap_or_default(),
+            tables: self.tables,
+            entries_in: self.entries_in,
+            entries_out: self.entries_out,
+        })
     }
 
     #[inline]
@@ -120,7 +147,7 @@ impl<'a> Output<'a> {
         self.id = (self.io.next_id)()?;
         let options = (self.io.table_options)(self.id, self.level);
         self.builder = Some(self.io.files.create(options)?);
-        self.begun.push(self.id);
+        self.new.begun.push(self.id);
         self.count_buffers();
         Ok(())
     }
@@ -133,7 +160,17 @@ impl<'a> Output<'a> {
 
     fn finish_table(&mut self) -> Result<()> {
         if let Some(builder) = self.builder.take() {
-            let summary = builder.finish()?;
+            let summary = match &mut self.unsynced {
+                // One: each is a descriptor until it is synced.
+                Some(unsynced)
+                    if unsynced.is_empty() && builder.estimated_size() < SYNCED_AT_ONCE_BYTES =>
+                {
+                    let (summary, file) = builder.finish_unsynced()?;
+                    unsynced.push(file);
+                    summary
+                }
+                _ => builder.finish()?,
+            };
             self.tables.push(describe(summary, self.now_ms));
         }
         Ok(())
@@ -147,10 +184,47 @@ impl<'a> Output<'a> {
     }
 }
 
-impl Drop for Output<'_> {
+/// Tables that a job has begun. Those that are not kept are removed on drop.
+struct NewTables {
+    store: Arc<TableStore>,
+    begun: Vec<TableId>,
+}
+
+impl Drop for NewTables {
     fn drop(&mut self) {
-        drop(self.builder.take());
-        self.begun.iter().for_each(|id| self.io.files.discard(*id));
+        for id in &self.begun {
+            self.store.discard(*id);
+        }
+    }
+}
+
+/// Tables whose bytes are written. Those that are not taken are removed on drop, as
+/// those of an [`Output`].
+pub(crate) struct Written {
+    // Closed before they are removed.
+    /// Files that are still to be synced.
+    unsynced: Vec<Box<dyn WriteFile>>,
+    new: NewTables,
+    tables: Vec<TableMeta>,
+    pub(super) entries_in: u64,
+    pub(super) entries_out: u64,
+}
+
+impl Written {
+    /// The files that are still to be synced, for who syncs them.
+    pub(super) fn take_unsynced(&mut self) -> Vec<Box<dyn WriteFile>> {
+        std::mem::take(&mut self.unsynced)
+    }
+
+    /// The tables. They are synced, and stay.
+    pub(super) fn take_tables(&mut self) -> Vec<TableMeta> {
+        self.new.begun.clear();
+        std::mem::take(&mut self.tables)
+    }
+
+    /// Whether nothing was left to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tables.is_empty()
     }
 }
 

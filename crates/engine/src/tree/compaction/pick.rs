@@ -15,8 +15,9 @@ const SEEDS: usize = 16;
 /// The most useful job that conflicts with none in flight; `None` when the tree
 /// has its shape or every useful job would conflict.
 ///
-/// Pure: no I/O, no clock, no randomness. Cost: some key comparisons for each
-/// table of the levels that are out of shape, one step for each other table.
+/// Pure: no I/O, no clock, no randomness. Cost: some key comparisons for each table
+/// that it looks at, of which there are a [`Config::window`] in a level and four where
+/// runs overlap; one step for each segment of a run in which something may have died.
 pub(crate) fn pick(
     version: &Version,
     config: &Config,
@@ -78,7 +79,7 @@ pub(crate) fn plan_range(
     let mut waiting = false;
     for level in 0..=LAST {
         for run in tree.runs(level) {
-            for table in run.overlapping(range.0, range.1) {
+            for table in run.overlapping(range.0, range.1).iter() {
                 if table.id() >= begun || !tree.is_unfinished(level, table) {
                     continue;
                 }
@@ -147,7 +148,7 @@ impl<'v> Tree<'v> {
         if level == LAST {
             return runs;
         }
-        let bytes: u64 = self.free_tables(level).map(|table| table.meta().size_bytes).sum();
+        let bytes = self.free_bytes(level);
         let size = match self.shape.targets[level] {
             0 => 1.0,
             target if bytes > target => bytes as f64 / target as f64,
@@ -217,11 +218,13 @@ impl<'v> Tree<'v> {
     /// Pushes a table that holds little but deletes towards what it deletes,
     /// or rewrites it where there is nothing left to delete.
     fn collect_garbage(&self) -> Option<Plan> {
-        let is_due = |table: &&Arc<TableHandle>| {
-            let age_ms = self.moment.now_ms.saturating_sub(table.meta().created_ms);
-            age_ms >= self.config.garbage_age_ms && self.is_mostly_garbage(table.meta())
+        let is_due = |table: &TableHandle| {
+            self.is_old(table.meta().created_ms) && self.is_mostly_garbage(table.meta())
         };
-        let due = |level| self.free_tables(level).filter(is_due).map(move |table| (level, table));
+        let due = |level| {
+            let tables = self.search(level, |sums| self.may_hold_garbage(sums), is_due);
+            tables.into_iter().map(move |(_, table)| (level, table))
+        };
         let mut seeds: Vec<_> = (0..=LAST).flat_map(due).collect();
         let share =
             |table: &TableHandle| self.garbage(table.meta()) as f64 / table.meta().entries as f64;

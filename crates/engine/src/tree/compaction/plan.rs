@@ -1,6 +1,8 @@
 //! What a job is to do, and which jobs are under way.
 
-use crate::tree::version::{AddedTable, RemovedTable, RunId, TableHandle, TableMeta, VersionEdit};
+use crate::tree::version::{
+    AddedTable, RemovedTable, RunId, TableHandle, TableMeta, Version, VersionEdit,
+};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tanada_format::{Level, TableId, planted};
@@ -82,7 +84,7 @@ pub(crate) struct Plan {
     /// Tables of the level below the target, in key order: outputs are cut so
     /// that none overlaps too much of them.
     pub(crate) grandparents: Vec<Arc<TableHandle>>,
-    /// [`super::Config::table_bytes`].
+    /// [`super::Config::table_bytes_in`] the target.
     pub(crate) table_bytes: u64,
     /// [`super::Config::grandparent_bytes`].
     pub(crate) grandparent_bytes: u64,
@@ -145,6 +147,20 @@ impl Plan {
 pub(crate) struct InFlight {
     tables: HashSet<TableId>,
     outputs: Vec<Output>,
+    /// What each job takes from each run.
+    inputs: Vec<Input>,
+    /// Decisions so far.
+    turn: u64,
+}
+
+/// What a job takes from one run.
+#[derive(Debug)]
+struct Input {
+    job: TableId,
+    level: usize,
+    /// One of its tables: while it is in the tree, all of them are.
+    table: Arc<TableHandle>,
+    bytes: u64,
 }
 
 /// Where a job will write.
@@ -170,6 +186,36 @@ impl InFlight {
             min_key: plan.min_key.clone(),
             max_key: plan.max_key.clone(),
         });
+        self.inputs.extend(plan.inputs.iter().map(|run| Input {
+            job: name_of(plan),
+            level: run.level.index(),
+            table: Arc::clone(&run.tables[0]),
+            bytes: run.tables.iter().map(|table| table.meta().size_bytes).sum(),
+        }));
+        self.next_turn();
+    }
+
+    /// Lets the next decision look at other tables of a level that has very many.
+    pub(crate) fn next_turn(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+    }
+
+    /// How often it has been another's turn.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// Bytes of `level` in this version that jobs have taken. Cost: a search for each
+    /// run that a job takes something from.
+    pub(crate) fn bytes_in(&self, version: &Version, level: usize) -> u64 {
+        let runs = version.levels()[level].runs();
+        let is_there = |input: &&Input| {
+            let key = &input.table.meta().min_key;
+            let found = runs.iter().filter_map(|run| run.find(key));
+            found.into_iter().any(|found| found.id() == input.table.id())
+        };
+        let taken = self.inputs.iter().filter(|input| input.level == level);
+        taken.filter(is_there).map(|input| input.bytes).sum()
     }
 
     /// Notes that `plan` has ended, well or not.
@@ -178,6 +224,7 @@ impl InFlight {
             self.tables.remove(&table.id());
         }
         self.outputs.retain(|output| output.job != name_of(plan));
+        self.inputs.retain(|input| input.job != name_of(plan));
     }
 
     /// Whether a job has this table as input.

@@ -3,7 +3,8 @@
 use super::sketch::{Sketch, ids, told};
 use super::tree::Tree;
 use super::*;
-use tanada_format::SeqNo;
+use crate::tree::version::Version;
+use tanada_format::{Level, SeqNo};
 
 /// Four runs over a key in level 0; a level between it and the last from 1000 B on,
 /// which is when the last has 4000 B. Tables of 400 B.
@@ -18,6 +19,7 @@ fn config() -> Config {
         job_bytes: 4000,
         garbage_percent: 25,
         garbage_age_ms: 10,
+        window: 256,
     }
 }
 
@@ -462,4 +464,70 @@ fn no_job_meets_or_passes_the_outputs_of_another() {
     assert!(blocks(&tree.in_flight, 0, 5) && !tree.in_flight.blocks(0, 5, b"k", b"m"));
     tree.in_flight.finish(&to_level_5);
     assert!(!blocks(&tree.in_flight, 0, 5));
+}
+
+/// A decision looks at a part of a level that has very many tables. Whichever table is the
+/// one that holds garbage, its turn comes.
+#[test]
+fn a_table_of_garbage_among_ten_thousand_is_found_wherever_it_lies() {
+    for bad in [0, 1, 255, 256, 5_000, 9_999] {
+        let table = |i: u64| match i == bad {
+            true => format!("{} {i:05}a-{i:05}b n4 t2", i + 1),
+            false => format!("{} {i:05}a-{i:05}b", i + 1),
+        };
+        let text: Vec<_> = (0..10_000).map(table).collect();
+        let tree = Sketch::new(config(), &format!("L6: {}", text.join(", ")));
+        let plan = tree.pick().expect("garbage that is old enough is rewritten");
+        assert_eq!(plan.tables().map(|t| t.id().0).collect::<Vec<_>>(), [bad + 1]);
+    }
+}
+
+/// Where a level of very many tables is too large, each of them is looked at in turn: what
+/// is cheapest to push down is found, wherever it lies, in as many decisions as it takes to
+/// look at all.
+#[test]
+fn the_cheapest_table_of_a_level_of_ten_thousand_has_its_turn() {
+    let count = 10_000;
+    for cheap in [0, 256, 4_321, 9_999] {
+        // Each lies over one table of 8 times its size, but for one that lies over nothing.
+        let upper = |i: u64| format!("{} {i:05}a-{i:05}b", i + 1);
+        let lower = |i: u64| format!("{} {i:05}a-{i:05}b 3200", count + i + 1);
+        let above: Vec<_> = (0..count).map(upper).collect();
+        let below: Vec<_> = (0..count).filter(|&i| i != cheap).map(lower).collect();
+        let text = format!("L5: {}\nL6: {}", above.join(", "), below.join(", "));
+        let config = Config { size_ratio: 10, ..config() };
+        let mut tree = Sketch::new(config, &text);
+        let turns = count / tree.config.window as u64 + 1;
+        let found = (0..turns).any(|_| {
+            tree.in_flight.next_turn();
+            let plan = tree.pick().expect("level 5 is too large");
+            plan.tables().any(|table| table.id().0 == cheap + 1)
+        });
+        assert!(found, "{turns} decisions have not met table {}", cheap + 1);
+    }
+}
+
+#[test]
+fn a_job_under_way_takes_its_bytes_out_of_the_level_once() {
+    let mut tree = Sketch::new(config(), "L5: 1 a-b, 2 c-d, 3 e-f\nL6: 4 a-b 800, 5 c-d, 6 e-f");
+    let before = tree.version.levels()[5].size_bytes();
+    let plan = tree.pick();
+    if let Some(plan) = plan {
+        tree.in_flight.start(&plan);
+        let taken: u64 = plan
+            .inputs
+            .iter()
+            .filter(|run| run.level == Level(5))
+            .flat_map(|run| &run.tables)
+            .map(|t| t.meta().size_bytes)
+            .sum();
+        assert!(taken > 0 && taken <= before);
+        assert_eq!(tree.in_flight.bytes_in(&tree.version, 5), taken);
+        // Once the job's edit is in the tree, its inputs are not in it any more.
+        assert_eq!(tree.in_flight.bytes_in(&Version::empty(), 5), 0);
+        tree.in_flight.finish(&plan);
+        assert_eq!(tree.in_flight.bytes_in(&tree.version, 5), 0);
+    } else {
+        panic!("level 5 is too large");
+    }
 }

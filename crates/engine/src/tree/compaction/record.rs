@@ -96,6 +96,13 @@ fn workloads() -> Vec<Workload> {
     vec![
         Workload { name: "skewed, as shipped", put: skewed, config: as_shipped(), ..shipped },
         Workload { name: "uniform, deep", config: deep(), ..shipped },
+        // A ninth of the level that is pushed down most is looked at each time: what a
+        // window costs in a level of some thousand tables.
+        Workload {
+            name: "uniform, deep, a window of eight tables",
+            config: Config { window: 8, ..deep() },
+            ..shipped
+        },
         Workload {
             name: "uniform, deep, four slow jobs",
             config: deep(),
@@ -336,7 +343,7 @@ fn the_policy_does_what_is_recorded() {
         tell(&workload, &mut text);
     }
     if std::env::var_os("TANADA_WRITE_GOLDEN").is_some() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/compaction/record.txt");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tree/compaction/record.txt");
         let fs = tanada_vfs::Env::real().fs;
         if fs.exists(&path).unwrap() {
             fs.remove(&path).unwrap();

@@ -8,16 +8,20 @@
 use super::cut::Cutter;
 use super::job_io::JobIo;
 use super::older::Older;
-use super::output::Output;
+use super::output::{Output, Written};
 use super::plan::{Method, Plan, Reason};
 use super::visible::Retention;
 use crate::tree::merge::MergeCursor;
 use crate::tree::run_cursor::RunCursor;
-use crate::tree::version::{AddedTable, RunId, TableMeta, VersionEdit};
+use crate::tree::version::{AddedTable, RunId, TableStore, VersionEdit};
 use crate::types::error::Result;
 use tanada_format::{Corruption, Level, SeqNo, planted};
 use tanada_table::{Cursor, CursorOptions};
+use tanada_vfs::Threads;
 use tanada_vfs::sync::Mutex;
+
+/// Files synced at once: the disk makes one flush of what waits for it together.
+const SYNCS_AT_ONCE: usize = 16;
 
 /// A part of a job is worth a thread from this size on.
 const LEAST_PART_BYTES: u64 = 16 << 20;
@@ -25,8 +29,6 @@ const LEAST_PART_BYTES: u64 = 16 << 20;
 /// How a flush writes.
 #[derive(Clone, Debug)]
 pub(crate) struct OutputOptions<'a> {
-    /// The level that receives the tables, as a new run.
-    pub(crate) level: Level,
     /// As for [`Retention::new`].
     pub(crate) snapshots: &'a [SeqNo],
     /// Wall-clock milliseconds.
@@ -50,6 +52,20 @@ pub(crate) struct JobOutput {
     pub(crate) entries_in: u64,
     /// Entries written.
     pub(crate) entries_out: u64,
+}
+
+impl JobOutput {
+    /// What these come to together, edits apart.
+    pub(crate) fn sum_of(outputs: &[JobOutput]) -> JobOutput {
+        let sum = |of: fn(&JobOutput) -> u64| outputs.iter().map(of).sum();
+        JobOutput {
+            edit: VersionEdit::default(),
+            bytes_read: sum(|output| output.bytes_read),
+            bytes_written: sum(|output| output.bytes_written),
+            entries_in: sum(|output| output.entries_in),
+            entries_out: sum(|output| output.entries_out),
+        }
+    }
 }
 
 /// Carries out `plan` and answers the edit that installs it. The outputs are
@@ -112,10 +128,7 @@ fn run_in_parts(
     }
     match failure {
         None => join_parts(plan, done, io),
-        Some(e) => {
-            discard(&done, io);
-            Err(e)
-        }
+        Some(e) => Err(e),
     }
 }
 
@@ -126,14 +139,6 @@ struct KeyPart {
     start: Option<Box<[u8]>>,
     /// Behind the last key; `None` for all to the last.
     end: Option<Box<[u8]>>,
-}
-
-/// Tables that hold the merged entries of one part of a plan.
-#[derive(Debug)]
-struct PartOutput {
-    tables: Vec<TableMeta>,
-    entries_in: u64,
-    entries_out: u64,
 }
 
 /// Cuts a plan's keys into at most `parts` ranges of about equal work. The cuts
@@ -164,7 +169,7 @@ fn run_part(
     snapshots: &[SeqNo],
     now_ms: u64,
     io: &JobIo<'_>,
-) -> Result<PartOutput> {
+) -> Result<Written> {
     // Past the block cache, which a merge would only empty, and with large reads.
     let reading = CursorOptions {
         read_ahead_bytes: read_ahead(io.share_bytes, plan.inputs.len()),
@@ -183,8 +188,7 @@ fn run_part(
     let mut output = Output::new(io, plan.target, now_ms, input_bytes);
     let may_hold = |key: &[u8]| older.may_hold(key);
     output.write(&mut merged, part.end.as_deref(), &mut retention, &mut cutter, may_hold)?;
-    let (entries_in, entries_out) = (output.entries_in, output.entries_out);
-    Ok(PartOutput { tables: output.finish()?, entries_in, entries_out })
+    output.finish()
 }
 
 /// What a job's builder takes, about: the rest of its share is for reading.
@@ -205,11 +209,8 @@ fn read_ahead(share_bytes: u64, inputs: usize) -> u32 {
 
 /// Puts all parts of a plan together and makes their names durable, or removes
 /// them.
-fn join_parts(plan: &Plan, parts: Vec<PartOutput>, io: &JobIo<'_>) -> Result<JobOutput> {
-    if let Err(e) = check_nothing_was_missed(plan, &parts) {
-        discard(&parts, io);
-        return Err(e);
-    }
+fn join_parts(plan: &Plan, parts: Vec<Written>, io: &JobIo<'_>) -> Result<JobOutput> {
+    check_nothing_was_missed(plan, &parts)?;
     let mut output = complete(parts, io)?;
     let tables: Vec<_> = output.edit.added.drain(..).map(|added| added.meta).collect();
     // A new run takes the number of its first table.
@@ -222,7 +223,7 @@ fn join_parts(plan: &Plan, parts: Vec<PartOutput>, io: &JobIo<'_>) -> Result<Job
 
 /// The inputs gave as many entries as the manifest says they have: else a reader
 /// took something unreadable for the end, and the edit would delete it for good.
-fn check_nothing_was_missed(plan: &Plan, parts: &[PartOutput]) -> Result<()> {
+fn check_nothing_was_missed(plan: &Plan, parts: &[Written]) -> Result<()> {
     let found: u64 = parts.iter().map(|part| part.entries_in).sum();
     let expected: u64 = plan.tables().map(|table| table.meta().entries).sum();
     if found == expected {
@@ -237,55 +238,91 @@ fn check_nothing_was_missed(plan: &Plan, parts: &[PartOutput]) -> Result<()> {
     Err(Corruption::new(first.path(), 0, what).into())
 }
 
-/// Removes the tables of parts whose job has failed.
-fn discard(parts: &[PartOutput], io: &JobIo<'_>) {
-    let tables = parts.iter().flat_map(|part| &part.tables);
-    tables.for_each(|meta| io.files.discard(meta.id));
-}
-
-/// Writes sorted entries, newer than all tables, as a new run: a flush.
-/// `cursor` stands on the first of them. The tables are durable when it answers.
+/// Writes sorted entries, newer than all tables, as a new run of level 0: a flush.
+/// `cursor` stands on the first of them. [`sync_written`] makes the tables durable.
 ///
 /// # Errors
 /// As [`run_job`].
-pub(crate) fn write_tables(
+pub(crate) fn write_unsynced(
     mut cursor: impl Cursor,
     options: &OutputOptions<'_>,
     io: &JobIo<'_>,
-) -> Result<JobOutput> {
+) -> Result<Written> {
     let mut retention = Retention::new(options.snapshots, options.now_ms);
     let mut cutter = Cutter::with_guards(options.table_bytes, options.guards);
-    let mut output = Output::new(io, options.level, options.now_ms, 0);
+    let mut output = Output::new(io, Level(0), options.now_ms, 0).synced_later();
     output.write(&mut cursor, None, &mut retention, &mut cutter, |_| true)?;
-    let (entries_in, entries_out) = (output.entries_in, output.entries_out);
-    let part = PartOutput { tables: output.finish()?, entries_in, entries_out };
-    let mut output = complete(vec![part], io)?;
-    for added in &mut output.edit.added {
-        added.level = options.level;
+    output.finish()
+}
+
+/// Makes tables durable that [`write_unsynced`] has written, their names with them, and
+/// answers what is to be done with each: all files at once, then the directory once.
+///
+/// # Errors
+/// Of any file: all of them are removed.
+pub(crate) fn sync_written(
+    mut written: Vec<Written>,
+    files: &TableStore,
+    threads: &dyn Threads,
+) -> Result<Vec<JobOutput>> {
+    let mut unsynced: Vec<_> = written.iter_mut().flat_map(Written::take_unsynced).collect();
+    let share = unsynced.len().div_ceil(SYNCS_AT_ONCE).max(1);
+    let failure = Mutex::new(None);
+    let tasks = unsynced.chunks_mut(share).map(|files| {
+        let failure = &failure;
+        let task = move || {
+            for file in files {
+                if let Err(e) = file.sync() {
+                    failure.lock().get_or_insert(e);
+                    return;
+                }
+            }
+        };
+        Box::new(task) as Box<dyn FnOnce() + Send + '_>
+    });
+    threads.run_all(tasks.collect());
+    if let Some(e) = failure.into_inner() {
+        return Err(e.into());
     }
-    Ok(output)
+    if written.iter().any(|part| !part.is_empty()) {
+        files.publish()?;
+    }
+    Ok(written.into_iter().map(|part| sum_up(vec![part])).collect())
+}
+
+/// As [`write_unsynced`] and [`sync_written`], for one keyspace.
+#[cfg(test)]
+pub(crate) fn write_tables(
+    cursor: impl Cursor,
+    options: &OutputOptions<'_>,
+    io: &JobIo<'_>,
+) -> Result<JobOutput> {
+    let written = write_unsynced(cursor, options, io)?;
+    Ok(sync_written(vec![written], io.files, io.threads)?.remove(0))
+}
+
+/// Makes the names of all tables durable and sums the parts up.
+fn complete(parts: Vec<Written>, io: &JobIo<'_>) -> Result<JobOutput> {
+    if parts.iter().any(|part| !part.is_empty()) {
+        io.files.publish()?;
+    }
+    Ok(sum_up(parts))
 }
 
 /// Sums parts up, as tables added to level 0 in a run of their own.
-fn complete(parts: Vec<PartOutput>, io: &JobIo<'_>) -> Result<JobOutput> {
-    if parts.iter().any(|part| !part.tables.is_empty())
-        && let Err(e) = io.files.publish()
-    {
-        discard(&parts, io);
-        return Err(e);
-    }
+fn sum_up(mut parts: Vec<Written>) -> JobOutput {
     let mut output = JobOutput {
         entries_in: parts.iter().map(|part| part.entries_in).sum(),
         entries_out: parts.iter().map(|part| part.entries_out).sum(),
         ..JobOutput::default()
     };
-    let tables: Vec<_> = parts.into_iter().flat_map(|part| part.tables).collect();
+    let tables: Vec<_> = parts.iter_mut().flat_map(Written::take_tables).collect();
     output.bytes_written = tables.iter().map(|meta| meta.size_bytes).sum();
     if let Some(first) = tables.iter().map(|meta| meta.id).min() {
         let added = |meta| AddedTable { level: Level(0), run: RunId(first.0), meta };
         output.edit.added = tables.into_iter().map(added).collect();
     }
-    Ok(output)
+    output
 }
 
 #[cfg(test)]

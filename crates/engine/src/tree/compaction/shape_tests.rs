@@ -16,6 +16,7 @@ fn quarters() -> Config {
         job_bytes: 4000,
         garbage_percent: 25,
         garbage_age_ms: 10,
+        window: 256,
     }
 }
 
@@ -133,7 +134,7 @@ fn the_shape_follows_the_size_of_memtables() {
     assert_eq!(config.job_bytes, 256 * mib);
     assert_eq!((config.garbage_percent, config.garbage_age_ms), (25, 60_000));
     // An output table overlaps a level's share and a half of the next at most.
-    assert_eq!(config.grandparent_bytes(), 12 * 16 * mib);
+    assert_eq!(config.grandparent_bytes(config.table_bytes), 12 * 16 * mib);
     // Writers are slowed down from three full level 0 on, and from 32 base levels.
     assert_eq!((config.calm_l0_runs(), config.calm_debt_bytes()), (24, 32 * 256 * mib));
 

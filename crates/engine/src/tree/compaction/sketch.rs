@@ -36,7 +36,7 @@ impl Sketch {
         let fs = tanada_vfs::Env::memory(0).fs;
         let cache = tanada_table::BlockCache::new(0);
         let files = TableStore::new(fs, "db", DatabaseId::default(), cache);
-        let version = Version::empty().apply(&edit, &files).unwrap().version;
+        let version = Version::empty().edited(&edit, &files).unwrap().version;
         let moment = Moment { now_ms: 100, oldest_snapshot: SeqNo::MAX };
         Sketch { version, config, in_flight: InFlight::default(), moment }
     }

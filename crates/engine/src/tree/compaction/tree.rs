@@ -8,10 +8,14 @@ use super::config::Config;
 use super::plan::{InFlight, InputRun, Method, OutputRun, Plan, Reason};
 use super::shape::{LAST, Shape};
 use super::visible::is_expired;
-use crate::tree::version::{Run, RunId, TableHandle, TableMeta, Version};
+use crate::tree::version::{Run, RunId, Sums, TableHandle, TableMeta, Tables, Version};
+use std::collections::HashSet;
 use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
-use tanada_format::{Level, SeqNo, planted};
+use tanada_format::{Level, SeqNo, TableId, planted};
+
+/// Most neighbours that move along with a table.
+const MOVED: usize = 64;
 
 /// What is true at the moment of a decision, beside the tree itself.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +47,7 @@ impl<'v> Keys<'v> {
         self.min <= other.min && other.max <= self.max
     }
 
-    pub(super) fn tables_in(self, run: &Run) -> &[Arc<TableHandle>] {
+    pub(super) fn tables_in(self, run: &Run) -> Tables<'_> {
         run.overlapping(Bound::Included(self.min), Bound::Included(self.max))
     }
 }
@@ -81,9 +85,65 @@ impl<'v> Tree<'v> {
         self.version.levels()[level].runs()
     }
 
-    /// Tables of a level that no job has.
+    /// Tables of a level that no job has, of those whose turn it is.
     pub(super) fn free_tables(&self, level: usize) -> impl Iterator<Item = &'v Arc<TableHandle>> {
-        self.version.levels()[level].tables().filter(|table| !self.in_flight.has(table.id()))
+        self.window(level).filter(|table| !self.in_flight.has(table.id()))
+    }
+
+    /// The tables of a level whose turn it is: all, where there are not too many. Else
+    /// a decision would cost the more the larger the tree is. Each decision goes on
+    /// where the last one has ended.
+    fn window(&self, level: usize) -> impl Iterator<Item = &'v Arc<TableHandle>> {
+        let state = &self.version.levels()[level];
+        let (runs, count) = (state.runs(), state.table_count());
+        // Runs that overlap are few and must soon become one: more of them is seen.
+        let length = self.config.window * if runs.len() > 1 { 4 } else { 1 };
+        let turned = self.in_flight.turn() % (count.max(1) as u64) * (length as u64);
+        let start = match count > length {
+            true => (turned % count as u64) as usize,
+            false => 0,
+        };
+        let before_wrap = length.min(count - start);
+        let rest = length.min(count) - before_wrap;
+        part(runs, start, before_wrap).chain(part(runs, 0, rest))
+    }
+
+    /// Bytes of a level's tables that no job has.
+    pub(super) fn free_bytes(&self, level: usize) -> u64 {
+        let all = self.version.levels()[level].size_bytes();
+        all.saturating_sub(self.in_flight.bytes_in(self.version, level))
+    }
+
+    /// Tables that `wanted` takes of the segments that `may_hold` does not rule out: at
+    /// most about a window of them in a level, from another segment on each time.
+    /// Answers the run of each too, and which of the level's runs that is.
+    pub(super) fn search(
+        &self,
+        level: usize,
+        may_hold: impl Fn(&Sums) -> bool,
+        wanted: impl Fn(&TableHandle) -> bool,
+    ) -> Vec<(usize, &'v Arc<TableHandle>)> {
+        let mut found = Vec::new();
+        let state = &self.version.levels()[level];
+        if !may_hold(&state.sums()) {
+            return found;
+        }
+        for (at, run) in state.runs().iter().enumerate() {
+            if !may_hold(&run.sums()) {
+                continue;
+            }
+            let segments = run.segments();
+            let first = (self.in_flight.turn() % segments.len() as u64) as usize;
+            let turned = run.segments().skip(first).chain(segments.take(first));
+            for (_, tables) in turned.filter(|(sums, _)| may_hold(sums)) {
+                if found.len() >= self.config.window {
+                    return found;
+                }
+                let free = tables.iter().filter(|table| !self.in_flight.has(table.id()));
+                found.extend(free.filter(|table| wanted(table)).map(|table| (at, table)));
+            }
+        }
+        found
     }
 
     /// Runs of a level that have a table over these keys.
@@ -93,8 +153,7 @@ impl<'v> Tree<'v> {
 
     /// Bytes of a level's tables over these keys.
     pub(super) fn bytes_over(&self, level: usize, keys: Keys<'_>) -> u64 {
-        let tables = self.runs(level).iter().flat_map(|run| keys.tables_in(run));
-        tables.map(|table| table.meta().size_bytes).sum()
+        self.runs(level).iter().map(|run| keys.tables_in(run).size_bytes()).sum()
     }
 
     /// Whether any table of these levels lies over the keys.
@@ -113,6 +172,19 @@ impl<'v> Tree<'v> {
             false => 0,
         };
         (meta.tombstones + expired).min(meta.entries)
+    }
+
+    /// Whether some table of these may be mostly garbage, and old enough for a rewrite.
+    pub(super) fn may_hold_garbage(&self, sums: &Sums) -> bool {
+        sums.first_max_seqno <= self.moment.oldest_snapshot
+            && self.is_old(sums.first_created_ms)
+            && (sums.most_tombstones >= 10 * self.config.garbage_percent
+                || self.moment.now_ms >= sums.first_expired_ms)
+    }
+
+    /// Whether a table written then is old enough to be rewritten for its garbage.
+    pub(super) fn is_old(&self, created_ms: u64) -> bool {
+        self.moment.now_ms.saturating_sub(created_ms) >= self.config.garbage_age_ms
     }
 
     /// Whether a rewrite for the garbage's sake is worth it.
@@ -143,7 +215,7 @@ impl<'v> Tree<'v> {
                         continue;
                     };
                     wider = wider.join(Keys::of(first)).join(Keys::of(last));
-                    bytes += tables.iter().map(|table| table.meta().size_bytes).sum::<u64>();
+                    bytes += tables.size_bytes();
                     let (level, run) = (Level(level as u8), run.id());
                     inputs.push(InputRun { level, run, tables: tables.to_vec() });
                 }
@@ -244,8 +316,8 @@ impl<'v> Tree<'v> {
         };
         let excess = level.size_bytes().saturating_sub(self.shape.targets[source]);
         let mut group = group;
-        let behind = run.tables().partition_point(|t| *t.meta().min_key <= *group.keys.max);
-        for table in &run.tables()[behind..] {
+        let behind = run.overlapping(Bound::Excluded(group.keys.max), Bound::Unbounded);
+        for table in behind.iter().take(MOVED) {
             let keys = group.keys.join(Keys::of(table));
             let wider = self.group(levels.clone(), keys, None);
             let fits = group.bytes < excess
@@ -298,7 +370,8 @@ impl<'v> Tree<'v> {
         if self.in_flight.blocks(source, target, keys.min, keys.max) {
             return None;
         }
-        let is_input = |table: &Arc<TableHandle>| tables().any(|input| input.id() == table.id());
+        let ids: HashSet<TableId> = tables().map(|table| table.id()).collect();
+        let is_input = |table: &Arc<TableHandle>| ids.contains(&table.id());
         // What stays in the target level over the same keys is older: the
         // outputs go to the oldest run that is free of it, as are all newer ones.
         let mut output_run = OutputRun::New;
@@ -336,6 +409,7 @@ impl<'v> Tree<'v> {
             Some(run) if next > target => keys.tables_in(run).to_vec(),
             _ => Vec::new(),
         };
+        let table_bytes = self.config.table_bytes_in(self.shape.targets[target]);
         Plan {
             method,
             reason,
@@ -346,8 +420,8 @@ impl<'v> Tree<'v> {
             max_key: keys.max.into(),
             older,
             grandparents,
-            table_bytes: self.config.table_bytes,
-            grandparent_bytes: self.config.grandparent_bytes(),
+            table_bytes,
+            grandparent_bytes: self.config.grandparent_bytes(table_bytes),
         }
     }
 
@@ -377,24 +451,32 @@ impl<'v> Tree<'v> {
 
     /// Drops tables of one level in which nothing is visible and which hide nothing.
     pub(super) fn plan_drop(&self, level: usize) -> Option<Plan> {
-        let all_expired = |table: &Arc<TableHandle>| {
-            let meta = table.meta();
-            meta.expiring == meta.entries
-                && self.garbage(meta) == meta.entries
-                && !self.in_flight.has(table.id())
+        let may_hold = |sums: &Sums| {
+            self.moment.now_ms >= sums.first_dead_ms
+                && sums.first_max_seqno <= self.moment.oldest_snapshot
         };
-        let mut inputs = Vec::new();
-        for (i, run) in self.runs(level).iter().enumerate() {
-            let hides_nothing = |table: &&Arc<TableHandle>| {
-                let keys = Keys::of(table);
-                let older = &self.runs(level)[i + 1..];
-                older.iter().all(|run| keys.tables_in(run).is_empty())
-                    && !self.any_over(level + 1..=LAST, keys)
-            };
-            let dead = run.tables().iter().filter(|table| all_expired(table));
-            let tables: Vec<_> = dead.filter(hides_nothing).cloned().collect();
-            if !tables.is_empty() {
-                inputs.push(InputRun { level: Level(level as u8), run: run.id(), tables });
+        let all_expired = |table: &TableHandle| {
+            let meta = table.meta();
+            meta.expiring == meta.entries && self.garbage(meta) == meta.entries
+        };
+        let hides_nothing = |at: usize, table: &TableHandle| {
+            let keys = Keys::of(table);
+            let older = &self.runs(level)[at + 1..];
+            older.iter().all(|run| keys.tables_in(run).is_empty())
+                && !self.any_over(level + 1..=LAST, keys)
+        };
+        let mut dead = self.search(level, may_hold, all_expired);
+        dead.retain(|&(at, table)| hides_nothing(at, table));
+        dead.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| Keys::of(a.1).min.cmp(Keys::of(b.1).min)));
+        let mut inputs: Vec<InputRun> = Vec::new();
+        for (at, table) in dead {
+            let run = self.runs(level)[at].id();
+            match inputs.last_mut() {
+                Some(last) if last.run == run => last.tables.push(Arc::clone(table)),
+                _ => {
+                    let tables = vec![Arc::clone(table)];
+                    inputs.push(InputRun { level: Level(level as u8), run, tables });
+                }
             }
         }
         let all: Vec<_> = inputs.iter().flat_map(|run| run.tables.clone()).collect();
@@ -402,4 +484,17 @@ impl<'v> Tree<'v> {
         let nowhere = (OutputRun::New, Vec::new());
         Some(self.assemble(Reason::Expired, Method::Drop, inputs, level, keys, nowhere))
     }
+}
+
+/// Of the tables of all `runs`, one run behind the other, `count` from `start` on.
+fn part(runs: &[Arc<Run>], start: usize, count: usize) -> impl Iterator<Item = &Arc<TableHandle>> {
+    let mut first = 0;
+    let end = start + count;
+    runs.iter().flat_map(move |run| {
+        let tables = run.tables();
+        let begins = first;
+        first += tables.len();
+        let from = start.saturating_sub(begins);
+        tables.window(from, end.saturating_sub(begins.max(start))).iter()
+    })
 }

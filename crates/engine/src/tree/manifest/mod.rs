@@ -26,14 +26,13 @@ pub(crate) use directory::{Found, inspect};
 pub(crate) use edit::{ChangedKeyspace, CreatedKeyspace, Edit};
 pub(crate) use names::FileName;
 pub(crate) use salvage::Known;
-pub(crate) use state::State;
+pub(crate) use state::{MAX_KEYSPACES, State};
 pub(crate) use table_ids::TableIds;
 
-use crate::tree::version::{Deletion, InvalidEdit, TableHandle, TableStore, Version};
+use crate::tree::version::{Deletion, InvalidEdit, LiveTables, TableHandle, TableStore, Version};
 use crate::types::error::{Error, Result};
 use directory::Listing;
 use header::HEADER_LEN;
-use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,12 +42,16 @@ use tanada_format::{
 };
 use tanada_vfs::WriteFile;
 
-/// The state so far; the first record, and only that.
+/// The state so far; the first record, and only that. Of a large state the first part:
+/// edits right behind it add the rest.
 const KIND_SNAPSHOT: u16 = 1;
 /// An edit.
 const KIND_EDIT: u16 = 2;
 /// No payload: says by its `synced` that the edit before it is durable.
 const KIND_MARKER: u16 = 3;
+
+/// A snapshot larger than this is cut into several records.
+const SNAPSHOT_PART_BYTES: usize = 4 << 20;
 
 /// A manifest smaller than this is not worth rewriting.
 const REWRITE_BYTES: u64 = 4 << 20;
@@ -58,7 +61,8 @@ const REWRITE_FACTOR: u64 = 4;
 /// The manifest of an open database.
 ///
 /// Invariants:
-/// 1. `state` is what is durable: it changes only after write and sync.
+/// 1. `state` is what is durable: who has the lock finds an edit in it only after its
+///    write and sync, and when these fail it is as it was.
 /// 2. After the first failure nothing is written any more and no file is given
 ///    up for deletion: whether the failed edit is on disk, nobody knows.
 /// 3. A manifest that another process wrote is never appended to: its tail may
@@ -69,6 +73,8 @@ pub(crate) struct Manifest {
     files: Arc<TableStore>,
     ids: Arc<TableIds>,
     state: State<Arc<Version>>,
+    /// The tables of all keyspaces of `state`.
+    live: LiveTables,
     /// The file being appended to; `None` until the first append after opening.
     log: Option<ManifestLog>,
     /// The manifest that `CURRENT` names.
@@ -83,6 +89,8 @@ pub(crate) struct Manifest {
     /// Files that were there at opening and that the state does not name.
     leftovers: Vec<Deletion>,
     rewrite_bytes: u64,
+    /// A snapshot is cut into parts of about this size.
+    pub(crate) snapshot_part_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -122,7 +130,7 @@ impl Manifest {
         let state = State::default();
         let first_id = initial.next_table_id.unwrap_or(state.next_table_id);
         let ids = Arc::new(TableIds::new(first_id));
-        let mut manifest = Manifest::new(files, ids, state, 1);
+        let mut manifest = Manifest::new(files, ids, (state, LiveTables::default()), 1);
         manifest.append(initial)?;
         Ok(manifest)
     }
@@ -138,16 +146,13 @@ impl Manifest {
         let contents = reader::read(&*files.fs, &path, files.database, current.manifest)?;
         let damaged = |what: String| Error::from(Corruption::new(&path, HEADER_LEN as u64, what));
         let mut state = State::default();
-        apply(&state.clone(), &mut state, &contents.state.snapshot(), &files)
+        let mut live = LiveTables::default();
+        apply(&mut state, &mut live, &contents.state.snapshot(), &files)
             .map_err(|e| damaged(e.0))?;
 
         let listing = Listing::read(&*files.fs, &files.dir)?;
-        let mut live = HashSet::new();
         for table in state.keyspaces.values().flat_map(|k| k.tables.tables()) {
             check_file(table, &listing)?;
-            if !live.insert(table.id()) {
-                return Err(damaged(format!("table {} is in two keyspaces", table.id())));
-            }
         }
         if let Some(&id) = listing.tables.keys().filter(|&&id| id >= state.next_table_id).min() {
             let what = format!(
@@ -161,10 +166,10 @@ impl Manifest {
         let ids = Arc::new(TableIds::new(state.next_table_id));
         let next_number = listing.next_manifest();
         let current_bytes = files.fs.len(&path)?;
-        let mut manifest = Manifest::new(files, ids, state, next_number);
+        let mut manifest = Manifest::new(files, ids, (state, live), next_number);
         let leave =
             |name: String, size_bytes| Deletion { path: manifest.files.dir.join(name), size_bytes };
-        let orphans = listing.tables.iter().filter(|(id, _)| !live.contains(id));
+        let orphans = listing.tables.iter().filter(|&(&id, _)| manifest.live.get(id).is_none());
         let mut leftovers: Vec<Deletion> =
             orphans.map(|(&id, &len)| leave(FileName::Table(id).to_string(), len)).collect();
         let old = listing.manifests.iter().filter(|&&n| n != current.manifest);
@@ -185,13 +190,14 @@ impl Manifest {
     fn new(
         files: Arc<TableStore>,
         ids: Arc<TableIds>,
-        state: State<Arc<Version>>,
+        (state, live): (State<Arc<Version>>, LiveTables),
         next_number: u64,
     ) -> Manifest {
         Manifest {
             files,
             ids,
             state,
+            live,
             log: None,
             current: PathBuf::new(),
             current_bytes: 0,
@@ -200,6 +206,7 @@ impl Manifest {
             failed: None,
             leftovers: Vec::new(),
             rewrite_bytes: REWRITE_BYTES,
+            snapshot_part_bytes: SNAPSHOT_PART_BYTES,
         }
     }
 
@@ -239,6 +246,11 @@ impl Manifest {
         };
         let TableStore { fs, database, .. } = &*self.files;
         let contents = reader::read(&**fs, &self.current, *database, number)?;
+        let trees = self.state.keyspaces.values().map(|keyspace| &keyspace.tables);
+        let broken = trees.filter_map(|tree| tree.check_invariants().err()).next();
+        if let Some(broken) = broken {
+            return Err(Corruption::new(&self.current, HEADER_LEN as u64, broken.0).into());
+        }
         if contents.state.snapshot() != self.state.snapshot() {
             let what = "it no longer says what was written to it";
             return Err(Corruption::new(&self.current, HEADER_LEN as u64, what).into());
@@ -275,7 +287,8 @@ impl Manifest {
 
     /// Writes and syncs `edit`; then the state has it, and tables it removed are
     /// marked obsolete. Files it adds must be synced; their names are synced
-    /// here. Cost: one sync, two when it adds tables.
+    /// here. Cost: one sync, two when it adds tables; and work for what the edit
+    /// touches, whatever else the database holds.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when the edit does not fit: nothing was done.
@@ -290,21 +303,30 @@ impl Manifest {
         }
         let mut edit = edit.clone();
         edit.next_table_id = edit.next_table_id.max(self.ids.wanted_end());
-        let mut next = self.state.clone();
-        let changed = apply(&self.state, &mut next, &edit, &self.files)
-            .map_err(|e| Error::InvalidArgument(format!("this edit does not fit: {e}")))?;
-        let written = self.write(&edit, &next);
+        let before = self.state.before(&edit);
+        let mut changed = match apply(&mut self.state, &mut self.live, &edit, &self.files) {
+            Ok(changed) => changed,
+            Err(e) => {
+                self.state.restore(before);
+                return Err(Error::InvalidArgument(format!("this edit does not fit: {e}")));
+            }
+        };
+        let written = self.write(&edit);
         if planted!(manifest_sync_fail_then_delete) && written.is_err() {
             let free = |t: &Arc<TableHandle>| Deletion { path: t.path(), size_bytes: 0 };
             changed.obsolete.iter().map(free).for_each(|d| self.files.deletions.push(d));
         }
-        written?;
-        self.state = next;
+        if let Err(e) = written {
+            self.state.restore(before);
+            self.live.remove(&changed.added);
+            return Err(e);
+        }
+        self.live.remove(&changed.obsolete);
         self.ids.reserved(self.state.next_table_id);
         for table in &changed.obsolete {
             table.mark_obsolete();
         }
-        Ok(Appended { versions: changed.versions })
+        Ok(Appended { versions: std::mem::take(&mut changed.versions) })
     }
 
     /// Whether a write or sync failed, so that nothing is written any more.
@@ -312,15 +334,17 @@ impl Manifest {
         self.failed.is_some()
     }
 
-    fn write(&mut self, edit: &Edit, next: &State<Arc<Version>>) -> Result<()> {
+    fn write(&mut self, edit: &Edit) -> Result<()> {
+        let payload = codec::encode(edit);
+        check_len(payload.len())?;
         if edit.adds_files() {
             let synced = self.files.fs.sync_dir(&self.files.dir);
             self.poison_on_error(synced.map_err(Error::from))?;
         }
-        let Some(log) = &self.log else { return self.rewrite(next) };
+        let Some(log) = &self.log else { return self.rewrite() };
         let len = log.at.offset();
         if len > self.rewrite_bytes && len > REWRITE_FACTOR * log.snapshot_bytes {
-            let rewritten = self.rewrite(next);
+            let rewritten = self.rewrite();
             if rewritten.is_ok() || self.is_poisoned() {
                 return rewritten;
             }
@@ -328,7 +352,7 @@ impl Manifest {
             self.rewrite_bytes = 2 * len;
         }
         let log = self.log.as_mut().expect("it was there above, and rewriting only replaces it");
-        let written = log.append(KIND_EDIT, &codec::encode(edit));
+        let written = log.append(KIND_EDIT, &payload);
         let synced = written.and_then(|()| Ok(log.file.sync()?));
         self.poison_on_error(synced)?;
         let log = self.log.as_mut().expect("as above");
@@ -349,18 +373,18 @@ impl Manifest {
         result.inspect_err(|e| self.failed = Some(e.to_string()))
     }
 
-    /// Writes `state` to a new manifest and makes it the current one. At every
+    /// Writes the state to a new manifest and makes it the current one. At every
     /// moment `CURRENT` names a manifest that is whole and durable. A failure
     /// before the rename changes nothing and does not poison: files are new at
     /// each try, so no sync is repeated.
-    fn rewrite(&mut self, state: &State<Arc<Version>>) -> Result<()> {
+    fn rewrite(&mut self) -> Result<()> {
         let number = self.next_number;
         self.next_number += 1;
         let TableStore { fs, dir, .. } = &*self.files;
         let path = dir.join(FileName::Manifest(number).to_string());
         let current = dir.join(FileName::Current.to_string());
         let temporary = dir.join(FileName::Temporary.to_string());
-        let log = match self.prepare(number, &path, &temporary, state) {
+        let log = match self.prepare(number, &path, &temporary) {
             Ok(log) => log,
             Err(e) => {
                 // To give back what room they take; whoever opens next ignores them.
@@ -383,23 +407,31 @@ impl Manifest {
     }
 
     /// Writes manifest `number`, and a `CURRENT` for it under a temporary name.
-    fn prepare(
-        &self,
-        number: u64,
-        path: &Path,
-        temporary: &Path,
-        state: &State<Arc<Version>>,
-    ) -> Result<ManifestLog> {
+    fn prepare(&self, number: u64, path: &Path, temporary: &Path) -> Result<ManifestLog> {
         let TableStore { fs, dir, database, .. } = &*self.files;
         let mut file = fs.create(path)?;
         file.append(&header::encode(*database, number))?;
         let salt = RecordSalt::new(RecordFile::Manifest, *database, number);
         let at = RecordCursor::new(salt, HEADER_LEN as u64, 0);
         let mut log = ManifestLog { file, at, synced: 0, snapshot_bytes: 0 };
-        log.append(KIND_SNAPSHOT, &codec::encode(&state.snapshot()))?;
+        let mut kind = KIND_SNAPSHOT;
+        let mut parts = 0;
+        self.state.snapshot_in_parts(self.snapshot_part_bytes, |part| {
+            parts += 1;
+            // What the first record leaves out, edits behind it add.
+            let kind = std::mem::replace(&mut kind, KIND_EDIT);
+            log.append(kind, &codec::encode(part))
+        })?;
         log.file.sync()?;
         log.synced = log.at.offset();
         log.snapshot_bytes = log.synced;
+        if parts > 1 {
+            // Durable before CURRENT names the file: damage in the last part must never
+            // pass for an edit that was being written when the machine died.
+            log.append(KIND_MARKER, &[])?;
+            log.file.sync()?;
+            log.synced = log.at.offset();
+        }
 
         match fs.remove(temporary) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
@@ -417,10 +449,7 @@ impl Manifest {
 
 impl ManifestLog {
     fn append(&mut self, kind: u16, payload: &[u8]) -> Result<()> {
-        if payload.len() > MAX_RECORD_LEN {
-            let what = "the list of tables is too long for one manifest record";
-            return Err(Error::InvalidArgument(what.into()));
-        }
+        check_len(payload.len())?;
         let frame = self.at.write(kind, self.synced, &[payload]);
         let padding = record_padding(payload.len());
         let mut record = Vec::with_capacity(frame.len() + payload.len() + padding.len());
@@ -429,6 +458,16 @@ impl ManifestLog {
         record.extend_from_slice(padding);
         Ok(self.file.append(&record)?)
     }
+}
+
+/// Refuses a record that no reader would take.
+fn check_len(len: usize) -> Result<()> {
+    if len <= MAX_RECORD_LEN {
+        return Ok(());
+    }
+    Err(Error::InvalidArgument(format!(
+        "one edit of the manifest takes {len} bytes, and at most {MAX_RECORD_LEN} are allowed: it changes too many tables with very long keys; compact a smaller range at a time"
+    )))
 }
 
 /// Makes the directory's own name durable, and those of the directories above,
@@ -453,30 +492,43 @@ fn sync_above(files: &TableStore) -> Result<()> {
 struct Changed {
     versions: Vec<(KeyspaceId, Arc<Version>)>,
     obsolete: Vec<Arc<TableHandle>>,
+    added: Vec<Arc<TableHandle>>,
 }
 
-/// Applies `edit` to `next`, which is a clone of `before`.
+/// Applies `edit` to `state`, and what it adds to `live`, the tables of that state;
+/// what it removes stays there until the edit is durable.
+///
+/// # Errors
+/// [`InvalidEdit`] when it does not fit: `live` is as it was, `state` half changed.
 fn apply(
-    before: &State<Arc<Version>>,
-    next: &mut State<Arc<Version>>,
+    state: &mut State<Arc<Version>>,
+    live: &mut LiveTables,
     edit: &Edit,
     files: &Arc<TableStore>,
 ) -> Result<Changed, InvalidEdit> {
     let mut changed = Changed::default();
-    next.apply(edit, |id, version, tables| {
+    for id in &edit.dropped {
+        let tables = state.keyspaces.get(id).into_iter().flat_map(|k| k.tables.tables());
+        changed.obsolete.extend(tables.cloned());
+    }
+    let applied = state.apply(edit, |id, version, tables| {
         if !tables.is_empty() {
-            let applied = version.apply(tables, files)?;
+            let applied = version.apply(tables, live, files)?;
+            live.add(&applied.added);
             *version = applied.version;
             changed.versions.push((id, version.clone()));
             changed.obsolete.extend(applied.obsolete);
+            changed.added.extend(applied.added);
         }
         Ok(())
-    })?;
-    for id in &edit.dropped {
-        let tables = before.keyspaces.get(id).into_iter().flat_map(|k| k.tables.tables());
-        changed.obsolete.extend(tables.cloned());
+    });
+    match applied {
+        Ok(()) => Ok(changed),
+        Err(e) => {
+            live.remove(&changed.added);
+            Err(e)
+        }
     }
-    Ok(changed)
 }
 
 /// Compares a table with what the directory has.

@@ -8,9 +8,19 @@
 use super::codec::{MAX_NAME_LEN, MAX_OPTIONS_LEN};
 use super::edit::{ChangedKeyspace, CreatedKeyspace, Edit};
 use crate::tree::version::{AddedTable, InvalidEdit, RemovedTable, Version, VersionEdit};
+use crate::types::error::Result;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo, TableId};
+
+/// What a keyspace takes in an edit beside its name and options, and a table beside its
+/// keys: at most.
+const KEYSPACE_BYTES: usize = 64;
+const TABLE_BYTES: usize = 192;
+
+/// Most keyspaces of a database. Each takes some kilobytes of memory and, once it is
+/// written to, a file at each flush: who needs more of them wants a prefix of keys.
+pub(crate) const MAX_KEYSPACES: usize = 65_536;
 
 /// The database as the manifest knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +39,17 @@ pub(crate) struct State<T> {
     pub(crate) log_synced: LogPosition,
     /// The keyspaces there are.
     pub(crate) keyspaces: BTreeMap<KeyspaceId, Keyspace<T>>,
+    /// Which of them has a name.
+    names: HashMap<String, KeyspaceId>,
+    /// The furthest of the keyspaces' `flushed_to`, those of dropped ones included.
+    flushed_to: LogPosition,
+}
+
+/// What an edit is about to change, as it was.
+#[derive(Debug)]
+pub(super) struct Before<T> {
+    numbers: State<T>,
+    keyspaces: Vec<(KeyspaceId, Option<Keyspace<T>>)>,
 }
 
 /// A keyspace as the manifest knows it.
@@ -54,6 +75,8 @@ impl<T> Default for State<T> {
             clock_high_ms: 0,
             log_synced: LogPosition(0),
             keyspaces: BTreeMap::new(),
+            names: HashMap::new(),
+            flushed_to: LogPosition(0),
         }
     }
 }
@@ -62,13 +85,13 @@ impl<T: Default> State<T> {
     /// Applies `edit`; `tables` changes the tables of a keyspace.
     ///
     /// # Errors
-    /// [`InvalidEdit`] when the edit does not fit. The state is then half
-    /// changed: apply to a clone where that matters.
+    /// [`InvalidEdit`] when the edit does not fit. The state is then half changed:
+    /// [`State::restore`] it where that matters.
     pub(crate) fn apply(
         &mut self,
         edit: &Edit,
-        mut tables: impl FnMut(KeyspaceId, &mut T, &VersionEdit) -> Result<(), InvalidEdit>,
-    ) -> Result<(), InvalidEdit> {
+        mut tables: impl FnMut(KeyspaceId, &mut T, &VersionEdit) -> std::result::Result<(), InvalidEdit>,
+    ) -> std::result::Result<(), InvalidEdit> {
         raise(&mut self.next_table_id, edit.next_table_id);
         raise(&mut self.oldest_log, edit.oldest_log);
         raise(&mut self.last_seqno, edit.last_seqno);
@@ -89,23 +112,75 @@ impl<T: Default> State<T> {
             }
             let keyspace = self.keyspaces.get_mut(&id).ok_or_else(|| unknown(id))?;
             raise(&mut keyspace.flushed_to, changed.flushed_to);
+            self.flushed_to = self.flushed_to.max(keyspace.flushed_to);
             if let Some(options) = &changed.options {
                 keyspace.options.clone_from(options);
             }
             tables(id, &mut keyspace.tables, &changed.tables)?;
         }
         for &id in &edit.dropped {
-            self.keyspaces.remove(&id).ok_or_else(|| unknown(id))?;
+            let gone = self.keyspaces.remove(&id).ok_or_else(|| unknown(id))?;
+            self.names.remove(&gone.name);
         }
         Ok(())
     }
 
-    fn create(&mut self, created: &CreatedKeyspace) -> Result<(), InvalidEdit> {
+    /// What `edit` may change, for [`State::restore`]. Cost: what the edit touches.
+    pub(super) fn before(&self, edit: &Edit) -> Before<T>
+    where
+        T: Clone,
+    {
+        let created = edit.created.iter().map(|created| created.id);
+        let changed = edit.changed.iter().map(|changed| changed.id);
+        let mut touched: Vec<_> = created.chain(changed).collect();
+        touched.extend(&edit.dropped);
+        let keyspaces = touched.into_iter().map(|id| (id, self.keyspaces.get(&id).cloned()));
+        Before {
+            keyspaces: keyspaces.collect(),
+            numbers: State {
+                next_table_id: self.next_table_id,
+                oldest_log: self.oldest_log,
+                next_keyspace_id: self.next_keyspace_id,
+                last_seqno: self.last_seqno,
+                clock_high_ms: self.clock_high_ms,
+                log_synced: self.log_synced,
+                keyspaces: BTreeMap::new(),
+                names: HashMap::new(),
+                flushed_to: self.flushed_to,
+            },
+        }
+    }
+
+    /// Takes back an edit, applied whole or in part.
+    pub(super) fn restore(&mut self, before: Before<T>) {
+        let Before { numbers, keyspaces } = before;
+        for (id, keyspace) in keyspaces {
+            if let Some(now) = self.keyspaces.remove(&id) {
+                self.names.remove(&now.name);
+            }
+            if let Some(keyspace) = keyspace {
+                self.names.insert(keyspace.name.clone(), id);
+                self.keyspaces.insert(id, keyspace);
+            }
+        }
+        *self = State {
+            keyspaces: std::mem::take(&mut self.keyspaces),
+            names: std::mem::take(&mut self.names),
+            ..numbers
+        };
+    }
+
+    fn create(&mut self, created: &CreatedKeyspace) -> std::result::Result<(), InvalidEdit> {
         let CreatedKeyspace { id, name, options } = created;
         if name.is_empty() || name.len() > MAX_NAME_LEN || options.len() > MAX_OPTIONS_LEN {
             return Err(InvalidEdit("a keyspace's name or options are too long, or empty".into()));
         }
-        if self.keyspaces.values().any(|k| k.name == *name) {
+        if self.keyspaces.len() >= MAX_KEYSPACES {
+            return Err(InvalidEdit(format!(
+                "a database has at most {MAX_KEYSPACES} keyspaces, and {name:?} would be one more"
+            )));
+        }
+        if self.names.contains_key(name) {
             return Err(InvalidEdit(format!("keyspace {name:?} is created twice")));
         }
         if *id < self.next_keyspace_id {
@@ -120,6 +195,7 @@ impl<T: Default> State<T> {
             flushed_to: LogPosition(0),
             tables: T::default(),
         };
+        self.names.insert(name.clone(), *id);
         self.keyspaces.insert(*id, keyspace);
         Ok(())
     }
@@ -158,16 +234,65 @@ impl State<Arc<Version>> {
         self.as_edit(|version| version.as_edit())
     }
 
+    /// Edits that make this state from an empty one, one after another, each of about
+    /// `part_bytes` at most: whatever a database may hold, none outgrows a record, and
+    /// only one at a time is in memory.
+    pub(super) fn snapshot_in_parts(
+        &self,
+        part_bytes: usize,
+        mut write: impl FnMut(&Edit) -> Result<()>,
+    ) -> Result<()> {
+        // The last part alone has the next keyspace id: those before it create
+        // keyspaces with smaller ones.
+        let mut part = Edit {
+            next_table_id: Some(self.next_table_id),
+            oldest_log: Some(self.oldest_log),
+            last_seqno: Some(self.last_seqno),
+            clock_high_ms: Some(self.clock_high_ms),
+            log_synced: Some(self.log_synced).filter(|&position| position > LogPosition(0)),
+            ..Edit::default()
+        };
+        let mut bytes = 0;
+        for (&id, keyspace) in &self.keyspaces {
+            bytes += KEYSPACE_BYTES + keyspace.name.len() + keyspace.options.len();
+            if bytes > part_bytes {
+                write(&std::mem::take(&mut part))?;
+                bytes = KEYSPACE_BYTES + keyspace.name.len() + keyspace.options.len();
+            }
+            part.created.push(CreatedKeyspace {
+                id,
+                name: keyspace.name.clone(),
+                options: keyspace.options.clone(),
+            });
+            let flushed_to = Some(keyspace.flushed_to);
+            part.changed.push(ChangedKeyspace { id, flushed_to, ..Default::default() });
+            for added in keyspace.tables.as_added() {
+                let table_bytes = TABLE_BYTES + added.meta.min_key.len() + added.meta.max_key.len();
+                bytes += table_bytes;
+                if bytes > part_bytes {
+                    write(&std::mem::take(&mut part))?;
+                    bytes = table_bytes;
+                }
+                if part.changed.last().is_none_or(|changed| changed.id != id) {
+                    part.changed.push(ChangedKeyspace { id, ..Default::default() });
+                }
+                let changed = part.changed.last_mut().expect("pushed above");
+                changed.tables.added.push(added);
+            }
+        }
+        part.next_keyspace_id = Some(self.next_keyspace_id);
+        write(&part)
+    }
+
     /// The keyspace called `name`.
     #[cfg(test)]
     pub(crate) fn keyspace_named(&self, name: &str) -> Option<KeyspaceId> {
-        self.keyspaces.iter().find(|(_, k)| k.name == name).map(|(&id, _)| id)
+        self.names.get(name).copied()
     }
 
     /// The log is known to be synced up to here.
     pub(crate) fn log_synced(&self) -> LogPosition {
-        let flushed = self.keyspaces.values().map(|k| k.flushed_to).max();
-        flushed.unwrap_or_default().max(self.log_synced)
+        self.flushed_to.max(self.log_synced)
     }
 }
 
@@ -188,7 +313,7 @@ impl TableSet {
     ///
     /// # Errors
     /// When a table is removed that is not there, or added that is.
-    pub(crate) fn apply(&mut self, edit: &VersionEdit) -> Result<(), InvalidEdit> {
+    pub(crate) fn apply(&mut self, edit: &VersionEdit) -> std::result::Result<(), InvalidEdit> {
         for RemovedTable { level, id } in &edit.removed {
             match self.0.remove(id) {
                 Some(table) if table.level == *level => {}

@@ -42,6 +42,8 @@ impl DescriptorNeeds {
 pub(crate) struct Descriptors {
     /// The process's limit.
     limit: Option<u64>,
+    /// Jobs that write tables at once.
+    jobs: u64,
     bound: DescriptorBound,
 }
 
@@ -52,7 +54,11 @@ impl Descriptors {
         let limit = fs.descriptor_limit();
         let half = limit.map_or(MOST, |limit| limit / 2);
         let most = if planted!(descriptor_per_table) { u64::MAX } else { half.clamp(LEAST, MOST) };
-        Descriptors { limit, bound: DescriptorBound { most, needed: needs.all() } }
+        Descriptors {
+            limit,
+            jobs: needs.jobs,
+            bound: DescriptorBound { most, needed: needs.all() },
+        }
     }
 
     /// With at most so many for tables.
@@ -76,6 +82,13 @@ impl Descriptors {
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// How many files one flush may have open beside what is counted as needed: half of
+    /// what is left, divided among all jobs.
+    pub(crate) fn spare_of_a_flush(&self) -> u64 {
+        let left = self.limit.unwrap_or(u64::MAX).saturating_sub(self.bound.needed);
+        left / (2 * self.jobs.max(1))
     }
 
     /// A file system whose tables keep within that.

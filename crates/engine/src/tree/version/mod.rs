@@ -6,31 +6,62 @@
 //! Nothing here reads or writes the manifest.
 
 mod edit;
+mod live;
+mod segment;
 mod run;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use crate::tree::store::{Deletion, TableHandle, TableMeta, TableStore};
 pub(crate) use edit::{AddedTable, RemovedTable, VersionEdit};
-pub(crate) use run::{Run, RunId};
+pub(crate) use live::LiveTables;
+pub(crate) use run::{Run, RunId, Tables};
+pub(crate) use segment::Sums;
 
-use std::collections::{HashMap, HashSet};
+use run::RunChange;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use tanada_format::{Level, MAX_LEVELS, TableId};
 
 /// The runs of one level.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct LevelState {
     runs: Vec<Arc<Run>>,
-    size_bytes: u64,
+    sums: Sums,
+    tables: usize,
+}
+
+impl Default for LevelState {
+    fn default() -> LevelState {
+        LevelState { runs: Vec::new(), sums: Sums::NONE, tables: 0 }
+    }
 }
 
 impl LevelState {
     fn new(mut runs: Vec<Arc<Run>>) -> LevelState {
         runs.sort_unstable_by_key(|run| std::cmp::Reverse(run.id()));
-        let size_bytes = runs.iter().map(|run| run.size_bytes()).sum();
-        LevelState { runs, size_bytes }
+        let sums = runs.iter().map(|run| run.sums()).fold(Sums::NONE, Sums::and);
+        let tables = runs.iter().map(|run| run.table_count()).sum();
+        LevelState { runs, sums, tables }
+    }
+
+    /// The level after changes of these runs.
+    fn changed(&self, mut changes: BTreeMap<RunId, RunChange>) -> Result<LevelState, InvalidEdit> {
+        let mut runs = Vec::with_capacity(self.runs.len() + changes.len());
+        for run in &self.runs {
+            match changes.remove(&run.id()) {
+                None => runs.push(Arc::clone(run)),
+                Some(change) => {
+                    let next = run.changed(change).map_err(InvalidEdit)?;
+                    runs.extend(next.map(Arc::new));
+                }
+            }
+        }
+        for (id, change) in changes {
+            runs.push(Arc::new(Run::new(id, change.added).map_err(InvalidEdit)?));
+        }
+        Ok(LevelState::new(runs))
     }
 
     /// The runs, newest first.
@@ -40,7 +71,12 @@ impl LevelState {
 
     /// Bytes of all files.
     pub(crate) fn size_bytes(&self) -> u64 {
-        self.size_bytes
+        self.sums.size_bytes
+    }
+
+    /// Sums and bounds over all tables.
+    pub(crate) fn sums(&self) -> Sums {
+        self.sums
     }
 
     /// Whether the level holds no table.
@@ -50,12 +86,12 @@ impl LevelState {
 
     /// All tables, run by run, newest run first.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<TableHandle>> {
-        self.runs.iter().flat_map(|run| run.tables())
+        self.runs.iter().flat_map(|run| run.tables().iter())
     }
 
-    /// Number of tables. Cost: one step a run.
+    /// Number of tables.
     pub(crate) fn table_count(&self) -> usize {
-        self.runs.iter().map(|run| run.tables().len()).sum()
+        self.tables
     }
 }
 
@@ -78,6 +114,8 @@ pub(crate) struct Applied {
     /// The tables that left. [`TableHandle::mark_obsolete`] is due on each once
     /// the edit is durable in the manifest, and never before.
     pub(crate) obsolete: Vec<Arc<TableHandle>>,
+    /// The tables that entered; those that moved are not among them.
+    pub(crate) added: Vec<Arc<TableHandle>>,
 }
 
 /// An immutable tree.
@@ -133,6 +171,11 @@ impl Version {
         self.levels.iter().map(LevelState::table_count).sum()
     }
 
+    /// Bytes of memory that the tree takes for its tables, opened or not.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.levels.iter().map(|level| level.sums.memory_bytes).sum()
+    }
+
     /// Bytes of all files.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.levels.iter().map(LevelState::size_bytes).sum()
@@ -161,7 +204,11 @@ impl Version {
     }
 
     /// The version after `edit`. Handles of tables that stay or move are
-    /// shared; added ones are made in `files`, without I/O.
+    /// shared; added ones are made in `files`, without I/O. `live` are the tables
+    /// of the whole database before the edit.
+    ///
+    /// Cost: the segments that hold tables of the edit are copied; one step for each
+    /// run of the levels that it touches, and for each segment of those runs.
     ///
     /// # Errors
     /// [`InvalidEdit`] when the edit removes a table that is not in that level,
@@ -169,80 +216,84 @@ impl Version {
     pub(crate) fn apply(
         &self,
         edit: &VersionEdit,
+        live: &LiveTables,
         files: &Arc<TableStore>,
     ) -> Result<Applied, InvalidEdit> {
-        let mut removed: [HashSet<TableId>; MAX_LEVELS] = Default::default();
+        let mut changes: [BTreeMap<RunId, RunChange>; MAX_LEVELS] = Default::default();
+        // Out first, so that a table that moves is found under its old place.
+        let mut gone = HashSet::new();
+        let mut out: BTreeMap<TableId, Arc<TableHandle>> = BTreeMap::new();
         for &RemovedTable { level, id } in &edit.removed {
-            let set = removed.get_mut(level.index()).ok_or_else(|| no_level(level))?;
-            if !set.insert(id) {
+            let state = self.levels.get(level.index()).ok_or_else(|| no_level(level))?;
+            if !gone.insert((level, id)) {
                 return Err(InvalidEdit(format!("table {id} is removed twice from {level}")));
             }
+            let table = live.get(id);
+            let holds = |run: &&Arc<Run>, table: &Arc<TableHandle>| {
+                run.find(&table.meta().min_key).is_some_and(|found| found.id() == id)
+            };
+            let run = table.and_then(|table| state.runs.iter().find(|run| holds(run, table)));
+            let (Some(table), Some(run)) = (table, run) else {
+                return Err(InvalidEdit(format!("{level} has no table {id} to remove")));
+            };
+            out.insert(id, Arc::clone(table));
+            let change = changes[level.index()].entry(run.id()).or_default();
+            change.out.push(Arc::clone(table));
         }
-        let mut added: [HashMap<RunId, Vec<&TableMeta>>; MAX_LEVELS] = Default::default();
+        let mut fresh = BTreeMap::new();
         for AddedTable { level, run, meta } in &edit.added {
             meta.check().map_err(|what| InvalidEdit(format!("table {}: {what}", meta.id)))?;
-            let runs = added.get_mut(level.index()).ok_or_else(|| no_level(*level))?;
-            runs.entry(*run).or_default().push(meta);
+            let runs = changes.get_mut(level.index()).ok_or_else(|| no_level(*level))?;
+            let table = match out.remove(&meta.id) {
+                Some(moved) if moved.meta() == meta => moved,
+                Some(_) => {
+                    let what = "is moved, and described differently than before";
+                    return Err(InvalidEdit(format!("table {} {what}", meta.id)));
+                }
+                None => {
+                    let table = TableHandle::new(meta.clone(), files.clone());
+                    let twice = live.get(meta.id).is_some()
+                        || fresh.insert(meta.id, Arc::clone(&table)).is_some();
+                    if twice {
+                        let here = self.runs.iter().filter_map(|run| run.find(&meta.min_key));
+                        let here = here.into_iter().any(|table| table.id() == meta.id);
+                        let what = match here || live.get(meta.id).is_none() {
+                            true => "is in the tree twice",
+                            false => "is in two keyspaces",
+                        };
+                        return Err(InvalidEdit(format!("table {} {what}", meta.id)));
+                    }
+                    table
+                }
+            };
+            runs.entry(*run).or_default().added.push(table);
         }
 
-        // Out first, so that a table that moves is found under its old place.
-        let mut levels: [LevelState; MAX_LEVELS] = Default::default();
-        let mut kept: [Vec<(RunId, Vec<Arc<TableHandle>>)>; MAX_LEVELS] = Default::default();
-        let mut whole: [Vec<Arc<Run>>; MAX_LEVELS] = Default::default();
-        let mut out: HashMap<TableId, Arc<TableHandle>> = HashMap::new();
-        for (i, level) in self.levels.iter().enumerate() {
-            for run in &level.runs {
-                let leaves = |t: &Arc<TableHandle>| removed[i].contains(&t.id());
-                if !added[i].contains_key(&run.id()) && !run.tables().iter().any(leaves) {
-                    whole[i].push(run.clone());
-                    continue;
-                }
-                let mut stay = Vec::with_capacity(run.tables().len());
-                for table in run.tables() {
-                    if removed[i].remove(&table.id()) {
-                        out.insert(table.id(), table.clone());
-                    } else {
-                        stay.push(table.clone());
-                    }
-                }
-                kept[i].push((run.id(), stay));
+        let mut levels = self.levels.clone();
+        for (level, changes) in levels.iter_mut().zip(changes) {
+            if changes.is_empty() {
+                continue;
             }
-            if let Some(id) = removed[i].iter().next() {
-                return Err(InvalidEdit(format!("L{i} has no table {id} to remove")));
-            }
-        }
-        for (i, mut fresh) in added.into_iter().enumerate() {
-            let mut runs = std::mem::take(&mut whole[i]);
-            let mut build = |id, tables: Vec<_>, metas: Vec<&TableMeta>| {
-                let mut tables = tables;
-                for meta in metas {
-                    tables.push(match out.remove(&meta.id) {
-                        Some(moved) if moved.meta() == meta => moved,
-                        Some(_) => {
-                            let what = "is moved, and described differently than before";
-                            return Err(InvalidEdit(format!("table {} {what}", meta.id)));
-                        }
-                        None => TableHandle::new(meta.clone(), files.clone()),
-                    });
-                }
-                if !tables.is_empty() {
-                    runs.push(Arc::new(Run::new(id, tables).map_err(InvalidEdit)?));
-                }
-                Ok(())
-            };
-            for (id, stay) in std::mem::take(&mut kept[i]) {
-                build(id, stay, fresh.remove(&id).unwrap_or_default())?;
-            }
-            for (id, metas) in fresh {
-                build(id, Vec::new(), metas)?;
-            }
-            levels[i] = LevelState::new(runs);
+            *level = level.changed(changes)?;
         }
         let runs = levels.iter().flat_map(|level| level.runs.iter().cloned()).collect();
         let version = Version { levels, runs };
-        version.check_invariants()?;
+        version.check_level_0()?;
+        if cfg!(debug_assertions) {
+            version.check_invariants()?;
+        }
         let obsolete = out.into_values().collect();
-        Ok(Applied { version: Arc::new(version), obsolete })
+        Ok(Applied { version: Arc::new(version), obsolete, added: fresh.into_values().collect() })
+    }
+
+    /// [`Version::apply`] where this version has all tables there are.
+    #[cfg(test)]
+    pub(crate) fn edited(
+        &self,
+        edit: &VersionEdit,
+        files: &Arc<TableStore>,
+    ) -> Result<Applied, InvalidEdit> {
+        self.apply(edit, &LiveTables::of(self), files)
     }
 
     /// Checks what stands on the type; a run checks itself when it is made.
@@ -264,13 +315,13 @@ impl Version {
                 }
             }
         }
-        let seqnos = |run: &Run| {
-            let low = run.tables().iter().map(|t| t.meta().min_seqno).min();
-            let high = run.tables().iter().map(|t| t.meta().max_seqno).max();
-            (low, high)
-        };
+        self.check_level_0()
+    }
+
+    /// Checks that the order of level 0 is the order of writes. Cost: a step a run.
+    fn check_level_0(&self) -> Result<(), InvalidEdit> {
         for pair in self.levels[0].runs.windows(2) {
-            if seqnos(&pair[0]).0 <= seqnos(&pair[1]).1 {
+            if pair[0].sums().min_seqno <= pair[1].sums().max_seqno {
                 let (newer, older) = (pair[0].id().0, pair[1].id().0);
                 let what = "though its writes are not all newer";
                 return Err(InvalidEdit(format!("L0 run {newer} stands before {older} {what}")));
@@ -281,17 +332,20 @@ impl Version {
 
     /// The edit that makes this version from an empty one: a snapshot.
     pub(crate) fn as_edit(&self) -> VersionEdit {
-        let mut edit = VersionEdit::default();
-        for (number, level) in (0u8..).zip(&self.levels) {
-            for run in &level.runs {
-                edit.added.extend(run.tables().iter().map(|table| AddedTable {
+        VersionEdit { added: self.as_added().collect(), removed: Vec::new() }
+    }
+
+    /// The tables as an edit would add them to an empty version, one at a time.
+    pub(crate) fn as_added(&self) -> impl Iterator<Item = AddedTable> {
+        (0u8..).zip(&self.levels).flat_map(|(number, level)| {
+            level.runs.iter().flat_map(move |run| {
+                run.tables().iter().map(move |table| AddedTable {
                     level: Level(number),
                     run: run.id(),
                     meta: table.meta().clone(),
-                }));
-            }
-        }
-        edit
+                })
+            })
+        })
     }
 }
 

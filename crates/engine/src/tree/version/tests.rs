@@ -131,7 +131,7 @@ fn a_run_finds_the_same_table_as_a_linear_search() {
                         above && below
                     });
                     let empty = low > high;
-                    let found = ids(run.overlapping(lower, upper));
+                    let found = ids(run.overlapping(lower, upper).iter());
                     let both = lower != Bound::Unbounded && upper != Bound::Unbounded;
                     if !(empty && both) {
                         assert_eq!(found, ids(expected), "{lower:?} {upper:?}");
@@ -147,7 +147,7 @@ fn a_get_asks_levels_and_runs_newest_first() {
     let files = files();
     let version = Version::empty();
     let version = version
-        .apply(
+        .edited(
             &edit(
                 &[
                     add(0, 9, 9, "a", "z"),
@@ -177,9 +177,9 @@ fn a_get_asks_levels_and_runs_newest_first() {
 #[test]
 fn a_moved_table_keeps_its_handle_and_its_file() {
     let files = files();
-    let start = Version::empty().apply(&edit(&[add(0, 5, 5, "a", "c")], &[]), &files).unwrap();
+    let start = Version::empty().edited(&edit(&[add(0, 5, 5, "a", "c")], &[]), &files).unwrap();
     let handle = start.version.tables().next().unwrap().clone();
-    let moved = start.version.apply(&edit(&[add(1, 5, 5, "a", "c")], &[(0, 5)]), &files).unwrap();
+    let moved = start.version.edited(&edit(&[add(1, 5, 5, "a", "c")], &[(0, 5)]), &files).unwrap();
     assert!(moved.obsolete.is_empty());
     assert!(Arc::ptr_eq(&handle, moved.version.tables().next().unwrap()));
     assert_eq!(moved.version.level_of(TableId(5)), Some(Level(1)));
@@ -188,10 +188,10 @@ fn a_moved_table_keeps_its_handle_and_its_file() {
 #[test]
 fn an_obsolete_file_is_queued_only_when_the_last_reader_lets_go() {
     let files = files();
-    let before = Version::empty().apply(&edit(&[add(0, 5, 5, "a", "c")], &[]), &files).unwrap();
+    let before = Version::empty().edited(&edit(&[add(0, 5, 5, "a", "c")], &[]), &files).unwrap();
     let reader = before.version.clone();
     drop(before);
-    let after = reader.apply(&edit(&[add(1, 6, 6, "a", "c")], &[(0, 5)]), &files).unwrap();
+    let after = reader.edited(&edit(&[add(1, 6, 6, "a", "c")], &[(0, 5)]), &files).unwrap();
     assert_eq!(ids(&after.obsolete), [5]);
     for table in &after.obsolete {
         table.mark_obsolete();
@@ -205,8 +205,8 @@ fn an_obsolete_file_is_queued_only_when_the_last_reader_lets_go() {
 #[test]
 fn a_file_that_was_not_marked_is_never_queued() {
     let files = files();
-    let before = Version::empty().apply(&edit(&[add(0, 5, 5, "a", "c")], &[]), &files).unwrap();
-    let after = before.version.apply(&edit(&[], &[(0, 5)]), &files).unwrap();
+    let before = Version::empty().edited(&edit(&[add(0, 5, 5, "a", "c")], &[]), &files).unwrap();
+    let after = before.version.edited(&edit(&[], &[(0, 5)]), &files).unwrap();
     drop((before, after));
     assert!(files.deletions.is_empty());
 }
@@ -216,7 +216,7 @@ fn a_file_that_was_not_marked_is_never_queued() {
 #[test]
 fn same_user_key_across_files() {
     let split = edit(&[add(1, 1, 1, "a", "k"), add(1, 1, 2, "k", "z")], &[]);
-    let error = Version::empty().apply(&split, &files()).unwrap_err();
+    let error = Version::empty().edited(&split, &files()).unwrap_err();
     assert!(error.0.contains("overlap"), "{error}");
 }
 
@@ -224,7 +224,7 @@ fn same_user_key_across_files() {
 fn an_edit_that_does_not_fit_is_refused_and_changes_nothing() {
     let files = files();
     let base = Version::empty();
-    let base = base.apply(&edit(&[add(0, 5, 5, "a", "c")], &[]), &files).unwrap().version;
+    let base = base.edited(&edit(&[add(0, 5, 5, "a", "c")], &[]), &files).unwrap().version;
     let mut bad_meta = add(1, 7, 7, "a", "c");
     bad_meta.meta.tombstones = 11;
     let mut redescribed = add(1, 5, 5, "a", "c");
@@ -241,7 +241,7 @@ fn an_edit_that_does_not_fit_is_refused_and_changes_nothing() {
         (edit(&[bad_meta], &[]), "contradict"),
         (edit(&[redescribed], &[(0, 5)]), "described differently"),
     ] {
-        let error = base.apply(&edit, &files).unwrap_err();
+        let error = base.edited(&edit, &files).unwrap_err();
         assert!(error.0.contains(what), "{error} should say {what}");
     }
     assert_eq!(ids(base.tables()), [5]);
@@ -257,9 +257,130 @@ fn a_snapshot_edit_rebuilds_the_same_tree() {
         add(1, 3, 4, "g", "m"),
         add(6, 1, 1, "a", "z"),
     ];
-    let version = Version::empty().apply(&edit(&all, &[]), &files).unwrap().version;
+    let version = Version::empty().edited(&edit(&all, &[]), &files).unwrap().version;
     let snapshot = version.as_edit();
     assert_eq!(snapshot.added, all);
-    let again = Version::empty().apply(&snapshot, &files).unwrap().version;
+    let again = Version::empty().edited(&snapshot, &files).unwrap().version;
     assert_eq!(again.as_edit(), snapshot);
+}
+
+/// A tree of n tables, `key 0` to `key n - 1`, in one run of level 6.
+fn long_run(files: &Arc<TableStore>, n: u64) -> (Arc<Version>, LiveTables) {
+    let added: Vec<_> = (0..n).map(|i| at_key(i, i + 1)).collect();
+    let version = Version::empty().edited(&edit(&added, &[]), files).unwrap().version;
+    let live = LiveTables::of(&version);
+    (version, live)
+}
+
+fn at_key(key: u64, id: u64) -> AddedTable {
+    let key = format!("key {key:06}");
+    add(6, 1, id, &key, &format!("{key}z"))
+}
+
+/// At each edit the whole run was built anew: a database of 65,000 tables spent more on
+/// its list of tables than on small jobs.
+#[test]
+fn an_edit_copies_the_segments_that_it_touches_and_shares_all_others() {
+    let files = files();
+    let (before, live) = long_run(&files, 10_000);
+    let replaced: Vec<_> = (5000..5010).map(|key| at_key(key, key + 10_001)).collect();
+    let removed: Vec<_> = (5000..5010).map(|key| (6, key + 1)).collect();
+    let after = before.apply(&edit(&replaced, &removed), &live, &files).unwrap();
+    let parts = |version: &Version| -> Vec<*const Arc<TableHandle>> {
+        version.runs()[0].segments().map(|(_, tables)| tables.as_ptr()).collect()
+    };
+    let (old, new) = (parts(&before), parts(&after.version));
+    let copied = new.iter().filter(|part| !old.contains(part)).count();
+    assert!(new.len() > 20, "{} segments", new.len());
+    assert!(copied <= 2, "{copied} of {} segments were copied", new.len());
+    assert_eq!(ids(&after.obsolete), (5001..5011).collect::<Vec<_>>());
+    assert_eq!((after.added.len(), after.version.table_count()), (10, 10_000));
+    let bytes: u64 = after.version.tables().map(|table| table.meta().size_bytes).sum();
+    assert_eq!(after.version.size_bytes(), bytes);
+    after.version.check_invariants().unwrap();
+}
+
+/// Runs in segments of a few tables, changed at random, against the same run built at
+/// once.
+#[test]
+fn a_run_changed_step_by_step_is_the_run_that_is_built_at_once() {
+    let files = files();
+    let handle = |key: u64, id: u64| TableHandle::new(at_key(key, id).meta, files.clone());
+    let mut dice = 88_172_645_463_325_252u64;
+    let mut roll = |below: u64| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        dice % below
+    };
+    for most in [1, 2, 3, 5, 8] {
+        let mut tables: BTreeMap<u64, Arc<TableHandle>> =
+            (0..40).map(|key| (2 * key, handle(2 * key, key + 1))).collect();
+        let all = tables.values().cloned().collect();
+        let mut run = Run::in_segments(RunId(1), all, most).unwrap();
+        for id in 100..400 {
+            let mut change = RunChange::default();
+            for _ in 0..roll(4) {
+                let key = roll(90);
+                let gone = tables.remove(&key);
+                // What was added by this very change is not in the run.
+                change.added.retain(|table| gone.as_ref().is_none_or(|g| g.id() != table.id()));
+                change.out.extend(gone.filter(|table| table.id().0 < 1000 * id));
+                if roll(3) > 0 {
+                    let table = handle(key, 1000 * id + key);
+                    change.added.push(Arc::clone(&table));
+                    tables.insert(key, table);
+                }
+            }
+            let Some(next) = run.changed_in_segments(change, most).unwrap() else {
+                assert!(tables.is_empty());
+                break;
+            };
+            run = next;
+            let expected: Vec<_> = tables.values().cloned().collect();
+            let whole = Run::new(RunId(1), expected.clone()).unwrap();
+            assert_eq!(ids(run.tables().iter()), ids(&expected));
+            assert_eq!((run.sums(), run.table_count()), (whole.sums(), expected.len()));
+            let least = if run.segments().len() > 1 { most / 4 } else { 0 };
+            for (_, tables) in run.segments() {
+                assert!(tables.len() <= most && tables.len() > least.saturating_sub(1));
+            }
+            for key in 0..92 {
+                let key = format!("key {key:06}a");
+                assert_eq!(run.lower_bound(key.as_bytes()), whole.lower_bound(key.as_bytes()));
+                assert_eq!(run.upper_bound(key.as_bytes()), whole.upper_bound(key.as_bytes()));
+                let of = |run: &Run| run.find(key.as_bytes()).map(|table| table.id());
+                assert_eq!(of(&run), of(&whole));
+            }
+            let (from, to) = (roll(expected.len() as u64) as usize, roll(9) as usize);
+            let window: Vec<_> = expected.iter().skip(from).take(to).collect();
+            assert_eq!(ids(run.tables().window(from, to).iter()), ids(window.iter().copied()));
+            let bytes: u64 = window.iter().map(|table| table.meta().size_bytes).sum();
+            assert_eq!(run.tables().window(from, to).size_bytes(), bytes);
+        }
+    }
+}
+
+#[test]
+fn a_changed_run_refuses_tables_that_overlap_wherever_they_lie() {
+    let files = files();
+    let handle = |low: u64, high: u64, id| {
+        let mut meta = at_key(low, id).meta;
+        meta.max_key = format!("key {high:06}").into_bytes().into();
+        TableHandle::new(meta, files.clone())
+    };
+    for most in [1, 2, 4, 256] {
+        let tables = (0..20).map(|i| handle(10 * i, 10 * i + 5, i + 1)).collect();
+        let run = Run::in_segments(RunId(1), tables, most).unwrap();
+        for (low, high) in [(0, 0), (3, 4), (4, 7), (7, 10), (0, 300), (195, 300), (55, 63)] {
+            let change = RunChange { out: Vec::new(), added: vec![handle(low, high, 99)] };
+            let error = run.changed_in_segments(change, most).unwrap_err();
+            assert!(error.contains("overlap"), "{low}-{high} in segments of {most}: {error}");
+        }
+        for (low, high) in [(6, 9), (196, 300), (56, 56)] {
+            let change = RunChange { out: Vec::new(), added: vec![handle(low, high, 99)] };
+            let next = run.changed_in_segments(change, most).unwrap().unwrap();
+            assert_eq!(next.table_count(), 21);
+        }
+    }
 }

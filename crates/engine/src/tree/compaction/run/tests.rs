@@ -15,7 +15,8 @@ use tanada_vfs::fault::{EIO, ENOSPC, Op, Rule};
 
 /// The plan that merges everything.
 fn merge_all(disk: &Disk) -> Plan {
-    let config = Config { table_bytes: 4096, ..Config::for_memtable(64 << 10) };
+    let base_bytes = 256 << 10;
+    let config = Config { table_bytes: 4096, base_bytes, ..Config::for_memtable(64 << 10) };
     let moment = Moment { now_ms: 1000, oldest_snapshot: SeqNo::MAX };
     let all = (Bound::Unbounded, Bound::Unbounded);
     let in_flight = InFlight::default();
@@ -365,13 +366,7 @@ proptest! {
 fn a_write_of_nothing_is_an_empty_edit() {
     let disk = Disk::new();
     let cursor = VecCursor::default();
-    let options = OutputOptions {
-        level: Level(0),
-        snapshots: &[],
-        now_ms: 1,
-        table_bytes: 1 << 20,
-        guards: &[],
-    };
+    let options = OutputOptions { snapshots: &[], now_ms: 1, table_bytes: 1 << 20, guards: &[] };
     let output = disk.with_io(|io| write_tables(cursor, &options, io)).unwrap();
     assert!(output.edit.is_empty());
     assert!(!Path::new("/db").join("000001.sst").exists());

@@ -67,7 +67,9 @@ fn append(
     let before = comparable(snapshot(manifest));
     let mut after = manifest.state.clone();
     let raised = Edit { next_table_id: Some(TableId(u64::MAX)), ..edit.clone() };
-    super::super::apply(&manifest.state, &mut after, &raised, &manifest.files).unwrap();
+    let mut live = LiveTables::default();
+    live.add(after.keyspaces.values().flat_map(|k| k.tables.tables()));
+    super::super::apply(&mut after, &mut live, &raised, &manifest.files).unwrap();
     let after = comparable(after.snapshot());
     tell(Some(before), Some(after.clone()));
     manifest.append(&edit).unwrap();

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod golden;
 mod lifecycle;
+mod parts;
 mod real;
 mod records;
 mod scenarios;
