@@ -2,7 +2,7 @@
 //! `cargo xtask simulate`, `cargo xtask planted`, `cargo xtask stress`,
 //! `cargo xtask damage`, `cargo xtask faults`, `cargo xtask mutants`,
 //! `cargo xtask concurrency`, `cargo xtask fuzz`, `cargo xtask miri`, `cargo xtask tsan`,
-//! `cargo xtask coverage`, `cargo xtask bench` and `cargo xtask large`.
+//! `cargo xtask coverage`, `cargo xtask bench`, `cargo xtask scale` and `cargo xtask large`.
 //!
 //! Not part of the product. It touches files and the clock directly, because
 //! the walls it guards are those of the crates, not its own.
@@ -19,6 +19,7 @@ mod miri;
 mod mutants;
 mod named_tests;
 mod planted;
+mod scale;
 mod simulate;
 mod source;
 mod stress;
@@ -58,6 +59,8 @@ Commands:
   large  tables|bytes [PER MILLE]
          Builds 6,400 tables of 25 million blocks, or 20 GB of pairs, within 256 MiB
          and 256 descriptors: writes, reads, scans, compacts; needs as much disk again
+  scale  Measures what edits, decisions, openings and flushes cost with up to 65,000
+         tables and 10,000 keyspaces, and writes docs/scale.md
   damage Changes every byte of the golden databases in three ways, cuts every
          file at every length, and repairs each; tests look at a part of them
   faults [CASE]
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         ["simulate", rest @ ..] => simulate::main(root, rest),
         ["bench", rest @ ..] => bench::main(root, rest),
         ["large", rest @ ..] => large::main(root, rest),
+        ["scale"] => scale::main(root),
         ["damage"] => damage::main(root),
         ["faults"] => faults::main(root, &[]),
         ["faults", case] => faults::main(root, &[case]),
