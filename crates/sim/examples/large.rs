@@ -41,6 +41,8 @@ impl Plan {
                 tuning: Tuning {
                     block_bytes: Some(64),
                     table_bytes: Some(470 << 10),
+                    // As many as the data has room for.
+                    tables_a_level: Some(1 << 20),
                     ..Tuning::default()
                 },
                 pairs: 25_000_000 * scale / 1_000,

@@ -19,6 +19,8 @@ pub fn random_tuning(choices: &mut impl Choices) -> Tuning {
         block_bytes: Some(pick(choices, &[64, 512, 4032, 32 << 10])),
         bits_per_key: Some(pick(choices, &[0.0, 2.0, 10.0, 20.0])),
         table_bytes: Some(pick(choices, &[4 << 10, 64 << 10, 2 << 20])),
+        // So that tables of small trees, too, grow with their level.
+        tables_a_level: Some(16),
         base_bytes: Some(pick(choices, &[16 << 10, 256 << 10, 8 << 20])),
         size_ratio: Some(pick(choices, &[2, 4, 8])),
         l0_runs: Some(pick(choices, &[2, 3, 4, 8])),

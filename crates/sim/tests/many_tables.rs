@@ -24,6 +24,8 @@ fn small_tables() -> Tuning {
         log_bytes: Some(256 << 10),
         block_bytes: Some(512),
         table_bytes: Some(4 << 10),
+        // As many as the data has room for.
+        tables_a_level: Some(1 << 20),
         base_bytes: Some(256 << 10),
         ..Tuning::default()
     }

@@ -124,6 +124,9 @@ struct Tenant(&'static Place);
 
 impl Drop for Tenant {
     fn drop(&mut self) {
+        if lock_free::is_given_up() {
+            return;
+        }
         // Already gone, perhaps, but for the one of `std`, which has no destructor.
         let _ = HERE.try_with(|here| here.set(None));
         // Loom ends its statics before the last of its threads.

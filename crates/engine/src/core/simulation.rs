@@ -72,6 +72,7 @@ impl Simulation {
     pub(crate) fn compaction(&self, mut config: compaction::Config) -> compaction::Config {
         let tuning = &self.tuning;
         set(&mut config.table_bytes, tuning.table_bytes);
+        set(&mut config.tables_a_level, tuning.tables_a_level);
         set(&mut config.job_bytes, tuning.table_bytes.map(|bytes| 16 * bytes));
         set(&mut config.base_bytes, tuning.base_bytes);
         set(&mut config.size_ratio, tuning.size_ratio);
@@ -145,6 +146,8 @@ pub struct Tuning {
     pub bits_per_key: Option<f64>,
     /// Tables are cut at this size.
     pub table_bytes: Option<u64>,
+    /// A level is cut into about this many tables, once that makes them larger.
+    pub tables_a_level: Option<u64>,
     /// Least size of a level between level 0 and the last.
     pub base_bytes: Option<u64>,
     /// How many times larger each level is than the one above it.

@@ -47,7 +47,7 @@ impl World {
         let listed = order.list.walk();
         let pin = pin();
         for (place, node) in &listed {
-            let Listed { slots, number } = &node.item;
+            let Listed { slots, number, .. } = &node.item;
             let block = slots.get(*number, &pin).expect("what is listed is in its slot");
             assert_eq!((block.node(), node.cost_bytes), (*place, listed_bytes(&block)));
         }

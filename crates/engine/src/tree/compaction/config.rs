@@ -20,6 +20,9 @@ pub(crate) struct Config {
     /// Size at which an output table is cut, in a level that is small: see
     /// [`Config::table_bytes_in`].
     pub(crate) table_bytes: u64,
+    /// A level is cut into about this many tables, once that makes them larger than
+    /// `table_bytes`.
+    pub(crate) tables_a_level: u64,
     /// A job takes in more tables than it must only up to this size.
     pub(crate) job_bytes: u64,
     /// A table of which this share of entries is deletes or expired values is
@@ -31,10 +34,6 @@ pub(crate) struct Config {
     /// looks at the next ones, so that all have their turn.
     pub(crate) window: usize,
 }
-
-/// A level is cut into about this many tables, once that makes them larger than
-/// [`Config::table_bytes`].
-const TABLES_A_LEVEL: u64 = 256;
 
 /// But no table grows larger than this: a job takes in about ten of them, and for so
 /// long their space is taken twice.
@@ -54,6 +53,7 @@ impl Config {
             size_ratio: 8,
             base_bytes,
             table_bytes,
+            tables_a_level: 256,
             job_bytes: 16 * table_bytes,
             garbage_percent: 25,
             garbage_age_ms: 60_000,
@@ -85,7 +85,7 @@ impl Config {
     /// in descriptors and memory, grows much more slowly than the data.
     pub(crate) fn table_bytes_in(&self, target_bytes: u64) -> u64 {
         let most = MOST_TABLE_BYTES.max(self.table_bytes);
-        (target_bytes / TABLES_A_LEVEL).clamp(self.table_bytes, most)
+        (target_bytes / self.tables_a_level).clamp(self.table_bytes, most)
     }
 
     /// Bytes of the next level that one output table of `table_bytes` may overlap before

@@ -16,6 +16,7 @@ fn quarters() -> Config {
         job_bytes: 4000,
         garbage_percent: 25,
         garbage_age_ms: 10,
+        tables_a_level: 256,
         window: 256,
     }
 }

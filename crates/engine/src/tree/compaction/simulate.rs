@@ -137,6 +137,7 @@ fn simulate_shapes() {
                 job_bytes: memtable_bytes * 4,
                 garbage_percent: 25,
                 garbage_age_ms: 60_000,
+                tables_a_level: 256,
                 window: 256,
             };
             let mut model = Model::new(config);

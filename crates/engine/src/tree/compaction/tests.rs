@@ -21,6 +21,7 @@ fn small(l0_runs: usize, inner_runs: usize, last_runs: usize) -> Config {
         job_bytes: 32 * ENTRY_BYTES,
         garbage_percent: 25,
         garbage_age_ms: 10,
+        tables_a_level: 256,
         window: 256,
     }
 }
