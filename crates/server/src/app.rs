@@ -1,16 +1,19 @@
 //! What every handler shares: the database, the queues before it, the bounds.
 
-use crate::body::Bodies;
+use crate::body::{Bodies, Received};
 use crate::clients::Connections;
-use crate::committer::CommitCounters;
+use crate::committer::{self, CommitCounters};
 use crate::etag::Current;
 use crate::jobs::Jobs;
+use crate::memory::{self, Memory, SMALL_BYTES, Share};
 use crate::options::Limits;
 use crate::pool::Pool;
 use crate::problem::{Kind, Problem, Result};
 use crate::write_queue::{
     Bounds, Committed, Op, Ops, Outcome, Refused, WriteError, WriteQueue, WriteRequest,
 };
+use hyper::Request;
+use hyper::body::Incoming;
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -26,10 +29,13 @@ pub(crate) struct App {
     /// What a write must survive that does not say.
     pub(crate) durability: Durability,
     pub(crate) writes: WriteQueue,
+    /// Of these the committer writes so many at once.
+    pub(crate) group: Bounds,
     pub(crate) commits: CommitCounters,
     pub(crate) pool: Pool,
     pub(crate) scans: Arc<Semaphore>,
     pub(crate) bodies: Bodies,
+    pub(crate) memory: Memory,
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) connections: Connections,
     pub(crate) clock: Arc<dyn Clock>,
@@ -42,6 +48,7 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(db: Db, limits: Limits) -> App {
         let clock = Env::real().clock;
+        let limits = memory::within_budget(limits, &db);
         App {
             keyspace: db.default_keyspace().clone(),
             durability: db.stats().durability,
@@ -49,10 +56,12 @@ impl App {
                 requests: limits.max_queued_writes,
                 bytes: limits.max_queued_bytes,
             }),
+            group: committer::group_within(db.stats().memory.largest_batch_bytes),
             commits: CommitCounters::default(),
             pool: Pool::new(limits.max_disk_reads, limits.max_waiting_reads),
             scans: Arc::new(Semaphore::new(limits.max_scans)),
             bodies: Bodies::new(&limits),
+            memory: Memory::new(&db, &limits),
             jobs: Arc::new(Jobs::new(Arc::clone(&clock))),
             connections: Connections::default(),
             started_ns: clock.monotonic_ns(),
@@ -63,16 +72,28 @@ impl App {
         }
     }
 
+    /// Reads the body of a request.
+    pub(crate) async fn receive(&self, request: &mut Request<Incoming>) -> Result<Received> {
+        self.bodies.read(&self.memory, request.body_mut()).await
+    }
+
     /// Hands a request to the committer and waits until it is as durable as asked.
+    /// `share` is what its body has of the memory: the operations have it from here on.
     pub(crate) async fn write(
         &self,
         ops: Ops,
+        share: Option<Share>,
         durability: Option<Durability>,
     ) -> Result<Committed> {
+        let size_bytes = ops.size_bytes();
+        let mut share = share.or_else(|| (size_bytes > SMALL_BYTES).then(|| self.memory.request()));
+        if let Some(share) = &mut share {
+            share.hold(size_bytes)?;
+        }
         let (answer, outcome) = oneshot::channel();
         let durability = durability.unwrap_or(self.durability);
-        self.writes.push(WriteRequest { ops, durability, answer }).map_err(
-            |refused| match refused {
+        self.writes.push(WriteRequest { ops, durability, share, answer }).map_err(|refused| {
+            match refused {
                 Refused::Full => Problem::new(
                     Kind::Overloaded,
                     "too many writes wait for the disk; nothing was done; try again in a second",
@@ -81,8 +102,8 @@ impl App {
                     Kind::ShuttingDown,
                     "the server is shutting down; nothing was done; try again when it is back",
                 ),
-            },
-        )?;
+            }
+        })?;
         let outcome = outcome.await.unwrap_or_else(|_| {
             // The committer is gone: it answers everything it takes, so it must have panicked.
             Err(WriteError::Engine(tanada::Error::Poisoned {
@@ -93,8 +114,13 @@ impl App {
     }
 
     /// Writes one operation; its sequence number.
-    pub(crate) async fn write_one(&self, op: Op, durability: Option<Durability>) -> Result<u64> {
-        let committed = self.write(Ops::One(op), durability).await?;
+    pub(crate) async fn write_one(
+        &self,
+        op: Op,
+        share: Option<Share>,
+        durability: Option<Durability>,
+    ) -> Result<u64> {
+        let committed = self.write(Ops::One(op), share, durability).await?;
         Ok(committed.first)
     }
 }

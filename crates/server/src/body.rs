@@ -1,5 +1,6 @@
 //! Reading request bodies within bounds of size, memory and time.
 
+use crate::memory::{Memory, SMALL_BYTES, Share};
 use crate::options::Limits;
 use crate::problem::{Kind, Problem, Result};
 use bytes::{Bytes, BytesMut};
@@ -7,46 +8,32 @@ use http_body::Body;
 use hyper::body::Incoming;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-/// Bodies up to here are bounded by the number of connections alone.
-const SMALL_BYTES: usize = 64 << 10;
-
-/// Memory for larger ones is counted in pieces of this size.
-const PIECE_BYTES: usize = 64 << 10;
 
 /// A request body in memory.
 pub(crate) struct Received {
     pub(crate) bytes: Bytes,
-    /// Its share of the memory for large bodies, held until the request is answered.
-    _memory: Option<OwnedSemaphorePermit>,
+    /// Its share of the memory, held until the request is answered. `None` for a small one.
+    pub(crate) share: Option<Share>,
 }
 
 /// Reads bodies.
 pub(crate) struct Bodies {
     max_bytes: usize,
     timeout: Duration,
-    /// What large bodies may take together, in pieces.
-    memory: Arc<Semaphore>,
 }
 
 impl Bodies {
     pub(crate) fn new(limits: &Limits) -> Bodies {
-        Bodies {
-            max_bytes: limits.max_body_bytes,
-            timeout: limits.body_timeout,
-            memory: Arc::new(Semaphore::new(limits.max_buffered_bytes.div_ceil(PIECE_BYTES))),
-        }
+        Bodies { max_bytes: limits.max_body_bytes, timeout: limits.body_timeout }
     }
 
     /// Reads the whole body.
     ///
     /// Takes no copy when it arrives in one piece, which is the rule for small
-    /// ones. A declared length reserves its share at once, but memory is taken
+    /// ones. A declared length claims its share at once, but memory is taken
     /// only as bytes arrive.
-    pub(crate) async fn read(&self, body: &mut Incoming) -> Result<Received> {
+    pub(crate) async fn read(&self, memory: &Memory, body: &mut Incoming) -> Result<Received> {
         let declared = body.size_hint().exact();
         if let Some(length) = declared
             && length > self.max_bytes as u64
@@ -56,19 +43,25 @@ impl Bodies {
         // Most bodies lie behind their head in the same packet: no timer for these.
         let first = match poll_now(body).await {
             Some(first) => first?,
-            None => return self.read_slowly(body, declared, Bytes::new()).await,
+            None => return self.read_slowly(memory, body, declared, Bytes::new()).await,
         };
         match first {
-            None => Ok(Received { bytes: Bytes::new(), _memory: None }),
+            None => Ok(Received { bytes: Bytes::new(), share: None }),
             Some(bytes) if Some(bytes.len() as u64) == declared => {
-                Ok(Received { bytes, _memory: None })
+                if bytes.len() <= SMALL_BYTES {
+                    return Ok(Received { bytes, share: None });
+                }
+                let mut share = memory.request();
+                share.hold(bytes.len())?;
+                Ok(Received { bytes, share: Some(share) })
             }
-            Some(bytes) => self.read_slowly(body, declared, bytes).await,
+            Some(bytes) => self.read_slowly(memory, body, declared, bytes).await,
         }
     }
 
     async fn read_slowly(
         &self,
+        memory: &Memory,
         body: &mut Incoming,
         declared: Option<u64>,
         first: Bytes,
@@ -76,18 +69,29 @@ impl Bodies {
         let expected_bytes = declared.unwrap_or(self.max_bytes as u64);
         let patience = self.timeout + Duration::from_secs(expected_bytes >> 20);
         let read = async {
-            let mut memory = None;
-            self.reserve(&mut memory, declared.unwrap_or(0) as usize)?;
-            let mut whole = BytesMut::from(first);
+            let mut share = memory.request();
+            share.hold(declared.unwrap_or(0) as usize).map_err(Problem::closing)?;
+            // Pages that no byte has reached yet take no memory.
+            let mut whole = match declared {
+                Some(length) => BytesMut::with_capacity(length as usize),
+                None => BytesMut::new(),
+            };
+            whole.extend_from_slice(&first);
+            drop(first);
             while let Some(piece) = next_piece(body).await? {
                 let length = whole.len() + piece.len();
                 if length > self.max_bytes {
                     return Err(self.too_large());
                 }
-                self.reserve(&mut memory, length)?;
+                if length > whole.capacity() {
+                    // Doubled, as the buffer does by itself, but claimed first.
+                    let capacity = length.next_power_of_two().min(self.max_bytes);
+                    share.hold(capacity).map_err(Problem::closing)?;
+                    whole.reserve(capacity - whole.len());
+                }
                 whole.extend_from_slice(&piece);
             }
-            Ok(Received { bytes: whole.freeze(), _memory: memory })
+            Ok(Received { bytes: whole.freeze(), share: Some(share) })
         };
         tokio::time::timeout(patience, read).await.unwrap_or_else(|_| {
             Err(Problem::new(
@@ -101,34 +105,11 @@ impl Bodies {
         })
     }
 
-    /// Adds to `held` what is lacking for `bytes`. Never waits: two half-read
-    /// bodies that wait for each other would never end.
-    fn reserve(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<()> {
-        if bytes <= SMALL_BYTES {
-            return Ok(());
-        }
-        let have = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let lacking = bytes.div_ceil(PIECE_BYTES).saturating_sub(have);
-        let lacking = u32::try_from(lacking).unwrap_or(u32::MAX);
-        let more = Arc::clone(&self.memory).try_acquire_many_owned(lacking).map_err(|_| {
-            Problem::new(
-                Kind::Overloaded,
-                "too many large requests are under way; nothing was done; try again in a second",
-            )
-            .closing()
-        })?;
-        match held {
-            Some(permit) => permit.merge(more),
-            None => *held = Some(more),
-        }
-        Ok(())
-    }
-
     fn too_large(&self) -> Problem {
         Problem::new(
             Kind::BodyTooLarge,
             format!(
-                "a request body may have {} bytes; split it into several requests",
+                "a request body may have {} bytes with this memory budget; split it into several requests, or give the server more memory",
                 self.max_bytes
             ),
         )

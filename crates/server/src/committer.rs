@@ -7,10 +7,12 @@
 //! exact as long as all writes come through this queue.
 
 use crate::etag::Current;
+use crate::memory::Share;
 use crate::write_queue::{
-    Action, Bounds, Committed, Failed, Op, Outcome, WriteError, WriteQueue, WriteRequest,
+    Action, Bounds, Committed, Failed, Op, Ops, Outcome, WriteError, WriteQueue, WriteRequest,
 };
 use bytes::Bytes;
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tanada::{Batch, Db, Durability, Keyspace, PutOptions, WriteOptions};
@@ -18,13 +20,28 @@ use tanada::{Batch, Db, Durability, Keyspace, PutOptions, WriteOptions};
 /// A group is large enough to share a sync widely, small enough to answer soon.
 const GROUP: Bounds = Bounds { requests: 1024, bytes: 8 << 20 };
 
+/// A request takes about so much of MemTables beside its key and value.
+const REQUEST_BYTES: u64 = 256;
+
+/// A group for a database whose longest batch is `largest_batch_bytes`: it is written as
+/// one batch, so it must not be longer, and it is a second copy while it is written.
+pub(crate) fn group_within(largest_batch_bytes: u64) -> Bounds {
+    let quarter = largest_batch_bytes / 4;
+    let at_most = |most: usize, bytes: u64| usize::try_from(bytes).map_or(most, |b| b.min(most));
+    Bounds {
+        requests: at_most(GROUP.requests, (quarter / REQUEST_BYTES).max(1)),
+        bytes: at_most(GROUP.bytes, quarter),
+    }
+}
+
 /// What the committer asks of the database; tests have another one.
 pub(crate) trait Store {
     fn current(&self, key: &[u8]) -> tanada::Result<Current>;
-    /// Writes all steps at once; the sequence number of the last one.
-    fn write(
+    /// Writes all steps at once; the sequence number of the last one. Of steps that it
+    /// owns it lets go as soon as they are copied.
+    fn write<O: Borrow<Op>>(
         &self,
-        ops: &mut dyn Iterator<Item = &Op>,
+        ops: impl Iterator<Item = O>,
         durability: Durability,
     ) -> tanada::Result<u64>;
 }
@@ -41,13 +58,14 @@ impl Store for DbStore {
         Ok(record.map_or(Current::Absent, |r| Current::Version(r.seqno.0)))
     }
 
-    fn write(
+    fn write<O: Borrow<Op>>(
         &self,
-        ops: &mut dyn Iterator<Item = &Op>,
+        ops: impl Iterator<Item = O>,
         durability: Durability,
     ) -> tanada::Result<u64> {
         let mut batch = Batch::new();
         for op in ops {
+            let op = op.borrow();
             match &op.action {
                 Action::Put { value, ttl: None } => batch.put(&op.key, value),
                 Action::Put { value, ttl: Some(ttl) } => {
@@ -73,9 +91,14 @@ pub(crate) struct CommitCounters {
 }
 
 /// Commits groups until the queue is closed and empty.
-pub(crate) fn run(queue: &WriteQueue, store: &impl Store, counters: &CommitCounters) {
+pub(crate) fn run(
+    queue: &WriteQueue,
+    bounds: Bounds,
+    store: &impl Store,
+    counters: &CommitCounters,
+) {
     let mut group = Vec::new();
-    while queue.take(&mut group, GROUP) {
+    while queue.take(&mut group, bounds) {
         counters.groups.fetch_add(1, Ordering::Relaxed);
         counters.requests.fetch_add(group.len() as u64, Ordering::Relaxed);
         commit(&mut group, store);
@@ -88,17 +111,15 @@ pub(crate) fn run(queue: &WriteQueue, store: &impl Store, counters: &CommitCount
 /// requests of the same group, which are not certain before.
 fn commit(group: &mut Vec<WriteRequest>, store: &impl Store) {
     let verdicts = judge(group, store);
-    let accepted = || group.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_ok());
     let writes: u64 = verdicts.iter().flatten().sum();
-    let written = if writes == 0 {
-        Ok(0)
-    } else {
-        let durability =
-            accepted().map(|(request, _)| request.durability).max().unwrap_or_default();
-        let mut ops =
-            accepted().flat_map(|(request, _)| request.ops.as_slice()).filter(|op| is_write(op));
-        store.write(&mut ops, durability)
-    };
+    let written = if writes == 0 { Ok(0) } else { write(group, &verdicts, store) };
+    if group.len() > 1 && written.as_ref().is_err_and(is_of_the_group) {
+        let mut second = group.split_off(group.len() / 2);
+        commit(group, store);
+        // Judged anew: what the first half did is certain now.
+        commit(&mut second, store);
+        return;
+    }
     // Write i of n has the number last - (n - 1 - i).
     let mut next = written.as_ref().map_or(0, |last| (last + 1).saturating_sub(writes));
     for (request, verdict) in group.drain(..).zip(verdicts) {
@@ -111,9 +132,43 @@ fn commit(group: &mut Vec<WriteRequest>, store: &impl Store) {
             (Ok(_), Err(e)) => Err(WriteError::Engine(e.clone())),
             (Err(e), _) => Err(e),
         };
+        // Given back before the client hears: its next request may want the memory.
+        drop((request.ops, request.share));
         // The client may have gone; the write stands all the same.
         let _ = request.answer.send(outcome);
     }
+}
+
+/// Writes what was accepted, as one batch.
+fn write(
+    group: &mut [WriteRequest],
+    verdicts: &[Result<u64, WriteError>],
+    store: &impl Store,
+) -> tanada::Result<u64> {
+    if let [request] = group {
+        // It is not needed again, and it may be large: copied and let go. Then its share
+        // is that of the copy.
+        let mut copy = request.share.as_ref().map(Share::copy).transpose()?;
+        let end = std::iter::from_fn(move || {
+            drop(copy.take());
+            None
+        });
+        let durability = request.durability;
+        return match std::mem::take(&mut request.ops) {
+            Ops::One(op) => store.write(std::iter::once(op).chain(end), durability),
+            Ops::Many(ops) => store.write(ops.into_iter().filter(is_write).chain(end), durability),
+        };
+    }
+    let accepted = || group.iter().zip(verdicts).filter(|(_, verdict)| verdict.is_ok());
+    let durability = accepted().map(|(request, _)| request.durability).max().unwrap_or_default();
+    let ops = accepted().flat_map(|(request, _)| request.ops.as_slice());
+    store.write(ops.filter(|op| is_write(op)), durability)
+}
+
+/// Whether the write was refused before anything was done, and a smaller one may pass:
+/// then requests are tried by halves, so that none is refused for its neighbours.
+fn is_of_the_group(e: &tanada::Error) -> bool {
+    matches!(e, tanada::Error::InvalidArgument(_) | tanada::Error::MemoryFull { .. })
 }
 
 fn is_write(op: &Op) -> bool {
@@ -185,7 +240,6 @@ impl<S: Store> Overlay<'_, S> {
 mod tests {
     use super::*;
     use crate::etag::Condition;
-    use crate::write_queue::Ops;
     use parking_lot::Mutex;
     use std::collections::BTreeMap;
     use tokio::sync::oneshot;
@@ -197,6 +251,9 @@ mod tests {
         seqno: Mutex<u64>,
         groups: Mutex<Vec<(usize, Durability)>>,
         broken: bool,
+        /// Longest write, by the bytes of its keys.
+        most_bytes: Option<usize>,
+        refusals: AtomicU64,
     }
 
     impl Store for Fake {
@@ -204,19 +261,26 @@ mod tests {
             Ok(self.versions.lock().get(key).map_or(Current::Absent, |v| Current::Version(*v)))
         }
 
-        fn write(
+        fn write<O: Borrow<Op>>(
             &self,
-            ops: &mut dyn Iterator<Item = &Op>,
+            ops: impl Iterator<Item = O>,
             durability: Durability,
         ) -> tanada::Result<u64> {
             if self.broken {
                 return Err(tanada::Error::Poisoned { reason: "fsync failed".into() });
+            }
+            let ops: Vec<O> = ops.collect();
+            let bytes: usize = ops.iter().map(|op| op.borrow().key.len()).sum();
+            if self.most_bytes.is_some_and(|most| bytes > most) {
+                self.refusals.fetch_add(1, Ordering::Relaxed);
+                return Err(tanada::Error::InvalidArgument("too large".into()));
             }
             let mut seqno = self.seqno.lock();
             let mut count = 0;
             for op in ops {
                 *seqno += 1;
                 count += 1;
+                let op = op.borrow();
                 match op.action {
                     Action::Put { .. } => {
                         self.versions.lock().insert(op.key.to_vec(), *seqno);
@@ -246,7 +310,7 @@ mod tests {
         let mut group = Vec::new();
         for (ops, durability) in requests {
             let (answer, receiver) = oneshot::channel();
-            group.push(WriteRequest { ops: Ops::Many(ops), durability, answer });
+            group.push(WriteRequest { ops: Ops::Many(ops), durability, share: None, answer });
             receivers.push(receiver);
         }
         commit(&mut group, store);
@@ -327,6 +391,54 @@ mod tests {
         assert_eq!(failed(&outcomes[0]), [Failed { index: 1, current: Current::Absent }]);
         assert!(store.versions.lock().is_empty());
         assert!(store.groups.lock().is_empty(), "no empty write");
+    }
+
+    /// What waited at the same time was written as one batch of up to 8 MiB: with a small
+    /// budget that is more than a batch may have, and every request in it was refused.
+    #[test]
+    fn no_request_is_refused_for_its_neighbours() {
+        let store = Fake { most_bytes: Some(3), ..Fake::default() };
+        let large = || vec![put("more", None)];
+        let requests = vec![
+            vec![put("a", Some(Condition::Absent))],
+            vec![put("b", None)],
+            large(),
+            vec![put("a", Some(Condition::Absent))],
+            vec![put("c", None), put("d", None)],
+            large(),
+        ];
+        let outcomes = commit_all(&store, memory(requests));
+        let is_done: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+        assert_eq!(is_done, [true, true, false, false, true, false]);
+        let too_large = |at: usize| matches!(outcomes[at], Err(WriteError::Engine(_)));
+        assert!(too_large(2) && too_large(5));
+        // Its condition was asked again when what came before was certain.
+        assert_eq!(failed(&outcomes[3]).len(), 1);
+        assert_eq!(store.versions.lock().len(), 4);
+        assert_eq!(outcomes[4].as_ref().ok().and_then(Committed::last), Some(4));
+    }
+
+    #[test]
+    fn a_refused_request_costs_its_group_few_more_writes() {
+        const KEYS: [&str; 2] = ["k", "too long"];
+        let store = Fake { most_bytes: Some(1024), ..Fake::default() };
+        let requests = (0..256).map(|n| vec![put(KEYS[usize::from(n == 77)], None)]);
+        let store = Fake { most_bytes: Some(7 + 128), ..store };
+        let outcomes = commit_all(&store, memory(requests.collect()));
+        assert_eq!(outcomes.iter().filter(|o| o.is_ok()).count(), 256);
+        let largest = Fake { most_bytes: Some(7), ..Fake::default() };
+        let requests = (0..8).map(|n| vec![put(KEYS[usize::from(n == 5)], None)]);
+        let outcomes = commit_all(&largest, memory(requests.collect()));
+        assert_eq!(outcomes.iter().filter(|o| o.is_ok()).count(), 7);
+        assert_eq!(largest.refusals.into_inner(), 4, "halves, not one by one");
+    }
+
+    #[test]
+    fn a_group_is_no_more_than_a_part_of_the_longest_batch() {
+        let small = group_within(192 << 10);
+        assert_eq!((small.requests, small.bytes), (192, 48 << 10));
+        let large = group_within(1 << 40);
+        assert_eq!((large.requests, large.bytes), (1024, 8 << 20));
     }
 
     /// scylladb #1490: of a group only one writer heard of the failure.

@@ -45,6 +45,24 @@ pub(crate) fn push_value(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
+/// Most bytes that [`push_key`] and [`push_value`] append. Costs a walk over both.
+pub(crate) fn entry_len(key: &[u8], value: &[u8]) -> usize {
+    64 + text_len(key) + text_len(value)
+}
+
+/// Length of `bytes` as a JSON string, or in base64.
+fn text_len(bytes: &[u8]) -> usize {
+    if std::str::from_utf8(bytes).is_err() {
+        return bytes.len().div_ceil(3) * 4;
+    }
+    let escaped = |byte: &u8| match byte {
+        b'"' | b'\\' | 0x08 | 0x09 | 0x0a | 0x0c | 0x0d => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    bytes.iter().map(escaped).sum()
+}
+
 /// `{"key":…,"value":…,"encoding":…,"version":…,"expires_at":…}`
 pub(crate) fn record(
     key: &[u8],
@@ -52,7 +70,12 @@ pub(crate) fn record(
     version: u64,
     expires_at_ms: Option<u64>,
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(key.len() + value.len() + 112);
+    // Known exactly where it is much, for a buffer that grows takes twice as much.
+    let length = match key.len() + value.len() {
+        small @ ..4096 => small + 112,
+        _ => entry_len(key, value) + 64,
+    };
+    let mut out = Vec::with_capacity(length);
     out.push(b'{');
     push_key(&mut out, key);
     out.push(b',');

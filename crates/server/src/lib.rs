@@ -19,7 +19,7 @@
 //!
 //! The rooms, in reading order: `options`, `encoding`, `json`, `reply` and
 //! `problem` (what a client is told), `query`, `etag` and `input` (what it
-//! says), `body` (reading it within bounds), `write_queue` and `committer` (all
+//! says), `memory` (what requests take of the budget), `body` (reading it within bounds), `write_queue` and `committer` (all
 //! writes), `pool` (reads that may touch the disk), `jobs`, `clients` (who is
 //! connected), `app` (what every handler shares), `guard`, `routes`,
 //! `connection` and `server`.
@@ -32,6 +32,7 @@ mod problem;
 mod query;
 mod etag;
 mod input;
+mod memory;
 mod body;
 mod write_queue;
 mod committer;

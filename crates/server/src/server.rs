@@ -104,7 +104,7 @@ impl BoundServer {
             let app = Arc::clone(&app);
             move || {
                 let store = DbStore { db: app.db.clone(), keyspace: app.keyspace.clone() };
-                committer::run(&app.writes, &store, &app.commits);
+                committer::run(&app.writes, app.group, &store, &app.commits);
             }
         });
         let mut shutdown = pin!(shutdown);

@@ -1,6 +1,7 @@
 //! Writes that wait for the committer: a bounded queue between the reactor and one thread.
 
 use crate::etag::{Condition, Current};
+use crate::memory::Share;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -49,12 +50,23 @@ pub(crate) enum Ops {
     Many(Vec<Op>),
 }
 
+impl Default for Ops {
+    fn default() -> Ops {
+        Ops::Many(Vec::new())
+    }
+}
+
 impl Ops {
     pub(crate) fn as_slice(&self) -> &[Op] {
         match self {
             Ops::One(op) => std::slice::from_ref(op),
             Ops::Many(ops) => ops,
         }
+    }
+
+    /// About what they take in memory.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.as_slice().iter().map(Op::size_bytes).sum()
     }
 }
 
@@ -102,13 +114,15 @@ pub(crate) struct Failed {
 pub(crate) struct WriteRequest {
     pub(crate) ops: Ops,
     pub(crate) durability: Durability,
+    /// What its operations have of the memory, until it is answered.
+    pub(crate) share: Option<Share>,
     /// Gets the outcome; no one may be listening any more.
     pub(crate) answer: oneshot::Sender<Outcome>,
 }
 
 impl WriteRequest {
     fn size_bytes(&self) -> usize {
-        self.ops.as_slice().iter().map(Op::size_bytes).sum()
+        self.ops.size_bytes()
     }
 }
 
@@ -176,7 +190,8 @@ impl WriteQueue {
     }
 
     /// Moves the oldest requests into `group`, at least one and at most `bounds`;
-    /// waits for the first. False when the queue is closed and empty.
+    /// a request that is larger than these comes alone.
+    /// Waits for the first. False when the queue is closed and empty.
     pub(crate) fn take(&self, group: &mut Vec<WriteRequest>, bounds: Bounds) -> bool {
         let mut state = self.state.lock();
         while state.waiting.is_empty() {
@@ -221,7 +236,10 @@ mod tests {
         let (answer, outcome) = oneshot::channel();
         let action = Action::Put { value: vec![0; value_bytes].into(), ttl: None };
         let op = Op { key: Bytes::from_static(b"k"), action, conditions: Vec::new() };
-        (WriteRequest { ops: Ops::One(op), durability: Durability::Memory, answer }, outcome)
+        (
+            WriteRequest { ops: Ops::One(op), durability: Durability::Memory, share: None, answer },
+            outcome,
+        )
     }
 
     fn push(queue: &WriteQueue, value_bytes: usize) -> Result<(), Refused> {

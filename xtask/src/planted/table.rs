@@ -317,6 +317,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     served("slow_reader_fills_memory", "bad_input", "a_reader_that_takes_nothing_is_cut_off"),
     served("slowloris", "bad_input", "slow_clients_are_cut_off"),
     comes("pipeline_flood", REDIS),
+    served(
+        "server_memory_outside_the_budget",
+        "memory",
+        "many_large_bodies_are_done_or_refused_within_their_part_of_the_budget",
+    ),
+    served(
+        "group_refused_together",
+        "lib",
+        "committer::tests::no_request_is_refused_for_its_neighbours",
+    ),
     served("cross_protocol", "bad_input", "cross_protocol_and_smuggling_find_nothing_to_hold"),
     comes("acl_leaks_existence", ACCESS),
     comes("path_traversal_backup", BACKUP),

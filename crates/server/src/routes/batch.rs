@@ -1,6 +1,7 @@
 //! `POST /v1/batch`: several writes, all or none, on conditions.
 
 use crate::app::App;
+use crate::body::Received;
 use crate::encoding::Encoding;
 use crate::etag::Condition;
 use crate::input::{DurabilityName, Text, checked_value, json, key_of, ttl_of, value_of};
@@ -97,10 +98,12 @@ struct Written {
 /// `POST /v1/batch`
 pub(super) async fn write(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
     let [] = query::parse(request.uri().query(), [])?;
-    let received = app.bodies.read(request.body_mut()).await?;
-    let (ops, durability) = parse(&received.bytes, app.limits.max_value_bytes)?;
+    let Received { bytes: body, share } = app.receive(request).await?;
+    let (ops, durability) = parse(&body, app.limits.max_value_bytes)?;
+    // What the operations have of it stays.
+    drop(body);
     let is_write: Vec<bool> = ops.iter().map(|op| !matches!(op.action, Action::Check)).collect();
-    let committed = app.write(Ops::Many(ops), durability).await?;
+    let committed = app.write(Ops::Many(ops), share, durability).await?;
     let mut next = committed.first;
     let versions: Vec<Option<u64>> = is_write
         .into_iter()

@@ -44,10 +44,10 @@ pub(super) async fn handle(
             let key = key_of(path, key64.as_deref())?;
             let (ttl, durability) = (ttl_of_query(ttl)?, durability_of_query(durability)?);
             let conditions = both(conditions(request.headers())?);
-            let received = app.bodies.read(request.body_mut()).await?;
-            let value = checked_value(received.bytes.clone(), app.limits.max_value_bytes)?;
+            let received = app.receive(request).await?;
+            let value = checked_value(received.bytes, app.limits.max_value_bytes)?;
             let op = Op { key, action: Action::Put { value, ttl }, conditions };
-            let version = app.write_one(op, durability).await?;
+            let version = app.write_one(op, received.share, durability).await?;
             let mut reply = reply::json(written(version));
             reply.headers_mut().insert(ETAG, etag(version));
             Ok(reply)
@@ -58,7 +58,7 @@ pub(super) async fn handle(
             let durability = durability_of_query(durability)?;
             let conditions = both(conditions(request.headers())?);
             let op = Op { key, action: Action::Delete, conditions };
-            Ok(reply::json(written(app.write_one(op, durability).await?)))
+            Ok(reply::json(written(app.write_one(op, None, durability).await?)))
         }
         ref other => Err(Problem::method(request.uri().path(), other, ALLOW)),
     }
@@ -93,7 +93,7 @@ async fn get(app: &Arc<App>, key: Bytes, headers: &HeaderMap) -> Result<Reply> {
     let mut reply = if if_none_match.is_some_and(|condition| !condition.holds(current)) {
         reply::empty(StatusCode::NOT_MODIFIED)
     } else {
-        part(value_bytes(record), headers, version)?
+        part(value_bytes(app, record)?, headers, version)?
     };
     let answer = reply.headers_mut();
     answer.insert(ETAG, etag(version));

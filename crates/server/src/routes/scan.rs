@@ -7,9 +7,11 @@ use crate::app::App;
 use crate::clients::Busy;
 use crate::encoding::{from_base64, to_url_base64};
 use crate::json::push_string;
+use crate::memory::Share;
 use crate::problem::{Kind, Problem, Result};
 use crate::query;
 use crate::reply::{self, Reply, ReplyBody};
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request};
@@ -127,8 +129,7 @@ pub(super) async fn scan(
         let body = if request.method() == Method::HEAD {
             ReplyBody::empty()
         } else {
-            let keyspace = app.keyspace.clone();
-            ReplyBody::Stream(Box::new(ScanStream::start(keyspace, scan, place, busy.again())))
+            ReplyBody::Stream(Box::new(ScanStream::start(app, scan, place, busy.again())))
         };
         let mut reply = Reply::new(body);
         let ndjson = HeaderValue::from_static("application/x-ndjson");
@@ -142,12 +143,13 @@ pub(super) async fn scan(
         )));
     }
     let keyspace = app.keyspace.clone();
-    let page = app.pool.run(move || page(Walk::start(&keyspace, scan), limit)).await??;
+    let share = app.memory.answer();
+    let page = app.pool.run(move || page(Walk::start(&keyspace, scan), limit, share)).await??;
     Ok(reply::json(page))
 }
 
 /// `{"items":[…],"cursor":…}`; the cursor is null on the last page.
-fn page(mut walk: Walk, limit: u64) -> Result<Vec<u8>> {
+fn page(mut walk: Walk, limit: u64, mut share: Share) -> Result<Bytes> {
     let mut out = b"{\"items\":[".to_vec();
     let mut last = Vec::new();
     let mut count = 0;
@@ -161,7 +163,7 @@ fn page(mut walk: Walk, limit: u64) -> Result<Vec<u8>> {
         if count > 0 {
             out.push(b',');
         }
-        walk.push_item(&mut out, &key, &value);
+        walk.push_item(&mut out, &mut share, &key, &value)?;
         count += 1;
         last.clear();
         last.extend_from_slice(&key);
@@ -173,7 +175,7 @@ fn page(mut walk: Walk, limit: u64) -> Result<Vec<u8>> {
         out.extend_from_slice(b"null");
     }
     out.extend_from_slice(b"}\n");
-    Ok(out)
+    Ok(share.over(out))
 }
 
 #[cfg(test)]

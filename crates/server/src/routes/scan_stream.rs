@@ -2,9 +2,11 @@
 //!
 //! Each chunk is made on a blocking thread that it does not keep between two
 //! chunks, so that slow readers hold no threads. At most two chunks are in
-//! memory: the one being sent, and the next one being made meanwhile.
+//! memory: the one being sent, and the next one being made meanwhile. What a large
+//! value adds to a chunk is claimed of the memory budget.
 
 use super::walk::{Scan, Walk};
+use crate::app::App;
 use crate::clients::Busy;
 use crate::pool::panicked;
 use crate::problem::Problem;
@@ -13,9 +15,9 @@ use bytes::Bytes;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tanada::Keyspace;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Sleep, sleep};
@@ -28,7 +30,7 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// A walk that is being streamed.
 struct Source {
-    keyspace: Keyspace,
+    app: Arc<App>,
     state: SourceState,
     /// Entries still to send.
     left: u64,
@@ -42,9 +44,9 @@ enum SourceState {
 /// What making one chunk gave.
 enum Chunk {
     /// There may be more.
-    Part(Vec<u8>, Box<Source>),
+    Part(Bytes, Box<Source>),
     /// That was all.
-    Last(Vec<u8>),
+    Last(Bytes),
     /// The scan broke off behind these entries.
     Broken(Vec<u8>, Problem),
 }
@@ -52,26 +54,29 @@ enum Chunk {
 impl Source {
     fn chunk(mut self) -> Chunk {
         let mut out = Vec::with_capacity(CHUNK_BYTES + 4096);
+        let mut share = self.app.memory.answer();
         let mut walk = match self.state {
-            SourceState::Unstarted(scan) => Box::new(Walk::start(&self.keyspace, scan)),
+            SourceState::Unstarted(scan) => Box::new(Walk::start(&self.app.keyspace, scan)),
             SourceState::Walking(walk) => walk,
         };
         while self.left > 0 {
             match walk.next() {
-                None => return Chunk::Last(out),
+                None => return Chunk::Last(share.over(out)),
                 Some(Err(e)) => return Chunk::Broken(out, e.into()),
                 Some(Ok((key, value))) => {
-                    walk.push_item(&mut out, &key, &value);
+                    if let Err(problem) = walk.push_item(&mut out, &mut share, &key, &value) {
+                        return Chunk::Broken(out, problem);
+                    }
                     out.push(b'\n');
                     self.left -= 1;
                 }
             }
             if out.len() >= CHUNK_BYTES {
                 self.state = SourceState::Walking(walk);
-                return Chunk::Part(out, Box::new(self));
+                return Chunk::Part(share.over(out), Box::new(self));
             }
         }
-        Chunk::Last(out)
+        Chunk::Last(share.over(out))
     }
 }
 
@@ -92,13 +97,13 @@ enum Making {
 
 impl ScanStream {
     pub(super) fn start(
-        keyspace: Keyspace,
+        app: &Arc<App>,
         scan: Scan,
         place: OwnedSemaphorePermit,
         busy: Busy,
     ) -> ScanStream {
         let left = scan.limit.unwrap_or(u64::MAX);
-        let source = Source { keyspace, state: SourceState::Unstarted(scan), left };
+        let source = Source { app: Arc::clone(app), state: SourceState::Unstarted(scan), left };
         let making = Making::Next(spawn_blocking(|| source.chunk()));
         ScanStream { making, _place: place, _busy: busy }
     }
@@ -134,9 +139,9 @@ impl BodyStream for ScanStream {
                 bytes.extend_from_slice(b"{\"problem\":");
                 bytes.extend_from_slice(problem.to_json().get().as_bytes());
                 bytes.extend_from_slice(b"}\n");
-                bytes
+                bytes.into()
             }
         };
-        Poll::Ready(Some(Ok(bytes.into())))
+        Poll::Ready(Some(Ok(bytes)))
     }
 }

@@ -2,12 +2,14 @@
 
 use super::accept::accepts;
 use crate::app::App;
+use crate::body::Received;
 use crate::etag::etag;
 use crate::input::{
     DeleteBody, GetBody, PutBody, checked_value, durability_of_query, json, key_of, key_of_query,
     ttl_of, ttl_of_query, value_of, value_of_query,
 };
-use crate::json::{push_key, push_number, push_value, record, written};
+use crate::json::{entry_len, push_key, push_number, push_value, record, written};
+use crate::memory::SMALL_BYTES;
 use crate::problem::{Kind, Problem, Result};
 use crate::query;
 use crate::reply::{self, Reply};
@@ -22,9 +24,8 @@ use tanada::{Durability, Record, Step};
 
 /// `POST /put`, with JSON or with query parameters.
 pub(super) async fn put(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
-    let received = app.bodies.read(request.body_mut()).await?;
-    let body = &received.bytes;
-    let (key, value, ttl, durability) = match query_alone(request.uri().query(), body)? {
+    let Received { bytes: body, share } = app.receive(request).await?;
+    let (key, value, ttl, durability) = match query_alone(request.uri().query(), &body)? {
         Some(text) => {
             let [key, key64, value, encoding, ttl, durability] = query::parse(
                 Some(text),
@@ -38,37 +39,40 @@ pub(super) async fn put(app: &Arc<App>, request: &mut Request<Incoming>) -> Resu
             )
         }
         None => {
-            let put: PutBody<'_> = json(body)?;
+            let put: PutBody<'_> = json(&body)?;
             (
-                key_of(put.key, put.key64, body)?,
-                value_of(put.value, put.encoding, body)?,
+                key_of(put.key, put.key64, &body)?,
+                value_of(put.value, put.encoding, &body)?,
                 put.ttl.map(ttl_of).transpose()?,
                 put.durability.map(Durability::from),
             )
         }
     };
     let value = checked_value(value, app.limits.max_value_bytes)?;
+    // What the operation has of it stays.
+    drop(body);
     let op = Op { key, action: Action::Put { value, ttl }, conditions: Vec::new() };
-    Ok(reply::json(written(app.write_one(op, durability).await?)))
+    Ok(reply::json(written(app.write_one(op, share, durability).await?)))
 }
 
 /// `POST /delete`, with JSON or with query parameters.
 pub(super) async fn delete(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
-    let received = app.bodies.read(request.body_mut()).await?;
-    let body = &received.bytes;
-    let (key, durability) = match query_alone(request.uri().query(), body)? {
+    let Received { bytes: body, share } = app.receive(request).await?;
+    let (key, durability) = match query_alone(request.uri().query(), &body)? {
         Some(text) => {
             let [key, key64, durability] =
                 query::parse(Some(text), ["key", "key64", "durability"])?;
             (key_of_query(key, key64)?, durability_of_query(durability)?)
         }
         None => {
-            let delete: DeleteBody<'_> = json(body)?;
-            (key_of(delete.key, delete.key64, body)?, delete.durability.map(Durability::from))
+            let delete: DeleteBody<'_> = json(&body)?;
+            (key_of(delete.key, delete.key64, &body)?, delete.durability.map(Durability::from))
         }
     };
+    // What the operation has of it stays.
+    drop(body);
     let op = Op { key, action: Action::Delete, conditions: Vec::new() };
-    Ok(reply::json(written(app.write_one(op, durability).await?)))
+    Ok(reply::json(written(app.write_one(op, share, durability).await?)))
 }
 
 /// The query when it carries the request; the body must be empty then, for
@@ -87,7 +91,7 @@ fn query_alone<'q>(query: Option<&'q str>, body: &Bytes) -> Result<Option<&'q st
 pub(super) async fn get(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
     let raw = accepts(request.headers(), "application/octet-stream");
     let (key, explain) = if *request.method() == Method::POST {
-        let received = app.bodies.read(request.body_mut()).await?;
+        let received = app.receive(request).await?;
         let body = &received.bytes;
         if request.uri().query().is_some_and(|q| !q.is_empty()) {
             let text = query_alone(request.uri().query(), body)?;
@@ -105,11 +109,12 @@ pub(super) async fn get(app: &Arc<App>, request: &mut Request<Incoming>) -> Resu
     let Some(found) = read(app, &key).await? else { return Err(not_found(&key)) };
     if raw {
         let version = found.seqno.0;
-        let mut reply = reply::typed("application/octet-stream", value_bytes(found));
+        let mut reply = reply::typed("application/octet-stream", value_bytes(app, found)?);
         reply.headers_mut().insert(ETAG, etag(version));
         return Ok(reply);
     }
-    Ok(reply::json(record(&key, &found.value, found.seqno.0, found.expires_at_ms)))
+    let text = |value: &[u8]| record(&key, value, found.seqno.0, found.expires_at_ms);
+    large_or_small(app, &key, &found.value, text)
 }
 
 fn key_and_explain(text: Option<&str>) -> Result<(Bytes, bool)> {
@@ -128,15 +133,36 @@ pub(super) async fn read(app: &Arc<App>, key: &Bytes) -> Result<Option<Record>> 
     }
 }
 
-/// The value as an answer's body: copied when small, for then the copy costs
-/// less than keeping the block; shared when large.
-pub(super) fn value_bytes(record: Record) -> Bytes {
-    const SHARED_FROM_BYTES: usize = 4096;
-    if record.value.len() < SHARED_FROM_BYTES {
-        Bytes::copy_from_slice(&record.value)
-    } else {
-        Bytes::from_owner(record.value)
+/// JSON that holds a key and a value; a large one claims its memory first.
+fn large_or_small(
+    app: &App,
+    key: &[u8],
+    value: &[u8],
+    text: impl FnOnce(&[u8]) -> Vec<u8>,
+) -> Result<Reply> {
+    if key.len() + value.len() <= SMALL_BYTES / 2 {
+        return Ok(reply::json(text(value)));
     }
+    let mut share = app.memory.answer();
+    share.hold(entry_len(key, value))?;
+    Ok(reply::json(share.over(text(value))))
+}
+
+/// The value as an answer's body: copied when small, for then the copy costs
+/// less than keeping the block; shared when large. The block may leave the cache while
+/// the client takes its time, so that a large one is claimed.
+pub(super) fn value_bytes(app: &App, record: Record) -> Result<Bytes> {
+    const SHARED_FROM_BYTES: usize = 4096;
+    let length = record.value.len();
+    if length < SHARED_FROM_BYTES {
+        return Ok(Bytes::copy_from_slice(&record.value));
+    }
+    if length <= SMALL_BYTES {
+        return Ok(Bytes::from_owner(record.value));
+    }
+    let mut share = app.memory.answer();
+    share.hold(length)?;
+    Ok(share.over(record.value))
 }
 
 /// 404.
@@ -167,15 +193,18 @@ async fn explained(app: &Arc<App>, key: Bytes) -> Result<Reply> {
     let (Some(value), Some(version)) = (explain.value, explain.seqno) else {
         return Err(not_found(&key).with("explain", &path));
     };
-    let mut out = Vec::with_capacity(key.len() + value.len() + 1024);
-    out.push(b'{');
-    push_key(&mut out, &key);
-    out.push(b',');
-    push_value(&mut out, &value);
-    out.extend_from_slice(b",\"version\":");
-    push_number(&mut out, version);
-    out.extend_from_slice(b",\"explain\":");
-    serde_json::to_writer(&mut out, &path).expect("a vector takes all bytes");
-    out.extend_from_slice(b"}\n");
-    Ok(reply::json(out))
+    let text = |value: &[u8]| {
+        let mut out = Vec::with_capacity(entry_len(&key, value) + 1024);
+        out.push(b'{');
+        push_key(&mut out, &key);
+        out.push(b',');
+        push_value(&mut out, value);
+        out.extend_from_slice(b",\"version\":");
+        push_number(&mut out, version);
+        out.extend_from_slice(b",\"explain\":");
+        serde_json::to_writer(&mut out, &path).expect("a vector takes all bytes");
+        out.extend_from_slice(b"}\n");
+        out
+    };
+    large_or_small(app, &key, &value, text)
 }

@@ -1,6 +1,8 @@
 //! A walk over the keys of a range, one way or the other.
 
-use crate::json::{push_key, push_value};
+use crate::json::{entry_len, push_key, push_value};
+use crate::memory::{SMALL_BYTES, Share};
+use crate::problem::Result;
 use std::ops::Bound;
 use tanada::{Iter, Keyspace, Value};
 
@@ -78,8 +80,30 @@ impl Walk {
         self.direction
     }
 
-    /// Appends an entry as a JSON object.
-    pub(super) fn push_item(&self, out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    /// Appends an entry as a JSON object. `share` is of `out`: it holds what that takes.
+    ///
+    /// # Errors
+    /// When the memory budget has no room for so much; nothing is appended.
+    pub(super) fn push_item(
+        &self,
+        out: &mut Vec<u8>,
+        share: &mut Share,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<()> {
+        let value_bytes = match self.columns {
+            Columns::KeysOnly => 0,
+            Columns::KeysAndValues => value.len(),
+        };
+        // What is small stays within the buffer, or doubles it.
+        if key.len() + value_bytes > SMALL_BYTES / 2 || out.capacity() - out.len() < SMALL_BYTES {
+            let more = entry_len(key, &value[..value_bytes]);
+            if out.capacity() - out.len() < more {
+                let capacity = (out.len() + more).max(out.capacity() * 2);
+                share.hold(capacity)?;
+                out.reserve_exact(capacity - out.len());
+            }
+        }
         out.push(b'{');
         push_key(out, key);
         if self.columns == Columns::KeysAndValues {
@@ -87,5 +111,6 @@ impl Walk {
             push_value(out, value);
         }
         out.push(b'}');
+        Ok(())
     }
 }
