@@ -29,6 +29,7 @@ mod fsync;
 mod full;
 mod descriptors;
 mod readonly;
+mod memory;
 
 use clap::{Parser, ValueEnum};
 use failure::{Failure, Result};
@@ -113,6 +114,8 @@ enum Mode {
     Descriptors,
     /// Its file system turns read-only (root, loop devices)
     Readonly,
+    /// Load and large values, within its memory budget; --count is seconds
+    Memory,
 }
 
 impl Mode {
@@ -124,6 +127,7 @@ impl Mode {
             Mode::Full => "full",
             Mode::Descriptors => "descriptors",
             Mode::Readonly => "readonly",
+            Mode::Memory => "memory",
         }
     }
 
@@ -131,12 +135,13 @@ impl Mode {
         match self {
             Mode::Kill => 100,
             Mode::Power => 20,
+            Mode::Memory => 45,
             Mode::Fsync | Mode::Full | Mode::Descriptors | Mode::Readonly => 5,
         }
     }
 
     fn mounts(self) -> bool {
-        !matches!(self, Mode::Kill | Mode::Descriptors)
+        !matches!(self, Mode::Kill | Mode::Descriptors | Mode::Memory)
     }
 
     fn run(self, rig: &mut Rig) -> Result<()> {
@@ -147,6 +152,7 @@ impl Mode {
             Mode::Full => full::run(rig),
             Mode::Descriptors => descriptors::run(rig),
             Mode::Readonly => readonly::run(rig),
+            Mode::Memory => memory::run(rig),
         }
     }
 }

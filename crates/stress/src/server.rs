@@ -214,6 +214,21 @@ impl Server {
         Ok(env.fs.read_dir(Path::new(&dir))?.len() as u64)
     }
 
+    /// What the system says of its memory, in KiB: `VmRSS:` now, `VmHWM:` at most.
+    ///
+    /// # Errors
+    /// Lacking where there is no `/proc`.
+    pub(crate) fn resident_kib(&self, field: &str) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.pid.as_raw_nonzero());
+        let mut text = String::new();
+        tanada_vfs::open_input(Path::new(&path))
+            .and_then(|mut file| file.read_to_string(&mut text))
+            .map_err(|e| Failure::lacking(format!("{path} ({e})")))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(field));
+        line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok())
+            .ok_or_else(|| Failure::lacking(format!("{field} in {path}")))
+    }
+
     /// SIGKILL, and waits for its end.
     ///
     /// # Errors
