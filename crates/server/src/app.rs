@@ -88,7 +88,7 @@ impl App {
         let size_bytes = ops.size_bytes();
         let mut share = share.or_else(|| (size_bytes > SMALL_BYTES).then(|| self.memory.request()));
         if let Some(share) = &mut share {
-            share.hold(size_bytes)?;
+            share.hold_soon(size_bytes).await?;
         }
         let (answer, outcome) = oneshot::channel();
         let durability = durability.unwrap_or(self.durability);

@@ -52,7 +52,7 @@ impl Bodies {
                     return Ok(Received { bytes, share: None });
                 }
                 let mut share = memory.request();
-                share.hold(bytes.len())?;
+                share.hold_soon(bytes.len()).await?;
                 Ok(Received { bytes, share: Some(share) })
             }
             Some(bytes) => self.read_slowly(memory, body, declared, bytes).await,
@@ -70,7 +70,7 @@ impl Bodies {
         let patience = self.timeout + Duration::from_secs(expected_bytes >> 20);
         let read = async {
             let mut share = memory.request();
-            share.hold(declared.unwrap_or(0) as usize).map_err(Problem::closing)?;
+            share.hold_soon(declared.unwrap_or(0) as usize).await.map_err(Problem::closing)?;
             // Pages that no byte has reached yet take no memory.
             let mut whole = match declared {
                 Some(length) => BytesMut::with_capacity(length as usize),

@@ -10,13 +10,19 @@ use crate::problem::{Kind, Problem, Result};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tanada::{Db, MemoryClaim};
 
 /// Requests and answers up to here are not claimed.
 pub(crate) const SMALL_BYTES: usize = 16 << 10;
 
 /// Copies up to here are not claimed: there is one at a time.
-const COPIED_BYTES: u64 = 1 << 20;
+const COPIED_BYTES: u64 = 4 << 20;
+
+/// A request that comes while memory is short waits so often and so long for a flush to
+/// give some back, before it is refused.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Of the budget, what large requests may take together, and what answers may.
 const REQUESTS: u64 = 8;
@@ -156,6 +162,21 @@ impl Share {
             self.part.give(more);
             Problem::from(e)
         })
+    }
+
+    /// As [`Share::hold`], but where there is no room it waits a second for some: a flush
+    /// or another request may be about to give memory back.
+    ///
+    /// # Errors
+    /// As [`Share::hold`].
+    pub(crate) async fn hold_soon(&mut self, bytes: usize) -> Result<()> {
+        for _ in 1..TRIES {
+            match self.hold(bytes) {
+                Err(e) if e.kind() == Kind::Overloaded => tokio::time::sleep(PAUSE).await,
+                outcome => return outcome,
+            }
+        }
+        self.hold(bytes)
     }
 
     /// Claims as much again, for a large request that is being copied. That it came this

@@ -150,7 +150,7 @@ impl Problem {
         self
     }
 
-    #[cfg(test)]
+    /// What kind of problem it is.
     pub(crate) fn kind(&self) -> Kind {
         self.0.kind
     }

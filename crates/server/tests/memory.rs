@@ -112,6 +112,25 @@ fn many_large_bodies_are_done_or_refused_within_their_part_of_the_budget() {
 
 /// Bodies that are declared and never come hold their part until their clients go, and
 /// nobody else's.
+/// A load of batches of 1 MiB was refused at once wherever MemTables waited for a flush
+/// that would have made room a moment later.
+#[test]
+fn a_large_body_waits_for_memory_that_is_about_to_be_given_back() {
+    let dir = TempDir::new();
+    let builder = Db::builder(dir.path()).memory(BUDGET).durability(Durability::Buffered);
+    let db = builder.open().expect("a database");
+    let mut all = db.claim_memory(1 << 20).expect("room");
+    let server = TestServer::over_db(db, Limits::default());
+    while all.grow(64 << 10).is_ok() {}
+    std::thread::scope(|scope| {
+        let put = scope.spawn(|| server.put("/v1/kv/large", &vec![7; 1 << 20]).status);
+        // By then the server has seen it, nearly always.
+        (0..5).for_each(|_| drop(memory(&server)));
+        drop(all);
+        assert_eq!(put.join().expect("an answer"), 200);
+    });
+}
+
 #[test]
 fn clients_that_go_away_in_the_middle_of_a_body_give_its_memory_back() {
     let dir = TempDir::new();
