@@ -8,7 +8,7 @@
 //! What is taken is on the [`Account`], MemTables that only readers still hold
 //! included. The caches have been *granted* a part, and whoever needs more than what
 //! is neither taken nor granted asks for a new division first. Below their floor the
-//! caches give nothing: then the asker waits, or is refused (docs/decisions/0013-one-account.md).
+//! caches give nothing: then the asker waits, or is refused (docs/decisions/0012-one-account.md).
 
 use super::account::{Account, Part};
 use std::sync::Arc;
