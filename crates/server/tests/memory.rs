@@ -123,7 +123,7 @@ fn a_large_body_waits_for_memory_that_is_about_to_be_given_back() {
     let server = TestServer::over_db(db, Limits::default());
     while all.grow(64 << 10).is_ok() {}
     std::thread::scope(|scope| {
-        let put = scope.spawn(|| server.put("/v1/kv/large", &vec![7; 1 << 20]).status);
+        let put = scope.spawn(|| server.put("/v1/kv/large", vec![7; 1 << 20]).status);
         // By then the server has seen it, nearly always.
         (0..5).for_each(|_| drop(memory(&server)));
         drop(all);
