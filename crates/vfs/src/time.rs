@@ -9,6 +9,10 @@ pub trait Clock: Send + Sync + Debug + 'static {
     fn wall_ms(&self) -> u64;
     /// Nanoseconds since some fixed moment; never goes back.
     fn monotonic_ns(&self) -> u64;
+    /// As [`Clock::monotonic_ns`], some milliseconds behind it where that is cheaper.
+    fn coarse_monotonic_ns(&self) -> u64 {
+        self.monotonic_ns()
+    }
     /// Waits. A virtual clock moves on by `duration` and returns at once.
     fn sleep(&self, duration: Duration);
 }

@@ -113,5 +113,9 @@ fn threads_clock_and_bits_are_the_machine_s() {
     let before = env.clock.monotonic_ns();
     env.clock.sleep(Duration::from_millis(2));
     assert!(env.clock.monotonic_ns() - before >= 2_000_000);
+    let coarse = env.clock.coarse_monotonic_ns();
+    assert!(coarse <= env.clock.monotonic_ns(), "behind, never ahead");
+    env.clock.sleep(Duration::from_millis(50));
+    assert!(env.clock.coarse_monotonic_ns() > coarse, "and it goes on");
     assert!(env.clock.wall_ms() > 1_704_067_200_000, "later than 2024");
 }

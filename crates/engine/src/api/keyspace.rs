@@ -13,7 +13,7 @@ use crate::types::explain::Explain;
 use crate::types::options::PutOptions;
 use crate::types::range::KeyRange;
 use crate::write::batch::{Batch, check_key};
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ops::Bound;
 use std::sync::Arc;
 use tanada_format::{SeqNo, planted};
@@ -23,7 +23,8 @@ use tanada_table::Value;
 const SCRATCH_BYTES: usize = 64 << 10;
 
 thread_local! {
-    static SCRATCH: RefCell<Batch> = RefCell::new(Batch::new());
+    /// In a box: six moves a put are of a pointer, not of the batch.
+    static SCRATCH: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
 }
 
 /// One keyspace (column family). Cheap to clone.
@@ -102,12 +103,12 @@ impl Keyspace {
     #[inline]
     fn write_one(&self, fill: impl FnOnce(&mut Batch)) -> Result<SeqNo> {
         // Taken out while in use: what runs below may come here again.
-        let mut batch = SCRATCH.take();
+        let mut batch = SCRATCH.take().unwrap_or_default();
         batch.clear();
         fill(&mut batch);
         let result = self.core().commit(&mut batch, None);
         if batch.body.capacity() <= SCRATCH_BYTES {
-            SCRATCH.set(batch);
+            SCRATCH.set(Some(batch));
         }
         result
     }

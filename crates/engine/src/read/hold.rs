@@ -36,7 +36,8 @@ impl Hold {
             HolderKind::Snapshot => u64::MAX,
             HolderKind::Cursor | HolderKind::Iterator => reading.now_ms(),
         };
-        let opened_ns = reading.env.clock.monotonic_ns();
+        // For statistics in seconds.
+        let opened_ns = reading.env.clock.coarse_monotonic_ns();
         let visible = || at.unwrap_or_else(|| reading.visible());
         let (place, seqno, now_ms) =
             reading.holders.enter((kind, keyspace), (opened_ns, now_ms), visible);

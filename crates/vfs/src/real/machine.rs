@@ -9,13 +9,26 @@ use std::time::{Duration, Instant, SystemTime};
 pub struct RealClock {
     /// Monotonic time counts from here.
     start: Instant,
+    /// The same moment, as the system counts.
+    #[cfg(target_os = "linux")]
+    start_ns: u64,
 }
 
 impl RealClock {
     /// A clock whose monotonic time begins now.
     pub fn new() -> RealClock {
-        RealClock { start: Instant::now() }
+        RealClock {
+            start: Instant::now(),
+            #[cfg(target_os = "linux")]
+            start_ns: system_ns(rustix::time::ClockId::Monotonic),
+        }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn system_ns(clock: rustix::time::ClockId) -> u64 {
+    let now = rustix::time::clock_gettime(clock);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 impl Default for RealClock {
@@ -33,6 +46,12 @@ impl Clock for RealClock {
 
     fn monotonic_ns(&self) -> u64 {
         self.start.elapsed().as_nanos() as u64
+    }
+
+    /// Behind by one tick of the system, 1 to 10 ms; a quarter of the cost.
+    #[cfg(target_os = "linux")]
+    fn coarse_monotonic_ns(&self) -> u64 {
+        system_ns(rustix::time::ClockId::MonotonicCoarse).saturating_sub(self.start_ns)
     }
 
     fn sleep(&self, duration: Duration) {
