@@ -59,7 +59,7 @@ const fn feature(what: &'static str, below: &'static str, text: &'static str) ->
 }
 
 const INGEST: Feature = feature("ingestion", "crates/engine/src/", "pub fn ingest(");
-const CLEAR: Feature = feature("clear", "crates/engine/src/api/keyspace.rs", "pub fn clear(");
+const CLEAR: Feature = feature("clear", "crates/engine/src/api/keyspace", "pub fn clear(");
 const RANGES: Feature = feature("range deletes", "crates/engine/src/", "pub fn delete_range(");
 const BLOBS: Feature = feature("blob files", "crates/engine/src/lib.rs", "mod blob");
 const REMOTE: Feature = feature("the remote copy", "crates/remote/src/lib.rs", "//!");

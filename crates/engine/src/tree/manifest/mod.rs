@@ -13,9 +13,13 @@ mod header;
 mod current;
 mod directory;
 mod state;
+mod log;
 mod reader;
 mod salvage;
 mod table_ids;
+mod apply;
+mod open;
+mod write;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 #[cfg(test)]
@@ -29,34 +33,14 @@ pub(crate) use salvage::Known;
 pub(crate) use state::{MAX_KEYSPACES, State};
 pub(crate) use table_ids::TableIds;
 
-use crate::tree::version::{Deletion, InvalidEdit, LiveTables, TableHandle, TableStore, Version};
+use crate::tree::version::{Deletion, LiveTables, TableHandle, TableStore, Version};
 use crate::types::error::{Error, Result};
-use directory::Listing;
+use apply::apply;
 use header::HEADER_LEN;
-use std::io;
-use std::path::{Path, PathBuf};
+use log::ManifestLog;
+use std::path::PathBuf;
 use std::sync::Arc;
-use tanada_format::{
-    Corruption, KeyspaceId, MAX_RECORD_LEN, RecordCursor, RecordFile, RecordSalt, TableId, planted,
-    record_padding,
-};
-use tanada_vfs::WriteFile;
-
-/// The state so far; the first record, and only that. Of a large state the first part:
-/// edits right behind it add the rest.
-const KIND_SNAPSHOT: u16 = 1;
-/// An edit.
-const KIND_EDIT: u16 = 2;
-/// No payload: says by its `synced` that the edit before it is durable.
-const KIND_MARKER: u16 = 3;
-
-/// A snapshot larger than this is cut into several records.
-const SNAPSHOT_PART_BYTES: usize = 4 << 20;
-
-/// A manifest smaller than this is not worth rewriting.
-const REWRITE_BYTES: u64 = 4 << 20;
-/// Rewrite when the manifest is this many times its snapshot.
-const REWRITE_FACTOR: u64 = 4;
+use tanada_format::{Corruption, KeyspaceId, TableId, planted};
 
 /// The manifest of an open database.
 ///
@@ -93,16 +77,6 @@ pub(crate) struct Manifest {
     pub(crate) snapshot_part_bytes: usize,
 }
 
-#[derive(Debug)]
-struct ManifestLog {
-    file: Box<dyn WriteFile>,
-    at: RecordCursor,
-    /// The file is synced up to here.
-    synced: u64,
-    /// Length of the file when it held its snapshot alone.
-    snapshot_bytes: u64,
-}
-
 /// What [`Manifest::append`] changed.
 #[derive(Debug, Default)]
 pub(crate) struct Appended {
@@ -112,104 +86,6 @@ pub(crate) struct Appended {
 }
 
 impl Manifest {
-    /// Creates the manifest of a new database, or of a copy, in the directory
-    /// of `files`, which must be empty but for what [`inspect`] takes for
-    /// [`Found::Nothing`]. `initial` makes the state from an empty one; tables
-    /// it names must lie in the directory, synced. Durable on return: two file
-    /// syncs and a few directory syncs.
-    pub(crate) fn create(files: Arc<TableStore>, initial: &Edit) -> Result<Manifest> {
-        let fs = &files.fs;
-        fs.create_dir_all(&files.dir)?;
-        sync_above(&files)?;
-        let listing = Listing::read(&**fs, &files.dir)?;
-        for number in &listing.manifests {
-            fs.remove(&files.dir.join(FileName::Manifest(*number).to_string()))?;
-        }
-        // Durably gone: a manifest with number 1 must mean "never finished".
-        fs.sync_dir(&files.dir)?;
-        let state = State::default();
-        let first_id = initial.next_table_id.unwrap_or(state.next_table_id);
-        let ids = Arc::new(TableIds::new(first_id));
-        let mut manifest = Manifest::new(files, ids, (state, LiveTables::default()), 1);
-        manifest.append(initial)?;
-        Ok(manifest)
-    }
-
-    /// Opens the manifest that `current`, from [`inspect`], names. Reads it and
-    /// one directory listing; writes nothing.
-    ///
-    /// # Errors
-    /// [`Error::MissingFile`] or [`Error::Corruption`] naming the file, for the
-    /// manifest itself and for each table that it names; [`Error::Unsupported`].
-    pub(crate) fn open(files: Arc<TableStore>, current: &Current) -> Result<Manifest> {
-        let path = files.dir.join(FileName::Manifest(current.manifest).to_string());
-        let contents = reader::read(&*files.fs, &path, files.database, current.manifest)?;
-        let damaged = |what: String| Error::from(Corruption::new(&path, HEADER_LEN as u64, what));
-        let mut state = State::default();
-        let mut live = LiveTables::default();
-        apply(&mut state, &mut live, &contents.state.snapshot(), &files)
-            .map_err(|e| damaged(e.0))?;
-
-        let listing = Listing::read(&*files.fs, &files.dir)?;
-        for table in state.keyspaces.values().flat_map(|k| k.tables.tables()) {
-            check_file(table, &listing)?;
-        }
-        if let Some(&id) = listing.tables.keys().filter(|&&id| id >= state.next_table_id).min() {
-            let what = format!(
-                "it knows no table ids from {} on, but {} is there: its last edits are lost",
-                state.next_table_id,
-                FileName::Table(id)
-            );
-            return Err(Corruption::new(&path, files.fs.len(&path)?, what).into());
-        }
-
-        let ids = Arc::new(TableIds::new(state.next_table_id));
-        let next_number = listing.next_manifest();
-        let current_bytes = files.fs.len(&path)?;
-        let mut manifest = Manifest::new(files, ids, (state, live), next_number);
-        let leave =
-            |name: String, size_bytes| Deletion { path: manifest.files.dir.join(name), size_bytes };
-        let orphans = listing.tables.iter().filter(|&(&id, _)| manifest.live.get(id).is_none());
-        let mut leftovers: Vec<Deletion> =
-            orphans.map(|(&id, &len)| leave(FileName::Table(id).to_string(), len)).collect();
-        let old = listing.manifests.iter().filter(|&&n| n != current.manifest);
-        leftovers.extend(old.map(|&n| leave(FileName::Manifest(n).to_string(), 0)));
-        // CURRENT.tmp is left to the next rewrite: the background removing it by
-        // name could meet the new one.
-        let rewritten = FileName::Temporary.to_string();
-        let temporary = listing.temporaries.into_iter().filter(|name| *name != rewritten);
-        leftovers.extend(temporary.map(|name| leave(name, 0)));
-        leftovers.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        manifest.leftovers = leftovers;
-        manifest.torn_at = contents.torn_at;
-        manifest.current = path;
-        manifest.current_bytes = current_bytes;
-        Ok(manifest)
-    }
-
-    fn new(
-        files: Arc<TableStore>,
-        ids: Arc<TableIds>,
-        (state, live): (State<Arc<Version>>, LiveTables),
-        next_number: u64,
-    ) -> Manifest {
-        Manifest {
-            files,
-            ids,
-            state,
-            live,
-            log: None,
-            current: PathBuf::new(),
-            current_bytes: 0,
-            torn_at: None,
-            next_number,
-            failed: None,
-            leftovers: Vec::new(),
-            rewrite_bytes: REWRITE_BYTES,
-            snapshot_part_bytes: SNAPSHOT_PART_BYTES,
-        }
-    }
-
     /// What is durable.
     pub(crate) fn state(&self) -> &State<Arc<Version>> {
         &self.state
@@ -332,214 +208,5 @@ impl Manifest {
     /// Whether a write or sync failed, so that nothing is written any more.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.failed.is_some()
-    }
-
-    fn write(&mut self, edit: &Edit) -> Result<()> {
-        let payload = codec::encode(edit);
-        check_len(payload.len())?;
-        if edit.adds_files() {
-            let synced = self.files.fs.sync_dir(&self.files.dir);
-            self.poison_on_error(synced.map_err(Error::from))?;
-        }
-        let Some(log) = &self.log else { return self.rewrite() };
-        let len = log.at.offset();
-        if len > self.rewrite_bytes && len > REWRITE_FACTOR * log.snapshot_bytes {
-            let rewritten = self.rewrite();
-            if rewritten.is_ok() || self.is_poisoned() {
-                return rewritten;
-            }
-            // The present manifest is as good as before: go on with it for a while.
-            self.rewrite_bytes = 2 * len;
-        }
-        let log = self.log.as_mut().expect("it was there above, and rewriting only replaces it");
-        let written = log.append(KIND_EDIT, &payload);
-        let synced = written.and_then(|()| Ok(log.file.sync()?));
-        self.poison_on_error(synced)?;
-        let log = self.log.as_mut().expect("as above");
-        log.synced = log.at.offset();
-        // Not synced: where it survives it protects the edit, where it does not
-        // nothing is missed. The edit is durable: a failure costs no more than a new
-        // manifest for the next one, since nobody knows what lies behind this one.
-        if log.append(KIND_MARKER, &[]).is_err() {
-            self.log = None;
-        }
-        Ok(())
-    }
-
-    fn poison_on_error<T>(&mut self, result: Result<T>) -> Result<T> {
-        if planted!(manifest_enospc_middle) {
-            return result;
-        }
-        result.inspect_err(|e| self.failed = Some(e.to_string()))
-    }
-
-    /// Writes the state to a new manifest and makes it the current one. At every
-    /// moment `CURRENT` names a manifest that is whole and durable. A failure
-    /// before the rename changes nothing and does not poison: files are new at
-    /// each try, so no sync is repeated.
-    fn rewrite(&mut self) -> Result<()> {
-        let number = self.next_number;
-        self.next_number += 1;
-        let TableStore { fs, dir, .. } = &*self.files;
-        let path = dir.join(FileName::Manifest(number).to_string());
-        let current = dir.join(FileName::Current.to_string());
-        let temporary = dir.join(FileName::Temporary.to_string());
-        let log = match self.prepare(number, &path, &temporary) {
-            Ok(log) => log,
-            Err(e) => {
-                // To give back what room they take; whoever opens next ignores them.
-                let _ = (fs.remove(&temporary), fs.remove(&path));
-                return Err(e);
-            }
-        };
-        let settle =
-            || if planted!(current_rename_not_dirsynced) { Ok(()) } else { fs.sync_dir(dir) };
-        let switched = fs.rename(&temporary, &current).and_then(|()| settle());
-        self.poison_on_error(switched.map_err(Error::from))?;
-
-        if !self.current.as_os_str().is_empty() {
-            let old = Deletion { size_bytes: self.size_bytes(), path: self.current.clone() };
-            self.files.deletions.push(old);
-        }
-        self.current = path;
-        self.log = Some(log);
-        Ok(())
-    }
-
-    /// Writes manifest `number`, and a `CURRENT` for it under a temporary name.
-    fn prepare(&self, number: u64, path: &Path, temporary: &Path) -> Result<ManifestLog> {
-        let TableStore { fs, dir, database, .. } = &*self.files;
-        let mut file = fs.create(path)?;
-        file.append(&header::encode(*database, number))?;
-        let salt = RecordSalt::new(RecordFile::Manifest, *database, number);
-        let at = RecordCursor::new(salt, HEADER_LEN as u64, 0);
-        let mut log = ManifestLog { file, at, synced: 0, snapshot_bytes: 0 };
-        let mut kind = KIND_SNAPSHOT;
-        let mut parts = 0;
-        self.state.snapshot_in_parts(self.snapshot_part_bytes, |part| {
-            parts += 1;
-            // What the first record leaves out, edits behind it add.
-            let kind = std::mem::replace(&mut kind, KIND_EDIT);
-            log.append(kind, &codec::encode(part))
-        })?;
-        log.file.sync()?;
-        log.synced = log.at.offset();
-        log.snapshot_bytes = log.synced;
-        if parts > 1 {
-            // Durable before CURRENT names the file: damage in the last part must never
-            // pass for an edit that was being written when the machine died.
-            log.append(KIND_MARKER, &[])?;
-            log.file.sync()?;
-            log.synced = log.at.offset();
-        }
-
-        match fs.remove(temporary) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
-            _ => {}
-        }
-        let mut line = fs.create(temporary)?;
-        line.append(Current { database: *database, manifest: number }.encode().as_bytes())?;
-        line.sync()?;
-        // Before the rename, so that CURRENT never names a manifest whose own
-        // name is not durable.
-        fs.sync_dir(dir)?;
-        Ok(log)
-    }
-}
-
-impl ManifestLog {
-    fn append(&mut self, kind: u16, payload: &[u8]) -> Result<()> {
-        check_len(payload.len())?;
-        let frame = self.at.write(kind, self.synced, &[payload]);
-        let padding = record_padding(payload.len());
-        let mut record = Vec::with_capacity(frame.len() + payload.len() + padding.len());
-        record.extend_from_slice(&frame);
-        record.extend_from_slice(payload);
-        record.extend_from_slice(padding);
-        Ok(self.file.append(&record)?)
-    }
-}
-
-/// Refuses a record that no reader would take.
-fn check_len(len: usize) -> Result<()> {
-    if len <= MAX_RECORD_LEN {
-        return Ok(());
-    }
-    Err(Error::InvalidArgument(format!(
-        "one edit of the manifest takes {len} bytes, and at most {MAX_RECORD_LEN} are allowed: it changes too many tables with very long keys; compact a smaller range at a time"
-    )))
-}
-
-/// Makes the directory's own name durable, and those of the directories above,
-/// which may have been created with it. Stops at one that cannot have been: it
-/// may not be opened, or nothing can be created there.
-fn sync_above(files: &TableStore) -> Result<()> {
-    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
-    for above in files.dir.ancestors().skip(1) {
-        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        if let Err(e) = files.fs.sync_dir(above) {
-            return match e.kind() {
-                PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported => Ok(()),
-                _ => Err(e.into()),
-            };
-        }
-    }
-    Ok(())
-}
-
-/// What an edit does to the tables of a state.
-#[derive(Debug, Default)]
-struct Changed {
-    versions: Vec<(KeyspaceId, Arc<Version>)>,
-    obsolete: Vec<Arc<TableHandle>>,
-    added: Vec<Arc<TableHandle>>,
-}
-
-/// Applies `edit` to `state`, and what it adds to `live`, the tables of that state;
-/// what it removes stays there until the edit is durable.
-///
-/// # Errors
-/// [`InvalidEdit`] when it does not fit: `live` is as it was, `state` half changed.
-fn apply(
-    state: &mut State<Arc<Version>>,
-    live: &mut LiveTables,
-    edit: &Edit,
-    files: &Arc<TableStore>,
-) -> Result<Changed, InvalidEdit> {
-    let mut changed = Changed::default();
-    for id in &edit.dropped {
-        let tables = state.keyspaces.get(id).into_iter().flat_map(|k| k.tables.tables());
-        changed.obsolete.extend(tables.cloned());
-    }
-    let applied = state.apply(edit, |id, version, tables| {
-        if !tables.is_empty() {
-            let applied = version.apply(tables, live, files)?;
-            live.add(&applied.added);
-            *version = applied.version;
-            changed.versions.push((id, version.clone()));
-            changed.obsolete.extend(applied.obsolete);
-            changed.added.extend(applied.added);
-        }
-        Ok(())
-    });
-    match applied {
-        Ok(()) => Ok(changed),
-        Err(e) => {
-            live.remove(&changed.added);
-            Err(e)
-        }
-    }
-}
-
-/// Compares a table with what the directory has.
-fn check_file(table: &TableHandle, listing: &Listing) -> Result<()> {
-    let expected = table.meta().size_bytes;
-    match listing.tables.get(&table.id()) {
-        None => Err(Error::MissingFile { file: table.path() }),
-        Some(&len) if len != expected => {
-            let what = format!("it is {len} bytes long, and the manifest says {expected}");
-            Err(Corruption::new(table.path(), len.min(expected), what).into())
-        }
-        Some(_) => Ok(()),
     }
 }

@@ -17,8 +17,8 @@
 use super::codec::{self, DecodeError, Problem};
 use super::edit::Edit;
 use super::header::{self, HEADER_LEN};
+use super::log::{KIND_EDIT, KIND_MARKER, KIND_SNAPSHOT};
 use super::state::{State, TableSet};
-use super::{KIND_EDIT, KIND_MARKER, KIND_SNAPSHOT};
 use crate::types::error::{Error, Result};
 use std::path::Path;
 use tanada_format::{

@@ -1,5 +1,6 @@
 //! Every byte flipped, every length cut.
 
+use super::super::log::{KIND_EDIT, KIND_MARKER};
 use super::*;
 use tanada_format::RECORD_FRAME_LEN;
 use tanada_vfs::fault::{EIO, Faults, Op, Rule};

@@ -1,5 +1,6 @@
 //! States too large for one record, and edits of which nothing may be left.
 
+use super::super::open::SNAPSHOT_PART_BYTES;
 use super::*;
 use tanada_vfs::fault::{ENOSPC, Faults, Op, Rule};
 

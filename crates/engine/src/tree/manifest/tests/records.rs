@@ -2,6 +2,7 @@
 //! program writes: each is refused, and none is skipped.
 
 use super::super::codec::encode;
+use super::super::log::{KIND_EDIT, KIND_MARKER, KIND_SNAPSHOT};
 use super::*;
 use tanada_format::{MAX_RECORD_LEN, RECORD_FRAME_LEN, TableId, write_varint};
 use tanada_vfs::fault::{EIO, Faults, Op, Rule};

@@ -1,0 +1,128 @@
+//! Which keyspace is compacted next, and how far behind its tree is.
+//!
+//! Few keyspaces are asked in turn. Of many only those whose tree has changed are asked at
+//! once; the others wait for a sweep, of which each search does a part.
+
+use super::Job;
+use crate::core::Core;
+use crate::core::lineup::{FEW, SWEPT_AT_ONCE};
+use crate::core::work::State;
+use crate::read::view::KeyspaceState;
+use crate::tree::compaction::{self, Moment};
+use std::sync::Arc;
+use tanada_format::SeqNo;
+
+impl Core {
+    /// A compaction, marked as in flight. Few keyspaces are asked all, from number
+    /// `first` on; of many those whose tree has changed, and then a part of a sweep.
+    pub(super) fn next_compaction(
+        &self,
+        state: &mut State,
+        first: usize,
+        idle: bool,
+    ) -> Option<Job> {
+        if state.compactions >= self.compactors() {
+            return None;
+        }
+        let keyspaces = self.reading.keyspaces.load();
+        let count = keyspaces.len();
+        let now = (self.picking_moment(), idle);
+        if count <= FEW {
+            while state.lineup.pop().is_some() {}
+            let turned = keyspaces.iter().skip(first).chain(keyspaces.iter().take(first));
+            return turned.into_iter().find_map(|k| self.ask(state, k, now));
+        }
+        if idle && state.idle_lined_up != state.idle_done {
+            state.idle_lined_up = state.idle_done;
+            state.lineup.push_level_0();
+        }
+        for _ in 0..state.lineup.waiting() {
+            let keyspace = keyspaces.get(state.lineup.pop()?)?;
+            if let Some(job) = self.ask(state, keyspace, now) {
+                // There may be more to do.
+                state.lineup.push(keyspace.id);
+                return Some(job);
+            }
+        }
+        let (ended, now_ns) = (state.ended, self.reading.env.clock.monotonic_ns());
+        match self.background.is_inline() {
+            // Who does the work himself wants all that there is.
+            true => state.lineup.sweep_again(count),
+            false => state.lineup.begin_sweep(count, ended, now_ns),
+        }
+        for _ in 0..SWEPT_AT_ONCE {
+            let keyspace = keyspaces.get(state.lineup.sweep(count)?)?;
+            if let Some(job) = self.ask(state, keyspace, now) {
+                state.lineup.push(keyspace.id);
+                return Some(job);
+            }
+        }
+        state.swept_a_part = state.lineup.is_sweeping();
+        None
+    }
+
+    /// The next compaction of one keyspace, if any is due.
+    fn ask(
+        &self,
+        state: &mut State,
+        keyspace: &Arc<KeyspaceState>,
+        (moment, idle): (Moment, bool),
+    ) -> Option<Job> {
+        if state.damaged.contains(&keyspace.id) {
+            return None;
+        }
+        let version = Arc::clone(&keyspace.view.load().version);
+        if version.table_count() == 0 {
+            return None;
+        }
+        let in_flight = state.compacting.entry(keyspace.id).or_default();
+        let config = &self.config.compaction;
+        in_flight.next_turn();
+        let plan = match idle {
+            true => compaction::pick_idle(&version, config, in_flight, moment),
+            false => compaction::pick(&version, config, in_flight, moment),
+        }?;
+        in_flight.start(&plan);
+        state.compactions += 1;
+        Some(Job::Compact(Arc::clone(keyspace), Box::new(plan)))
+    }
+
+    /// Lets every keyspace be asked for a compaction, and sets the writers' pace: once,
+    /// at the opening.
+    pub(crate) fn line_up_all(&self) {
+        let mut state = self.background.state.lock();
+        let keyspaces = self.reading.keyspaces.load();
+        keyspaces.iter().for_each(|keyspace| self.line_up(&mut state, keyspace));
+        self.pacing.set_tree_pressure(state.lineup.worst_pressure());
+    }
+
+    /// Lets a keyspace be asked for a compaction, and notes how far it is behind: the
+    /// writers' pace follows from the one that is worst off.
+    pub(super) fn line_up(&self, state: &mut State, keyspace: &KeyspaceState) {
+        let version = &keyspace.view.load().version;
+        if version.table_count() == 0 {
+            state.lineup.note(keyspace.id, 0.0, false);
+            return;
+        }
+        let config = &self.config.compaction;
+        let debt = compaction::debt(version, config) as f64 / config.calm_debt_bytes() as f64;
+        let runs = version.levels()[0].runs().len();
+        let pressure = debt.max(runs as f64 / config.calm_l0_runs() as f64);
+        state.lineup.note(keyspace.id, pressure, runs > 0);
+        state.lineup.push(keyspace.id);
+    }
+
+    /// What is true now for who picks a job.
+    pub(crate) fn picking_moment(&self) -> Moment {
+        // A table all of whose values have expired is dropped by this moment: they must
+        // have expired for every cursor.
+        let moment = self.job_moment();
+        let oldest_snapshot = moment.seqnos.first().copied().unwrap_or(SeqNo::MAX);
+        Moment { now_ms: moment.now_ms, oldest_snapshot }
+    }
+
+    /// Compactions at once: a core is left for flushes, where there is more than one.
+    pub(super) fn compactors(&self) -> usize {
+        self.config.threads.max(2) - 1
+    }
+}
