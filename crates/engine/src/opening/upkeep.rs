@@ -12,13 +12,15 @@
 //! 3. Where these flushes have left many small runs in level 0, they are merged; large
 //!    ones only when they are very many, for then the lives are too short for a thread to
 //!    do it.
+//! 4. Where many small tables lie side by side in a level, for each life has flushed its
+//!    own, they are joined (see `tree::compaction::join`).
 //!
 //! Each step is durable for itself, and the next opening goes on behind it. What fails
 //! is left to the background, which tries again and tells of it.
 
 use crate::core::Core;
 use crate::read::view::KeyspaceState;
-use crate::tree::compaction::{self, InFlight};
+use crate::tree::compaction::{self, InFlight, Plan};
 use crate::types::error::Result;
 use std::sync::Arc;
 use tanada_format::planted;
@@ -31,6 +33,13 @@ const SHORT_MERGE_BYTES: u64 = 32 << 20;
 
 /// Merges of one keyspace that an opening does at most.
 const MOST_MERGES: usize = 64;
+
+/// Whether a merge was done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    Yes,
+    No,
+}
 
 impl Core {
     /// Does what must not wait. Costs nothing where nothing is due; else a removal for
@@ -50,6 +59,7 @@ impl Core {
         }
         for keyspace in self.reading.keyspaces.load().iter() {
             self.merge_what_flushes_left(keyspace)?;
+            self.join_small_tables(keyspace)?;
         }
         let logs = std::mem::take(&mut self.background.state.lock().log_files);
         if self.delete_files(&logs).is_err() {
@@ -96,10 +106,35 @@ impl Core {
             let Some(plan) = picked.filter(|plan| plan.input_bytes() <= most_bytes) else {
                 return Ok(());
             };
-            if let Err(e) = self.run_plan(keyspace, &plan) {
-                return if self.reading.health.is_poisoned() { Err(e) } else { Ok(()) };
+            if self.run_or_leave(keyspace, &plan)? == Ran::No {
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    fn join_small_tables(&self, keyspace: &Arc<KeyspaceState>) -> Result<()> {
+        let mut bytes = 0;
+        for _ in 0..MOST_MERGES {
+            let version = Arc::clone(&keyspace.view.load().version);
+            let (config, nothing) = (&self.config.compaction, InFlight::default());
+            let moment = self.picking_moment();
+            let picked = compaction::pick_small_tables(&version, config, &nothing, moment);
+            let Some(plan) = picked else { return Ok(()) };
+            bytes += plan.input_bytes();
+            if bytes > SHORT_MERGE_BYTES || self.run_or_leave(keyspace, &plan)? == Ran::No {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a plan. One that fails is left to the background.
+    fn run_or_leave(&self, keyspace: &Arc<KeyspaceState>, plan: &Plan) -> Result<Ran> {
+        match self.run_plan(keyspace, plan) {
+            Ok(_) => Ok(Ran::Yes),
+            Err(e) if self.reading.health.is_poisoned() => Err(e),
+            Err(_) => Ok(Ran::No),
+        }
     }
 }

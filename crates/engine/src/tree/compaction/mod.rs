@@ -10,6 +10,7 @@ mod config;
 mod shape;
 mod plan;
 mod tree;
+mod join;
 mod pick;
 pub(crate) mod visible;
 mod older;
@@ -23,7 +24,7 @@ pub(crate) use config::Config;
 pub(crate) use guards::flush_guards;
 pub(crate) use job_io::JobIo;
 pub(crate) use output::{Written, describe};
-pub(crate) use pick::{ManualStep, pick, pick_idle, plan_range};
+pub(crate) use pick::{ManualStep, pick, pick_idle, pick_small_tables, plan_range};
 pub(crate) use plan::{InFlight, Method, Plan};
 #[cfg(test)]
 pub(crate) use run::write_tables;
@@ -45,6 +46,8 @@ mod sketch;
 mod shape_tests;
 #[cfg(test)]
 mod policy_tests;
+#[cfg(test)]
+mod join_tests;
 #[cfg(test)]
 mod cut_tests;
 #[cfg(test)]

@@ -30,6 +30,18 @@ pub(crate) fn pick(
         .or_else(|| tree.move_out_of_level_0())
         .or_else(|| tree.restore_shape())
         .or_else(|| tree.collect_garbage())
+        .or_else(|| tree.join_small_tables())
+}
+
+/// Of the jobs that [`pick`] decides on the one that joins small tables, whatever else
+/// may be due. Cost: as there.
+pub(crate) fn pick_small_tables(
+    version: &Version,
+    config: &Config,
+    in_flight: &InFlight,
+    moment: Moment,
+) -> Option<Plan> {
+    Tree::new(version, config, in_flight, moment).join_small_tables()
 }
 
 /// As [`pick`], for a tree that nobody has written to for a while: empties level

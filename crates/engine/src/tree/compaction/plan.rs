@@ -18,6 +18,8 @@ pub(crate) enum Reason {
     LevelSize,
     /// A level has too many runs over one key.
     LevelRuns,
+    /// A level has many more tables than its bytes ask for.
+    SmallTables,
     /// Tables hold many deletes or expired values.
     Garbage,
     /// All values of the tables have expired.

@@ -39,7 +39,7 @@ impl<'v> Keys<'v> {
         Keys { min: &table.meta().min_key, max: &table.meta().max_key }
     }
 
-    fn join(self, other: Keys<'v>) -> Keys<'v> {
+    pub(super) fn join(self, other: Keys<'v>) -> Keys<'v> {
         Keys { min: self.min.min(other.min), max: self.max.max(other.max) }
     }
 
