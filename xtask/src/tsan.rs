@@ -19,7 +19,7 @@ const PROGRAMS: &[Program] = &[
             "epoch::tests::settling_waits_for_the_reader_that_outlasts_the_store",
             "epoch::tests::threads_that_come_and_go_use_the_same_places",
             "epoch::tests::what_is_replaced_goes_when_no_reader_is_left_and_stays_under_a_pin",
-            "slots::tests::readers_race_with_filling_and_emptying_and_meet_whole_blocks_only",
+            "cache::slots::tests::readers_race_with_filling_and_emptying_and_meet_whole_blocks_only",
         ],
     },
     Program {

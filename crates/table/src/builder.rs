@@ -4,14 +4,14 @@
 //! footer. All that a reader needs besides data lies together at the end.
 
 use crate::Error;
-use crate::compression::{Compression, Compressor};
-use crate::data_block::{self, DataBlockBuilder};
-use crate::fences;
+use crate::data::data_block::{self, DataBlockBuilder};
 use crate::filter;
-use crate::footer::{FORMAT_VERSION, Footer};
+use crate::index::fences;
 use crate::index::{Handle, PartitionBuilder, TopBuilder};
-use crate::properties::{TableProperties, TopHandle};
-use crate::sealed::{MAX_RAW_LEN, TRAILER_LEN, seal, seal_alone};
+use crate::meta::footer::{FORMAT_VERSION, Footer};
+use crate::meta::properties::{TableProperties, TopHandle};
+use crate::seal::compression::{Compression, Compressor};
+use crate::seal::sealed::{MAX_RAW_LEN, TRAILER_LEN, seal, seal_alone};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tanada_format::{
@@ -282,7 +282,7 @@ impl TableBuilder {
         let properties = self.seal_plain(&told.encode())?;
         let footer = Footer {
             properties,
-            file_len: self.offset() + crate::footer::FOOTER_LEN as u64,
+            file_len: self.offset() + crate::meta::footer::FOOTER_LEN as u64,
             required_features: 0,
             optional_features: 0,
             database: self.options.database,

@@ -5,15 +5,20 @@
 //! lock. The cache itself only keeps the order in which blocks are given up and
 //! the sum of what they take, behind a lock that misses take and hits do not.
 
-use crate::block::{Block, Kind};
-use crate::block_memory::{BlockMemory, RunId};
+mod run_lists;
+pub(crate) mod slots;
+pub(crate) mod sieve;
+mod doorkeeper;
+
 use crate::counters::Counters;
-use crate::doorkeeper::{self, Doorkeeper};
 use crate::epoch::{Limbo, Pin, pin};
 use crate::get::FilterStats;
-use crate::run_lists::{self, RunLists};
-use crate::sieve::{Node, Sieve};
-use crate::slots::Slots;
+use crate::memory::block::{Block, Kind};
+use crate::memory::block_memory::{BlockMemory, RunId};
+use doorkeeper::Doorkeeper;
+use run_lists::RunLists;
+use sieve::{Node, Sieve};
+use slots::Slots;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -4,10 +4,10 @@
 //! the committed corpora. Each function panics when a rule is broken, and else
 //! says nothing.
 
-use crate::data_block::DataBlock;
+use crate::data::data_block::DataBlock;
+use crate::data::key_buffer::KeyBuffer;
 use crate::filter::{self, Filter};
 use crate::index::{Partition, Top};
-use crate::key_buffer::KeyBuffer;
 use crate::{BlockCache, Cursor, CursorOptions, Error, GetContext, Table, TableCursor, salvage};
 use std::io;
 use std::path::Path;
@@ -215,10 +215,11 @@ mod tests {
             let file = env.fs.open(path).unwrap();
             let mut bytes = vec![0; file.len() as usize];
             file.read_exact_at(&mut bytes, 0).unwrap();
-            let opened = crate::table::Opened::read(&*file, ID, DATABASE).unwrap();
+            let opened = crate::read::table::Opened::read(&*file, ID, DATABASE).unwrap();
             let raw = |handle: crate::index::Handle| {
                 let sealed = &bytes[handle.offset as usize..handle.end() as usize];
-                crate::sealed::open_alone(sealed.to_vec(), ID, handle.offset, 1 << 20).unwrap()
+                crate::seal::sealed::open_alone(sealed.to_vec(), ID, handle.offset, 1 << 20)
+                    .unwrap()
             };
             let part = opened.top.partitions()[0];
             let partition = Partition::parse(&raw(part.index)).unwrap();

@@ -1,8 +1,8 @@
 //! What a point lookup is asked with, and what it answers.
 
 use crate::Value;
-use crate::block::Kind;
 use crate::index::Handle;
+use crate::memory::block::Kind;
 use std::cell::Cell;
 use tanada_format::{SeqNo, ValueKind};
 

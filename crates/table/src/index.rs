@@ -17,8 +17,10 @@
 //! | .. | p times four varints: number of data blocks; length of the sealed partition; file offset and length of the sealed filter, length 0 when there is none |
 //! | 8 | file offset of the first partition; they lie one behind the other |
 
+pub(crate) mod fences;
+
 use crate::damage::{Damage, Fields};
-use crate::fences::{FenceBuilder, Fences};
+use fences::{FenceBuilder, Fences};
 use tanada_format::{SeqNo, planted, write_varint};
 
 /// Where a sealed block lies.
@@ -217,7 +219,7 @@ impl Top {
         }
         // Each data block takes at least a trailer's bytes of the file, so that
         // the slots below are bounded by the file.
-        if offset > limit || u64::from(blocks) > limit / crate::sealed::TRAILER_LEN as u64 {
+        if offset > limit || u64::from(blocks) > limit / crate::seal::sealed::TRAILER_LEN as u64 {
             return Err("an index partition lies outside the file".into());
         }
         Ok(Top { fences, partitions: partitions.into(), blocks })

@@ -12,9 +12,9 @@ pub(crate) const RULE: &str = "unsafe-cellar";
 const CELLAR: &[(&str, &str)] = &[
     ("crates/vfs/src/real/", "memory-mapped logs, huge pages, what a fork leaves a child"),
     ("crates/table/src/epoch.rs", "readers of what others replace, without a count for each"),
-    ("crates/table/src/block.rs", "blocks in memory of their own, counted"),
-    ("crates/table/src/block_memory.rs", "runs of pages that are given back"),
-    ("crates/table/src/slots.rs", "blocks borrowed from their slots"),
+    ("crates/table/src/memory/block.rs", "blocks in memory of their own, counted"),
+    ("crates/table/src/memory/block_memory.rs", "runs of pages that are given back"),
+    ("crates/table/src/cache/slots.rs", "blocks borrowed from their slots"),
     ("crates/engine/src/memtable/", "readers without locks beside one writer"),
     ("crates/stress/src/power_cut.rs", "the ioctl that cuts the power of a file system"),
 ];

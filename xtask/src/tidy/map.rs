@@ -52,10 +52,14 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Whether a file opens a part of the engine that holds modules for the whole crate: a
-/// folder directly below its sources, which shows its modules to the others.
+/// The crates whose modules stand in parts.
+const IN_PARTS: [&str; 2] = ["crates/engine/src/", "crates/table/src/"];
+
+/// Whether a file opens a part that holds modules for the whole crate: a folder directly
+/// below the sources of a crate in parts, which shows its modules to the others.
 fn is_part(file: &str, text: &str) -> bool {
-    let folder = file.strip_prefix("crates/engine/src/").and_then(|f| f.strip_suffix("/mod.rs"));
+    let inside = IN_PARTS.iter().find_map(|sources| file.strip_prefix(sources));
+    let folder = inside.and_then(|file| file.strip_suffix("/mod.rs"));
     let shows = text.contains("\npub(crate) mod ");
     folder.is_some_and(|f| !f.contains('/')) && shows && !text.contains("\nmod ")
 }

@@ -3,7 +3,8 @@
 //! "Found" says what was broken by hand, once, and made that test fail.
 
 use super::*;
-use crate::{block, data_block};
+use crate::data::data_block;
+use crate::memory::block;
 use tanada_format::{EntryRef, SeqNo, ValueKind};
 use tanada_vfs::sync::{explore, shuttle::thread};
 

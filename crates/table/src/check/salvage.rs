@@ -10,13 +10,13 @@
 
 use crate::Error;
 use crate::damage::Damage;
-use crate::data_block::DataBlock;
+use crate::data::data_block::DataBlock;
+use crate::data::key_buffer::KeyBuffer;
 use crate::filter::KeptFilter;
-use crate::footer::{FOOTER_LEN, Footer};
 use crate::index::{Handle, Partition, Top};
-use crate::key_buffer::KeyBuffer;
-use crate::properties::TableProperties;
-use crate::sealed::{self, MAX_RAW_LEN, TRAILER_LEN};
+use crate::meta::footer::{FOOTER_LEN, Footer};
+use crate::meta::properties::TableProperties;
+use crate::seal::sealed::{self, MAX_RAW_LEN, TRAILER_LEN};
 use std::cmp::Ordering;
 use std::ops::{Bound, Range};
 use tanada_format::{

@@ -3,7 +3,7 @@
 //! A list a run, of places on the cache's own list: beside that list, which knows
 //! nothing of memory. See [`crate::block_memory`].
 
-use crate::block_memory::RunId;
+use crate::memory::block_memory::RunId;
 
 const NONE: u32 = u32::MAX;
 

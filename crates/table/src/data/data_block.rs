@@ -30,7 +30,7 @@
 //! a hash index or restart points: `docs/decisions/0004-in-block-search.md`.
 
 use crate::damage::{Damage, Fields};
-use crate::key_buffer::KeyBuffer;
+use crate::data::key_buffer::KeyBuffer;
 use std::cmp::Ordering;
 use tanada_format::{EntryRef, SeqNo, ValueKind, varint_len, write_varint};
 

@@ -14,7 +14,7 @@
 //! | 8n | seqnos, if any |
 
 use crate::damage::{Damage, Fields};
-use crate::data_block::common_prefix_len;
+use crate::data::data_block::common_prefix_len;
 use std::cmp::Ordering;
 use tanada_format::{MAX_KEY_LEN, SeqNo, compare_internal, write_varint};
 

@@ -6,8 +6,8 @@
 
 #![allow(unsafe_code)]
 
-use crate::block::Block;
 use crate::epoch::{Limbo, Pin};
+use crate::memory::block::Block;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -147,9 +147,9 @@ mod models;
 #[allow(clippy::disallowed_methods)] // real threads are what is tested
 mod tests {
     use super::*;
-    use crate::block::{Kind, decode};
     use crate::epoch::pin;
     use crate::filter;
+    use crate::memory::block::{Kind, decode};
     use std::sync::atomic::AtomicBool;
     use std::sync::atomic::Ordering::{Acquire, Release};
 

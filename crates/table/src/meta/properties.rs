@@ -5,9 +5,9 @@
 //! does not know; a writer writes each known one, in the order of their tags.
 //! The tags stand in [`TableProperties::encode`].
 
-use crate::compression::Compression;
 use crate::damage::{Damage, Fields};
 use crate::index::Handle;
+use crate::seal::compression::Compression;
 use tanada_format::{EntryRef, KeyspaceId, SeqNo, ValueKind, write_varint};
 
 /// Counts and bounds of one table.

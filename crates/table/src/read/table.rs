@@ -1,16 +1,16 @@
 //! An open table: opening, finding blocks, looking keys up.
 
-use crate::block::{self, Block, Kind, Room};
-use crate::block_memory::BlockMemory;
+use crate::cache::slots::{BlockRef, Slots};
 use crate::cache::{BlockCache, FilterAnswer};
 use crate::damage::Damage;
 use crate::epoch::{Pin, pin};
-use crate::footer::{FOOTER_LEN, Footer};
 use crate::get::{CacheUse, Found, GetContext, InMemory, Missing, ReadMode};
 use crate::index::{Handle, PartitionHandle, Top};
-use crate::properties::TableProperties;
-use crate::sealed;
-use crate::slots::{BlockRef, Slots};
+use crate::memory::block::{self, Block, Kind, Room};
+use crate::memory::block_memory::BlockMemory;
+use crate::meta::footer::{FOOTER_LEN, Footer};
+use crate::meta::properties::TableProperties;
+use crate::seal::sealed;
 use crate::{Error, Value};
 use std::cell::RefCell;
 use std::fmt;

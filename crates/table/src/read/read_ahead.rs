@@ -1,9 +1,9 @@
 //! Reads data blocks that follow each other in few large reads.
 
 use crate::Error;
-use crate::block::{Block, Kind, Room};
 use crate::index::Handle;
-use crate::table::Table;
+use crate::memory::block::{Block, Kind, Room};
+use crate::read::table::Table;
 
 /// A stretch of a table's file, read at once when blocks are asked for in order.
 pub(crate) struct ReadAhead {

@@ -2,12 +2,12 @@
 
 #![allow(unsafe_code)]
 
-use crate::block_memory::{BlockMemory, Piece, RunId};
 use crate::damage::Damage;
-use crate::data_block::DataBlock;
+use crate::data::data_block::DataBlock;
 use crate::filter::{self, Filter};
 use crate::index::Partition;
-use crate::sealed::Checked;
+use crate::memory::block_memory::{BlockMemory, Piece, RunId};
+use crate::seal::sealed::Checked;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;

@@ -1,14 +1,14 @@
 //! Reads a whole table and checks what is said of it in more than one place.
 
 use crate::Error;
-use crate::block::{Block, Kind};
 use crate::damage::Damage;
+use crate::data::key_buffer::KeyBuffer;
 use crate::filter::Filter;
 use crate::index::Partition;
-use crate::key_buffer::KeyBuffer;
-use crate::properties::TableProperties;
-use crate::read_ahead::ReadAhead;
-use crate::table::{Opened, Table};
+use crate::memory::block::{Block, Kind};
+use crate::meta::properties::TableProperties;
+use crate::read::read_ahead::ReadAhead;
+use crate::read::table::{Opened, Table};
 use std::cmp::Ordering;
 use tanada_format::{DatabaseId, EntryRef, SeqNo, compare_internal, hash_key};
 

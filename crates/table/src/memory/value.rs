@@ -1,6 +1,6 @@
 //! A value handed out without copying the block it lies in.
 
-use crate::block::Block;
+use crate::memory::block::Block;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;

@@ -1,13 +1,13 @@
 //! Walks one table, in both directions, borrowing from its blocks.
 
-use crate::block::{Block, Kind};
+use crate::cache::slots::prefetch_behind;
 use crate::damage::Damage;
-use crate::data_block::DataBlock;
+use crate::data::data_block::DataBlock;
+use crate::data::key_buffer::KeyBuffer;
 use crate::get::{CacheUse, GetContext};
-use crate::key_buffer::KeyBuffer;
-use crate::read_ahead::ReadAhead;
-use crate::slots::prefetch_behind;
-use crate::table::Table;
+use crate::memory::block::{Block, Kind};
+use crate::read::read_ahead::ReadAhead;
+use crate::read::table::Table;
 use crate::{Cursor, Error, Value};
 use std::sync::Arc;
 use tanada_format::{EntryRef, SeqNo, ValueKind};

@@ -7,8 +7,8 @@
 //! | 1 | compression: 0 none, 1 LZ4, 2 Zstandard |
 //! | 4 | [`block_checksum`] of all above, bound to the table and to the block's offset |
 
-use crate::compression::{Compression, Compressor, decompress};
 use crate::damage::Damage;
+use crate::seal::compression::{Compression, Compressor, decompress};
 use tanada_format::{MAX_KEY_LEN, MAX_VALUE_LEN, TableId, block_checksum};
 
 /// Bytes behind each block.

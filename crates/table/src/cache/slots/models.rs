@@ -2,9 +2,9 @@
 //! "Found" says what was broken by hand, once, and made the model fail.
 
 use super::*;
-use crate::block::{Kind, decode};
 use crate::epoch::pin;
 use crate::filter;
+use crate::memory::block::{Kind, decode};
 use std::sync::Mutex;
 use tanada_vfs::sync::loom::cell::UnsafeCell;
 use tanada_vfs::sync::loom::{sync::Arc as Shared, thread};
