@@ -3,7 +3,7 @@
 //! what else was broken by hand, once, and made that model fail.
 
 use super::*;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use tanada_vfs::sync::Without;
 use tanada_vfs::sync::loom::cell::UnsafeCell;
 use tanada_vfs::sync::loom::{sync::Arc as Shared, thread};
