@@ -8,20 +8,23 @@
 //! Nothing is guessed: an entry is handed out only from a block whose checksum
 //! passes and whose entries follow those before it in order.
 
+mod parts;
+mod search;
+
 use crate::Error;
 use crate::damage::Damage;
 use crate::data::data_block::DataBlock;
 use crate::data::key_buffer::KeyBuffer;
 use crate::filter::KeptFilter;
 use crate::index::{Handle, Partition, Top};
-use crate::meta::footer::{FOOTER_LEN, Footer};
 use crate::meta::properties::TableProperties;
-use crate::seal::sealed::{self, MAX_RAW_LEN, TRAILER_LEN};
+use crate::seal::sealed::{self, MAX_RAW_LEN};
+use parts::{Parts, footer, raw};
+use search::Search;
 use std::cmp::Ordering;
 use std::ops::{Bound, Range};
 use tanada_format::{
-    Corruption, DatabaseId, EntryRef, MAX_KEY_LEN, SeqNo, TableId, block_checksum,
-    compare_internal, hash_key,
+    DatabaseId, EntryRef, MAX_KEY_LEN, SeqNo, TableId, compare_internal, hash_key,
 };
 use tanada_vfs::ReadFile;
 
@@ -111,138 +114,6 @@ pub fn salvage<E: From<Error>>(
 /// The database that the table says it belongs to, if its footer is whole.
 pub fn database_of(file: &dyn ReadFile) -> Option<DatabaseId> {
     footer(file).ok().map(|footer| footer.database)
-}
-
-/// What is left of the parts behind the data blocks.
-struct Parts {
-    properties: Option<TableProperties>,
-    top: Option<Top>,
-    /// Blocks end before this.
-    limit: u64,
-}
-
-impl Parts {
-    fn read(
-        file: &dyn ReadFile,
-        id: TableId,
-        database: DatabaseId,
-        notes: &mut Vec<String>,
-    ) -> Result<Parts, Error> {
-        let mut parts = Parts { properties: None, top: None, limit: file.len() };
-        let footer = match footer(file) {
-            Ok(footer) => footer,
-            Err(what) => {
-                notes.push(format!("footer: {}", what.0));
-                return Ok(parts);
-            }
-        };
-        let at = file.len() - FOOTER_LEN as u64;
-        if let Some(what) = footer.unsupported() {
-            return Err(Error::Unsupported { file: file.path().to_path_buf(), what });
-        }
-        if footer.database != database || footer.table != id {
-            let what = format!("it is table {} of database {}", footer.table, footer.database);
-            return Err(Corruption::new(file.path(), at, what).into());
-        }
-        parts.limit = at;
-        let properties = raw(file, id, footer.properties, MAX_RAW_LEN)
-            .and_then(|raw| TableProperties::parse(&raw));
-        let top = properties.as_ref().map_err(|_| None).and_then(|properties| {
-            let handle = properties.top_handle().map_err(Some)?;
-            raw(file, id, handle, MAX_RAW_LEN).and_then(|raw| Top::parse(&raw, at)).map_err(Some)
-        });
-        match top {
-            Ok(top) => parts.top = Some(top),
-            Err(Some(what)) => notes.push(format!("top index: {}", what.0)),
-            Err(None) => {}
-        }
-        match properties {
-            Ok(properties) => parts.properties = Some(properties),
-            Err(what) => notes.push(format!("properties: {}", what.0)),
-        }
-        Ok(parts)
-    }
-
-    /// All index partitions, if none is damaged and they agree with the top index.
-    fn indexes(
-        &self,
-        file: &dyn ReadFile,
-        id: TableId,
-        notes: &mut Vec<String>,
-    ) -> Option<Vec<Partition>> {
-        let (top, _) = (self.top.as_ref()?, self.properties.as_ref()?);
-        let mut indexes = Vec::with_capacity(top.partitions().len());
-        let mut at = 0;
-        for handle in top.partitions() {
-            let index = raw(file, id, handle.index, MAX_RAW_LEN).and_then(|raw| {
-                let index = Partition::parse(&raw)?;
-                let agrees = index.count() == handle.blocks as usize
-                    && index.count() > 0
-                    && index.handle(0).offset == at;
-                if agrees { Ok(index) } else { Err("it and the top index disagree".into()) }
-            });
-            match index {
-                Ok(index) => {
-                    at = index.end();
-                    indexes.push(index);
-                }
-                Err(what) => {
-                    let offset = handle.index.offset;
-                    notes.push(format!("index partition at offset {offset}: {}", what.0));
-                    return None;
-                }
-            }
-        }
-        Some(indexes)
-    }
-
-    /// The filter of partition `p`; none: unknown.
-    fn filter(&self, file: &dyn ReadFile, id: TableId, p: usize) -> Option<KeptFilter> {
-        let handle = self.top.as_ref()?.partitions().get(p)?.filter;
-        if handle.len == 0 {
-            return None;
-        }
-        raw(file, id, handle, MAX_RAW_LEN).ok().and_then(KeptFilter::parse)
-    }
-
-    /// The filters of all partitions, or none of them.
-    fn filters(&self, file: &dyn ReadFile, id: TableId) -> Vec<KeptFilter> {
-        let count = self.top.as_ref().map_or(0, |top| top.partitions().len());
-        let all: Option<Vec<KeptFilter>> = (0..count).map(|p| self.filter(file, id, p)).collect();
-        all.unwrap_or_default()
-    }
-
-    fn first_key(&self) -> Bound<Vec<u8>> {
-        let known = self.properties.as_ref().map(|p| p.min_key.clone());
-        known.map_or(Bound::Unbounded, Bound::Included)
-    }
-
-    fn last_key(&self) -> Bound<Vec<u8>> {
-        let known = self.properties.as_ref().map(|p| p.max_key.clone());
-        known.map_or(Bound::Unbounded, Bound::Included)
-    }
-}
-
-fn footer(file: &dyn ReadFile) -> Result<Footer, Damage> {
-    let at = file.len().checked_sub(FOOTER_LEN as u64).ok_or("it is too short for one")?;
-    let mut bytes = [0; FOOTER_LEN];
-    file.read_exact_at(&mut bytes, at).map_err(|e| Damage::from(e.to_string()))?;
-    let footer = Footer::parse(&bytes)?;
-    if footer.file_len == file.len() {
-        Ok(footer)
-    } else {
-        Err("it was written for a file of another length".into())
-    }
-}
-
-/// A block, checked and decompressed. A disk that refuses to read it is damage too.
-fn raw(file: &dyn ReadFile, id: TableId, handle: Handle, max: usize) -> Result<Vec<u8>, Damage> {
-    if handle.end() > file.len() {
-        return Err("a block ends behind the file's end".into());
-    }
-    let mut bytes = vec![0; handle.len as usize];
-    file.read_exact_at(&mut bytes, handle.offset).map_err(|e| Damage::from(e.to_string()))?;
-    sealed::open_alone(bytes, id, handle.offset, max)
 }
 
 /// The entries handed out so far.
@@ -482,89 +353,4 @@ fn end_of_data(
             first.index.offset
         })
     })
-}
-
-/// Looks for sealed blocks in the bytes of a table.
-struct Search<'a> {
-    bytes: &'a [u8],
-    id: TableId,
-    max_raw_len: usize,
-    /// Bytes that may still be hashed: garbage must not take for ever.
-    budget: u64,
-    gave_up: bool,
-}
-
-impl<'a> Search<'a> {
-    fn new(bytes: &'a [u8], id: TableId, max_raw_len: usize) -> Search<'a> {
-        let budget = 64 * bytes.len() as u64 + (64 << 20);
-        Search { bytes, id, max_raw_len, budget, gave_up: false }
-    }
-
-    /// All blocks, in order.
-    fn blocks(&mut self) -> Vec<Range<usize>> {
-        let mut blocks = Vec::new();
-        let mut at = 0;
-        while at + TRAILER_LEN < self.bytes.len() && !self.gave_up {
-            // Nearly always a block begins where the last one ended.
-            let next = self.block_at(at).or_else(|| self.block_behind(at));
-            let Some(block) = next else { break };
-            at = block.end;
-            blocks.push(block);
-        }
-        blocks
-    }
-
-    /// The block that begins at `start`.
-    fn block_at(&mut self, start: usize) -> Option<Range<usize>> {
-        let most = self.max_raw_len.saturating_add(TRAILER_LEN);
-        let last = self.bytes.len().min(start.saturating_add(most));
-        (start + TRAILER_LEN + 1..=last).map(|end| start..end).find(|block| self.passes(block))
-    }
-
-    /// The first block that begins behind `start`.
-    fn block_behind(&mut self, start: usize) -> Option<Range<usize>> {
-        for end in start + TRAILER_LEN + 1..=self.bytes.len() {
-            let Some((kind, raw_len)) = self.trailer(end) else { continue };
-            let stored_end = end - TRAILER_LEN;
-            let earliest = match kind {
-                0 => stored_end.checked_sub(raw_len).filter(|&at| at >= start),
-                _ => Some(stored_end.saturating_sub(raw_len).max(start)),
-            };
-            let Some(earliest) = earliest else { continue };
-            let latest = if kind == 0 { earliest } else { stored_end - 1 };
-            let found = (earliest..=latest).map(|at| at..end).find(|block| self.passes(block));
-            if found.is_some() {
-                return found;
-            }
-            if self.gave_up {
-                return None;
-            }
-        }
-        None
-    }
-
-    /// Compression and length that a trailer before `end` declares, if it may be one.
-    fn trailer(&self, end: usize) -> Option<(u8, usize)> {
-        let trailer = self.bytes[..end].last_chunk::<TRAILER_LEN>()?;
-        let [a, b, c, d, kind, ..] = *trailer;
-        let raw_len = u32::from_le_bytes([a, b, c, d]) as usize;
-        (kind <= 2 && (1..=self.max_raw_len).contains(&raw_len)).then_some((kind, raw_len))
-    }
-
-    fn passes(&mut self, block: &Range<usize>) -> bool {
-        let Some((kind, raw_len)) = self.trailer(block.end) else { return false };
-        let stored = block.len() - TRAILER_LEN;
-        if self.gave_up || (kind == 0) != (stored == raw_len) || stored > raw_len {
-            return false;
-        }
-        let Some(budget) = self.budget.checked_sub(block.len() as u64) else {
-            self.gave_up = true;
-            return false;
-        };
-        self.budget = budget;
-        let Some((covered, sum)) = self.bytes[block.clone()].split_last_chunk::<4>() else {
-            return false;
-        };
-        block_checksum(self.id, block.start as u64, covered) == u32::from_le_bytes(*sum)
-    }
 }
