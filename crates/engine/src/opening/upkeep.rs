@@ -13,7 +13,7 @@
 //!    ones only when they are very many, for then the lives are too short for a thread to
 //!    do it.
 //! 4. Where many small tables lie side by side in a level, for each life has flushed its
-//!    own, they are joined (see `tree::compaction::join`).
+//!    own, they are joined (see `tree::compaction::join`): so many in one opening.
 //!
 //! Each step is durable for itself, and the next opening goes on behind it. What fails
 //! is left to the background, which tries again and tells of it.
@@ -31,8 +31,27 @@ const SPARE_LOGS: u64 = 8;
 /// A merge that reads no more than this is short: a fraction of a second.
 const SHORT_MERGE_BYTES: u64 = 32 << 20;
 
-/// Merges of one keyspace that an opening does at most.
+/// Merges that an opening does at most: of level 0 of one keyspace, and of small tables of
+/// all of them.
 const MOST_MERGES: usize = 64;
+
+/// What an opening may still do to join small tables, of whichever keyspaces.
+struct Left {
+    merges: usize,
+    bytes: u64,
+}
+
+impl Left {
+    /// Whether there is enough left for this one, which is taken then.
+    fn take(&mut self, plan: &Plan) -> bool {
+        let enough = self.merges > 0 && self.bytes >= plan.input_bytes();
+        if enough {
+            self.merges -= 1;
+            self.bytes -= plan.input_bytes();
+        }
+        enough
+    }
+}
 
 /// Whether a merge was done.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,9 +76,10 @@ impl Core {
             self.flush_before_anybody_writes()?;
             self.drop_old_logs_now();
         }
+        let mut left = Left { merges: MOST_MERGES, bytes: SHORT_MERGE_BYTES };
         for keyspace in self.reading.keyspaces.load().iter() {
             self.merge_what_flushes_left(keyspace)?;
-            self.join_small_tables(keyspace)?;
+            self.join_small_tables(keyspace, &mut left)?;
         }
         let logs = std::mem::take(&mut self.background.state.lock().log_files);
         if self.delete_files(&logs).is_err() {
@@ -113,20 +133,20 @@ impl Core {
         Ok(())
     }
 
-    fn join_small_tables(&self, keyspace: &Arc<KeyspaceState>) -> Result<()> {
-        let mut bytes = 0;
-        for _ in 0..MOST_MERGES {
+    fn join_small_tables(&self, keyspace: &Arc<KeyspaceState>, left: &mut Left) -> Result<()> {
+        let config = &self.config.compaction;
+        loop {
             let version = Arc::clone(&keyspace.view.load().version);
-            let (config, nothing) = (&self.config.compaction, InFlight::default());
-            let moment = self.picking_moment();
+            if !compaction::has_many_small_tables(&version, config) {
+                return Ok(());
+            }
+            let (nothing, moment) = (InFlight::default(), self.picking_moment());
             let picked = compaction::pick_small_tables(&version, config, &nothing, moment);
-            let Some(plan) = picked else { return Ok(()) };
-            bytes += plan.input_bytes();
-            if bytes > SHORT_MERGE_BYTES || self.run_or_leave(keyspace, &plan)? == Ran::No {
+            let Some(plan) = picked.filter(|plan| left.take(plan)) else { return Ok(()) };
+            if self.run_or_leave(keyspace, &plan)? == Ran::No {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Runs a plan. One that fails is left to the background.

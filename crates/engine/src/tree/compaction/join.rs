@@ -22,10 +22,11 @@
 //! 4. A table all of whose values expire goes for free once they have, unread. It is
 //!    joined with its like alone.
 
+use super::config::Config;
 use super::plan::{Plan, Reason};
 use super::shape::LAST;
 use super::tree::{Keys, Tree};
-use crate::tree::version::{Run, TableHandle};
+use crate::tree::version::{Run, TableHandle, Version};
 use std::sync::Arc;
 
 /// Tables that a level may have whatever their size.
@@ -48,6 +49,23 @@ const MOST_JOINED: usize = 64;
 /// Candidates for which a decision asks whether they may be joined now.
 const TRIED: usize = 16;
 
+/// Whether any level has more tables than its bytes ask for. Cost: one step a level.
+pub(crate) fn has_many_small_tables(version: &Version, config: &Config) -> bool {
+    levels_with_many_small(version, config).next().is_some()
+}
+
+fn levels_with_many_small(version: &Version, config: &Config) -> impl Iterator<Item = usize> {
+    (1..=LAST).filter(|&level| {
+        let state = &version.levels()[level];
+        are_many(config, state.table_count(), state.size_bytes(), SPARE_TABLES)
+    })
+}
+
+fn are_many(config: &Config, tables: usize, bytes: u64, spare: u64) -> bool {
+    let enough = bytes.saturating_mul(SMALL_SHARE) / config.table_bytes;
+    tables as u64 > spare.saturating_add(enough)
+}
+
 /// Tables of a run that lie side by side.
 struct Window<'v> {
     keys: Keys<'v>,
@@ -60,21 +78,11 @@ impl<'v> Tree<'v> {
     /// Cost: one step a level where none has; else a step for each segment, and for up to
     /// [`SEGMENTS`] of them one for each two tables that may go into one.
     pub(super) fn join_small_tables(&self) -> Option<Plan> {
-        (1..=LAST).filter(|&level| self.has_many_small(level)).find_map(|level| {
+        levels_with_many_small(self.version, self.config).find_map(|level| {
             // Several runs become one for other reasons, and their tables with them.
             let [run] = self.runs(level) else { return None };
             self.join_in(level, run)
         })
-    }
-
-    fn has_many_small(&self, level: usize) -> bool {
-        let state = &self.version.levels()[level];
-        self.are_many(state.table_count(), state.size_bytes(), SPARE_TABLES)
-    }
-
-    fn are_many(&self, tables: usize, bytes: u64, spare: u64) -> bool {
-        let enough = bytes.saturating_mul(SMALL_SHARE) / self.config.table_bytes;
-        tables as u64 > spare.saturating_add(enough)
     }
 
     fn join_in(&self, level: usize, run: &'v Run) -> Option<Plan> {
@@ -82,7 +90,7 @@ impl<'v> Tree<'v> {
         let mut starts = Vec::new();
         let mut start = 0;
         for (sums, part) in run.segments() {
-            if self.are_many(part.len(), sums.size_bytes, 0) {
+            if are_many(self.config, part.len(), sums.size_bytes, 0) {
                 starts.push((start, part.len()));
             }
             start += part.len();
