@@ -289,6 +289,122 @@ fn a_batch_of_more_than_three_sixteenths_of_the_budget_is_refused_with_both_figu
     check_memory(&db);
 }
 
+/// Bytes of a long value: six of them and what else there is fill the budget.
+const LONG_LEN: usize = 2 << 20;
+
+fn long_value(n: u64) -> Vec<u8> {
+    let mut value = vec![n as u8; LONG_LEN];
+    for (i, word) in value[..LONG_LEN / 2].chunks_exact_mut(8).enumerate() {
+        word.copy_from_slice(
+            &(n << 40 | i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes(),
+        );
+    }
+    value
+}
+
+/// What is in the account, with what values in use keep.
+fn in_account(db: &Db) -> u64 {
+    let memory = check_memory(db);
+    memory.used_bytes + memory.block_cache_unlisted_bytes
+}
+
+/// Takes what `next` gives until it is refused; everything taken.
+fn take_until_refused<V>(db: &Db, mut next: impl FnMut(u64) -> tanada::Result<V>) -> Vec<V> {
+    let mut held = Vec::new();
+    for n in 0..20 {
+        match next(n) {
+            Ok(value) => held.push(value),
+            Err(Error::MemoryFull { reason }) => {
+                assert!(reason.contains("to read a value"), "{reason}");
+                return held;
+            }
+            Err(e) => panic!("{e}"),
+        }
+        // Holes, besides.
+        assert!(in_account(db) <= BUDGET + (1 << 20), "{:?}", db.stats().memory);
+    }
+    panic!("40 MiB of values are held in a budget of 16 MiB");
+}
+
+/// A get of a value in a MemTable gave a copy of it that no account knew: four readers of
+/// values of 50 MB took 200 MiB so.
+#[test]
+fn long_values_that_readers_hold_are_in_the_budget_wherever_they_lie() {
+    let db = open(Env::memory(1));
+    db.put(key(0), long_value(0)).unwrap();
+    // Each is a copy from the MemTable.
+    let copies = take_until_refused(&db, |_| Ok(db.get(key(0))?.expect("it is there")));
+    assert!(copies.len() >= 3 && copies.iter().all(|copy| *copy == long_value(0)));
+    drop(copies);
+    assert!(db.get(key(0)).unwrap().unwrap() == long_value(0), "there is room again");
+    let items = take_until_refused(&db, |n| {
+        let mut iter = db.iter();
+        if n % 2 == 0 { iter.next() } else { iter.next_back() }.expect("it is there")
+    });
+    assert!(items.len() >= 3 && items.iter().all(|(_, copy)| *copy == long_value(0)));
+    drop(items);
+    // Each is a block of a table.
+    for n in 0..20 {
+        db.put(key(n), long_value(n)).unwrap();
+    }
+    db.flush().unwrap();
+    let values = take_until_refused(&db, |n| Ok(db.get(key(n))?.expect("it is there")));
+    assert!(values.len() >= 3, "{}", values.len());
+    assert!((0..).zip(&values).all(|(n, value)| *value == long_value(n)));
+    // Writers wait for what readers hold as well.
+    db.put("short", "is written").unwrap();
+    drop(values);
+    let items = take_until_refused(&db, |n| db.range(key(n)..).next().expect("it is there"));
+    assert!(items.len() >= 3, "{}", items.len());
+    drop(items);
+    assert!(db.get(key(19)).unwrap().unwrap() == long_value(19));
+    assert!(in_account(&db) <= BUDGET);
+}
+
+/// Each run of a scan had its present value in memory, wanted or not.
+#[test]
+fn a_scan_of_many_runs_of_long_values_holds_one_of_them() {
+    let db = open(Env::memory(1));
+    let keys = 7u64;
+    for n in 0..keys {
+        db.put(key(n), long_value(n)).unwrap();
+        db.put(key(n + 100), value(1, n)).unwrap();
+        db.flush().unwrap();
+    }
+    db.put(key(keys), long_value(keys)).unwrap();
+    let one = |cursor: &Cursor, n: u64| {
+        let (k, v) = cursor.entry().unwrap();
+        assert!(k == key(n) && v == long_value(n), "{n}");
+        in_account(&db)
+    };
+    let mut cursor = db.cursor();
+    for round in 0..2 {
+        cursor.seek_first().unwrap();
+        for n in 0..=keys {
+            assert!(one(&cursor, n) <= BUDGET, "{n} of round {round}");
+            cursor.next().unwrap();
+        }
+        assert_eq!(cursor.entry().unwrap().0, key(100));
+        for n in (0..=keys).rev() {
+            cursor.prev().unwrap();
+            assert!(one(&cursor, n) <= BUDGET, "{n} of round {round}");
+        }
+        cursor.seek(key(3)).unwrap();
+        one(&cursor, 3);
+        cursor.seek_for_prev(key(5)).unwrap();
+        one(&cursor, 5);
+        cursor.next().unwrap();
+        one(&cursor, 6);
+    }
+    drop(cursor);
+    let items: Vec<_> = db.iter().map(|item| item.unwrap().0.to_vec()).collect();
+    assert_eq!(items.len() as u64, 2 * keys + 1);
+    db.compact(..).unwrap();
+    for n in 0..=keys {
+        assert!(db.get(key(n)).unwrap().unwrap() == long_value(n));
+    }
+}
+
 /// Each keyspace has an empty MemTable, and no budget knew of them.
 #[test]
 fn a_keyspace_for_which_there_is_no_room_is_refused_and_not_created() {

@@ -58,6 +58,33 @@ pub fn block_checksum(table: TableId, offset: u64, bytes: &[u8]) -> u32 {
     xxhash_rust::xxh3::xxh3_64_with_seed(bytes, seed) as u32
 }
 
+/// As [`block_checksum`], of a block that comes in pieces.
+pub struct BlockHasher(Box<xxhash_rust::xxh3::Xxh3>);
+
+impl BlockHasher {
+    /// For the block of `table` at `offset`; of no bytes yet. Takes some 600 bytes.
+    pub fn new(table: TableId, offset: u64) -> BlockHasher {
+        let seed = table.0.rotate_left(40) ^ offset;
+        BlockHasher(Box::new(xxhash_rust::xxh3::Xxh3::with_seed(seed)))
+    }
+
+    /// Takes the block's next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// [`block_checksum`] of all bytes so far.
+    pub fn finish(&self) -> u32 {
+        self.0.digest() as u32
+    }
+}
+
+impl std::fmt::Debug for BlockHasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockHasher").finish_non_exhaustive()
+    }
+}
+
 /// The hash of a user key. A read computes it once; filters, caches and shards
 /// all derive what they need from it. It is on disk (filters), so it never changes.
 #[inline]
@@ -68,6 +95,19 @@ pub fn hash_key(key: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_block_in_pieces_has_the_checksum_of_the_whole() {
+        let bytes: Vec<u8> = (0..5_000u32).map(|i| ((i * 37) >> 3) as u8).collect();
+        for len in [0, 1, 240, 241, 1024, 5_000] {
+            let whole = block_checksum(TableId(7), 4096, &bytes[..len]);
+            for piece in [1, 3, 64, 1000] {
+                let mut hasher = BlockHasher::new(TableId(7), 4096);
+                bytes[..len].chunks(piece).for_each(|piece| hasher.update(piece));
+                assert_eq!(hasher.finish(), whole, "{len} bytes by {piece}");
+            }
+        }
+    }
 
     #[test]
     fn what_was_extended_is_taken_back() {

@@ -13,7 +13,7 @@ mod planted;
 mod record;
 mod varint;
 
-pub use checksum::{block_checksum, crc32c, crc32c_before, crc32c_extend, hash_key};
+pub use checksum::{BlockHasher, block_checksum, crc32c, crc32c_before, crc32c_extend, hash_key};
 pub use corruption::Corruption;
 pub use entry::{EntryRef, ValueKind, compare_internal};
 pub use ids::{DatabaseId, KeyspaceId, Level, LogId, LogPosition, SeqNo, TableId};

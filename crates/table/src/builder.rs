@@ -3,15 +3,18 @@
 //! File order: data blocks; filters; index partitions; top index; properties;
 //! footer. All that a reader needs besides data lies together at the end.
 
+mod long_block;
+
 use crate::Error;
-use crate::data::data_block::{self, DataBlockBuilder};
+use crate::data::data_block::DataBlockBuilder;
 use crate::filter;
 use crate::index::fences;
 use crate::index::{Handle, PartitionBuilder, TopBuilder};
 use crate::meta::footer::{FORMAT_VERSION, Footer};
 use crate::meta::properties::{TableProperties, TopHandle};
 use crate::seal::compression::{Compression, Compressor};
-use crate::seal::sealed::{MAX_RAW_LEN, TRAILER_LEN, seal, seal_alone};
+use crate::seal::sealed::{MAX_RAW_LEN, TRAILER_LEN, seal};
+use long_block::LongBlock;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tanada_format::{
@@ -211,6 +214,7 @@ impl TableBuilder {
     /// Bytes of memory that it has, within some percent.
     pub fn memory_bytes(&self) -> u64 {
         let buffers = self.out.capacity() + self.raw.capacity() + self.block.len();
+        let buffers = buffers + self.compressor.memory_bytes();
         let partition = self.partition.decoded_len() + 8 * self.hashes.capacity();
         (buffers + partition + self.finished_bytes) as u64
     }
@@ -326,18 +330,33 @@ impl TableBuilder {
         Ok(())
     }
 
-    /// Writes a block of this entry alone, in as little memory as it takes.
+    /// Writes a block of this entry alone, from where the value lies.
     fn write_alone(&mut self, entry: &EntryRef<'_>) -> Result<(), Error> {
-        self.flush()?;
-        let raw = data_block::alone(entry);
-        let raw_len = raw.len();
-        let offset = self.offset();
-        let sealed = seal_alone(raw, self.options.id, offset, &mut self.compressor);
-        self.compressor.trim(2 * ALONE_BYTES);
-        self.file.append(&sealed)?;
-        self.written += sealed.len() as u64;
+        let (id, offset) = (self.options.id, self.offset());
+        let block = LongBlock::new(entry);
+        let raw_len = block.raw_len();
+        let mut compressor = self.take_compressor();
+        let len = block.seal(id, offset, &mut compressor, &mut |bytes| self.append(bytes));
+        compressor.trim(2 * ALONE_BYTES);
+        self.compressor = compressor;
+        let handle = Handle { offset, len: len? as u32 };
         self.properties.max_block_len = self.properties.max_block_len.max(raw_len as u64);
-        self.finished_block(Handle { offset, len: sealed.len() as u32 }, raw_len);
+        self.finished_block(handle, raw_len);
+        Ok(())
+    }
+
+    /// Appends a part of a sealed block; a long one from where it lies.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let direct = bytes.len() >= WRITE_BYTES / 4;
+        if direct || self.out.len() + bytes.len() > WRITE_BYTES {
+            self.flush()?;
+        }
+        if !direct {
+            self.out.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.file.append(bytes)?;
+        self.written += bytes.len() as u64;
         Ok(())
     }
 
@@ -390,11 +409,15 @@ impl TableBuilder {
     /// Seals a block that compression would not make smaller, or that is read
     /// before it is known how long blocks may be.
     fn seal_plain(&mut self, raw: &[u8]) -> Result<Handle, Error> {
-        let compressor =
-            std::mem::replace(&mut self.compressor, Compressor::new(Compression::None));
+        let compressor = self.take_compressor();
         let sealed = self.seal_block(raw);
         self.compressor = compressor;
         sealed
+    }
+
+    /// The compressor, to put back; meanwhile there is one that compresses nothing.
+    fn take_compressor(&mut self) -> Compressor {
+        std::mem::replace(&mut self.compressor, Compressor::new(Compression::None))
     }
 
     fn flush(&mut self) -> Result<(), Error> {

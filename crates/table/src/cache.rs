@@ -9,12 +9,13 @@ mod run_lists;
 pub(crate) mod slots;
 pub(crate) mod sieve;
 mod doorkeeper;
+mod admission;
 
 use crate::counters::Counters;
 use crate::epoch::{Limbo, Pin, pin};
 use crate::get::FilterStats;
 use crate::memory::block::{Block, Kind};
-use crate::memory::block_memory::{BlockMemory, RunId};
+use crate::memory::block_memory::{BlockMemory, LONG_BYTES, RunId};
 use doorkeeper::Doorkeeper;
 use run_lists::RunLists;
 use sieve::{Node, Sieve};
@@ -70,9 +71,16 @@ pub struct BlockCache {
     /// Of the capacity, what the listed blocks leave to what is not listed. Without it
     /// they would grow into what was just given back, and runs would go and come.
     withheld_bytes: AtomicU64,
-    /// Held by who reads a long block, over the read: what that takes beside the block
-    /// itself is as long, and must not add up. Nothing is locked under it but the cache.
+    /// Bytes of long blocks that have been admitted and not yet taken. Sequentially
+    /// consistent with the capacity: either who changes that sees them, or who admits them
+    /// sees the new one.
+    pending_bytes: AtomicU64,
+    /// Held by who reads a long block, over the read: others that want the same one find
+    /// it when their turn comes, and who waits for room has the next that there is.
+    /// Nothing is locked under it but the cache.
     long_reads: Mutex<()>,
+    /// Where the read-ahead of jobs lies: they count it.
+    job_memory: Arc<BlockMemory>,
     doorkeeper: Doorkeeper,
     counters: Counters<11>,
 }
@@ -84,9 +92,6 @@ struct Listed {
     /// The run in which it lies, and its bytes there.
     home: Option<(RunId, u64)>,
 }
-
-/// Sealed blocks above this length, in bytes, are read one at a time.
-const LONG_READ: u32 = 1 << 20;
 
 /// Holes in runs that the cache may have above its capacity: this part of it, within
 /// bounds. A hole is filled by the next block of its size.
@@ -159,7 +164,9 @@ impl BlockCache {
             memory: Arc::new(BlockMemory::new()),
             listed_bytes: AtomicU64::new(0),
             withheld_bytes: AtomicU64::new(0),
+            pending_bytes: AtomicU64::new(0),
             long_reads: Mutex::new(()),
+            job_memory: Arc::new(BlockMemory::new()),
             doorkeeper: Doorkeeper::new(capacity_bytes),
             counters: Counters::new(),
         })
@@ -170,10 +177,16 @@ impl BlockCache {
         &self.memory
     }
 
+    /// Where jobs have what they read ahead. Not counted here: whoever has a job's cursors
+    /// counts what they may take.
+    pub(crate) fn job_memory(&self) -> &Arc<BlockMemory> {
+        &self.job_memory
+    }
+
     /// Waits for the turn to read a block of this sealed length; none for one that is
     /// not long.
     pub(crate) fn turn_of(&self, len: u32) -> Option<MutexGuard<'_, ()>> {
-        (len > LONG_READ).then(|| self.long_reads.lock())
+        (len as usize > LONG_BYTES).then(|| self.long_reads.lock())
     }
 
     /// Gives up blocks for what was just taken from the memory and is not listed: a long
@@ -194,7 +207,8 @@ impl BlockCache {
     fn allowed_and_taken(&self) -> (u64, u64) {
         let (least, most) = HOLES_BYTES;
         let holes = (self.capacity_bytes() / HOLES_PART).clamp(least, most);
-        (self.room_bytes() + holes, self.block_bytes() + self.unlisted_bytes())
+        let pending = self.pending_bytes.load(Ordering::SeqCst);
+        (self.room_bytes() + holes, self.block_bytes() + self.unlisted_bytes() + pending)
     }
 
     /// Bytes above what is allowed: what readers still hold of blocks that went.
@@ -220,8 +234,11 @@ impl BlockCache {
 
     /// Changes the capacity; gives up blocks at once when it shrinks.
     pub fn set_capacity(&self, capacity_bytes: u64) {
-        self.capacity_bytes.store(capacity_bytes, Ordering::Relaxed);
+        let before = self.capacity_bytes.swap(capacity_bytes, Ordering::SeqCst);
         self.shrink();
+        if capacity_bytes > before {
+            self.memory.tell_of_room();
+        }
     }
 
     /// The capacity in bytes.

@@ -21,6 +21,16 @@ pub enum Error {
         /// What is not known here.
         what: String,
     },
+    /// There is no room for a long block, in bytes, and readers have not let go of theirs
+    /// within a second.
+    MemoryFull {
+        /// What it takes.
+        needed: u64,
+        /// What other long blocks take.
+        held: u64,
+        /// What all blocks may take.
+        allowed: u64,
+    },
     /// The answer needs the disk, and the caller asked for what is in memory only.
     WouldBlock,
 }
@@ -33,6 +43,10 @@ impl fmt::Display for Error {
             Error::Unsupported { file, what } => {
                 write!(f, "{} needs a newer tanada: {what}", file.display())
             }
+            Error::MemoryFull { needed, held, allowed } => write!(
+                f,
+                "reading a value takes {needed} bytes of memory, and others that are in use have {held} of the {allowed} that blocks may take"
+            ),
             Error::WouldBlock => f.write_str("the answer is not in memory"),
         }
     }
@@ -43,7 +57,7 @@ impl std::error::Error for Error {
         match self {
             Error::Io(e) => Some(e),
             Error::Corruption(c) => Some(c),
-            Error::Unsupported { .. } | Error::WouldBlock => None,
+            Error::Unsupported { .. } | Error::MemoryFull { .. } | Error::WouldBlock => None,
         }
     }
 }

@@ -221,6 +221,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             name: "a_cache_that_must_shrink_gives_its_memory_back_to_the_system",
         }
     ),
+    one!(
+        "long_blocks_not_admitted",
+        Test {
+            room: "table",
+            target: "long_values",
+            name: "readers_of_long_values_stay_together_within_what_blocks_may_take",
+        }
+    ),
     planted(
         "ttl_exposes_older",
         &[

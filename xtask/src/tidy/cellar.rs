@@ -13,6 +13,7 @@ const CELLAR: &[(&str, &str)] = &[
     ("crates/vfs/src/real/", "memory-mapped logs, huge pages, what a fork leaves a child"),
     ("crates/table/src/epoch.rs", "who looks at what, and since when"),
     ("crates/table/src/epoch/link.rs", "readers of what others replace, without a count for each"),
+    ("crates/table/src/seal/in_place.rs", "LZ4 decompressed within one buffer"),
     ("crates/table/src/memory/block.rs", "blocks in memory of their own, counted"),
     ("crates/table/src/memory/block_memory.rs", "runs of pages that are given back"),
     ("crates/table/src/cache/slots.rs", "blocks borrowed from their slots"),

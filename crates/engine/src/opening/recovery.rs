@@ -115,6 +115,8 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         tables,
         budget,
         balancing: Mutex::new(()),
+        rows_high_bytes: AtomicU64::new(0),
+        rows_kept_bytes: AtomicU64::new(0),
         counters: Counters::new(),
         health: Health::new(Owner::new(lock.process())),
         holders: Holders::default(),

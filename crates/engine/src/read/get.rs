@@ -21,6 +21,10 @@ use tanada_table::{GetContext, GetTrace, InMemory, Missing, Pin, Value};
 /// After so many gets of a thread it is found out whether the row cache pays.
 const GETS_A_LOOK: u64 = 1 << 13;
 
+/// A value above this length is in the account while it is held, and may have to wait for
+/// room, in bytes.
+const LONG_VALUE: usize = 1 << 20;
+
 /// Where a read may look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sources {
@@ -54,6 +58,8 @@ struct Reader<'r> {
 enum Looked {
     /// Live, deleted or never there.
     Answer(Option<Found>),
+    /// A MemTable has it, and it is long: to be copied once there is room for the copy.
+    Long,
     /// The run of this number, and the ones behind it, are to be asked with reading.
     Unknown(Unknown),
 }
@@ -127,6 +133,12 @@ impl Reading {
                 Ok(found)
             }
             Err(e) => return Err(e),
+            Ok(Looked::Long) => {
+                // Waiting for room, as reading, is not for who holds a pin.
+                let (view, seqno) = (view.keep(), reader.seqno);
+                drop(pin);
+                self.copy_long(&view, key, seqno, sources)
+            }
             Ok(Looked::Unknown(unknown)) => {
                 // The pin ends before anything is read.
                 let view = view.keep();
@@ -177,6 +189,7 @@ impl Reading {
         drop(pin);
         match looked {
             Ok(Looked::Answer(found)) => Ok(found),
+            Ok(Looked::Long) => self.copy_long(view, key, reader.seqno, sources),
             Ok(Looked::Unknown(unknown)) => self.read_on(&reader, key, unknown, sources),
             Err(e) => Err(e),
         }
@@ -189,6 +202,9 @@ impl Reading {
         let hash = hash_key(key);
         if let Some(entry) = memtable_entry(view, key, hash, seqno) {
             self.counters.add_pinned(pin, Count::MemTableHits, 1);
+            if entry.value.len() > LONG_VALUE {
+                return Ok(Looked::Long);
+            }
             return Ok(self.answer(self.judge_entry(&entry)?, pin));
         }
         let row_cache_pays = self.row_cache_worth.pays();
@@ -282,12 +298,35 @@ impl Reading {
         Ok(None)
     }
 
+    /// The long value that a MemTable of the view has for `key`, copied to memory that is
+    /// in the account.
+    #[cold]
+    #[inline(never)]
+    fn copy_long(
+        &self,
+        view: &View,
+        key: &[u8],
+        seqno: SeqNo,
+        sources: Sources,
+    ) -> Result<Option<Found>> {
+        if sources == Sources::Memory {
+            return Err(Error::WouldBlock);
+        }
+        let entry = memtable_entry(view, key, hash_key(key), seqno);
+        let found = entry.map_or(Ok(None), |entry| self.judge_entry(&entry))?;
+        self.counters.add(Count::GetsFound, u64::from(found.is_some()));
+        Ok(found)
+    }
+
     fn judge_entry(&self, entry: &EntryRef<'_>) -> Result<Option<Found>> {
         match entry.kind {
             ValueKind::Delete => Ok(None),
             ValueKind::Put if self.has_expired(entry.expires_at_ms) => Ok(None),
             ValueKind::Put => Ok(Some(Found {
-                value: Value::from(entry.value),
+                value: match entry.value.len() > LONG_VALUE {
+                    true => self.block_cache.copy_of(entry.value)?,
+                    false => Value::from(entry.value),
+                },
                 seqno: entry.seqno,
                 expires_at_ms: entry.expires_at_ms,
             })),

@@ -19,11 +19,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tanada_format::{DatabaseId, SeqNo, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::Env;
+use tanada_vfs::real::give_back_free_heap;
 use tanada_vfs::sync::{self, Mutex};
 
 /// Blocks that the cache may hold above its capacity for a moment: those that threads
 /// have just inserted, before they give up others.
 const IN_PASSING_BYTES: u64 = 256 << 10;
+
+/// When the row cache has dropped so much, or a little and it was the last, free pages of
+/// the heap are given back.
+const DROPPED_ROWS_BYTES: u64 = 8 << 20;
 
 /// What reads look at.
 pub(crate) struct Reading {
@@ -41,6 +46,11 @@ pub(crate) struct Reading {
     /// Held to divide the memory anew; only the locks of the caches and of the open
     /// tables are taken under it.
     pub(crate) balancing: Mutex<()>,
+    /// What rows took at most since there was none.
+    /// Read and written under `balancing`: relaxed.
+    pub(crate) rows_high_bytes: AtomicU64,
+    /// The same, since free pages of the heap in which they lie were last given back.
+    pub(crate) rows_kept_bytes: AtomicU64,
     pub(crate) counters: Counters,
     pub(crate) health: Health,
     pub(crate) holders: Holders,
@@ -124,6 +134,18 @@ impl Reading {
     /// As [`Reading::rebalance`], so that `needed` bytes more can be taken. Answers
     /// whether they can.
     pub(crate) fn rebalance_for(&self, needed: u64) -> bool {
+        let (has_room, dropped_rows) = self.divide_for(needed);
+        if dropped_rows {
+            // Without the lock: others wait for it.
+            give_back_free_heap();
+        }
+        has_room
+    }
+
+    /// Divides the memory anew. Answers whether `needed` bytes more can be taken, and
+    /// whether so many rows have gone that their heap is worth giving back: the allocator
+    /// keeps it otherwise, and 60 MiB were resident that were in no account.
+    fn divide_for(&self, needed: u64) -> (bool, bool) {
         // Two at once could leave the caches with parts of different divisions.
         let _turn = self.balancing.lock();
         let row_cache = match self.row_cache_worth.pays() || !self.row_cache.is_empty() {
@@ -134,7 +156,16 @@ impl Reading {
         self.row_cache.set_capacity(shares.row_cache);
         // The row cache itself takes a little even without rows.
         let rows = self.row_cache.stats().used_bytes;
-        let beyond = rows.saturating_sub(shares.row_cache);
+        let most = |of: &AtomicU64| rows.max(of.load(Ordering::Relaxed));
+        let (high, kept) = (most(&self.rows_high_bytes), most(&self.rows_kept_bytes));
+        let all_gone = self.row_cache.is_empty();
+        let least = if all_gone { DROPPED_ROWS_BYTES / 32 } else { DROPPED_ROWS_BYTES };
+        let dropped_rows = kept - rows >= least;
+        self.rows_kept_bytes.store(if dropped_rows { rows } else { kept }, Ordering::Relaxed);
+        // Rows that go lie between others: hardly a page becomes free before the last goes.
+        let charged = if all_gone { rows } else { high };
+        self.rows_high_bytes.store(charged, Ordering::Relaxed);
+        let beyond = charged.saturating_sub(shares.row_cache);
         self.block_cache.set_capacity(shares.block_cache.saturating_sub(beyond));
         self.tables.fit();
         // Blocks that readers hold stay where they are. What open tables keep is not for
@@ -146,7 +177,7 @@ impl Reading {
             excess => blocks.max(cached.capacity_bytes + excess),
         };
         self.budget.caches_hold((rows + blocks).saturating_sub(IN_PASSING_BYTES));
-        self.budget.has_room(needed)
+        (self.budget.has_room(needed), dropped_rows)
     }
 
     /// Notes that the buffers of jobs take `change` bytes more. What they take beyond

@@ -16,7 +16,7 @@ use std::cmp::Ordering;
 use std::hint::select_unpredictable;
 use tanada_format::EntryRef;
 use tanada_format::{SeqNo, compare_internal, planted};
-use tanada_table::{Cursor, Error, Value};
+use tanada_table::{Cursor, Error};
 
 /// Bytes of a key that are compared as a number. Sixteen rather than eight: keys that
 /// begin with a name or with zeros (`user:0000…`) differ late, and comparing
@@ -120,9 +120,9 @@ impl<C: Cursor> MergeCursor<C> {
         self.sources.len() > 1 && self.heads[self.winner()] == self.runner_up
     }
 
-    /// The value of the current entry, to keep.
-    pub(crate) fn value(&self) -> Value {
-        self.sources[self.winner()].value()
+    /// The source that holds the current entry.
+    pub(crate) fn source(&self) -> &C {
+        &self.sources[self.winner()]
     }
 
     #[inline]
@@ -143,7 +143,7 @@ impl<C: Cursor> MergeCursor<C> {
         if !(left.valid() && right.valid()) {
             return left.valid();
         }
-        let (left, right) = (left.entry(), right.entry());
+        let (left, right) = (left.bare_entry(), right.bare_entry());
         match compare_internal((left.key, left.seqno), (right.key, right.seqno)) {
             Ordering::Less => FORWARD,
             Ordering::Greater => !FORWARD,
@@ -273,7 +273,7 @@ impl<C: Cursor> MergeCursor<C> {
     fn turn(&mut self, to: Direction) -> Result<(), Error> {
         let current = self.winner();
         let mut key = std::mem::take(&mut self.turning_key);
-        let entry = self.sources[current].entry();
+        let entry = self.sources[current].bare_entry();
         key.clear();
         key.extend_from_slice(entry.key);
         let seqno = entry.seqno;
@@ -292,7 +292,7 @@ impl<C: Cursor> MergeCursor<C> {
 /// Moves `source` to its nearest entry on the far side of `from`.
 fn cross<C: Cursor>(source: &mut C, from: (&[u8], SeqNo), to: Direction) -> Result<(), Error> {
     let on_far_side = |source: &C| {
-        let entry = source.entry();
+        let entry = source.bare_entry();
         let order = compare_internal((entry.key, entry.seqno), from);
         order == if to == Direction::Forward { Ordering::Greater } else { Ordering::Less }
     };
@@ -330,6 +330,20 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
     #[inline]
     fn entry(&self) -> EntryRef<'_> {
         self.sources[self.winner()].entry()
+    }
+
+    #[inline]
+    fn bare_entry(&self) -> EntryRef<'_> {
+        self.sources[self.winner()].bare_entry()
+    }
+
+    #[inline]
+    fn load(&mut self) -> Result<(), Error> {
+        let winner = self.winner();
+        match self.sources[winner].load() {
+            Ok(()) => Ok(()),
+            Err(e) => self.fail(e),
+        }
     }
 
     fn seek_first(&mut self) -> Result<(), Error> {

@@ -13,6 +13,8 @@ pub(crate) struct RunCursor {
     options: CursorOptions,
     /// As for [`TableCursor::visible_at`]; `None` shows all versions.
     visible_at: Option<SeqNo>,
+    /// As for [`TableCursor::on_demand`].
+    on_demand: bool,
     /// Which table `current` walks.
     index: usize,
     current: Option<TableCursor>,
@@ -27,18 +29,23 @@ enum Tables {
 impl RunCursor {
     /// Over a whole run.
     pub(crate) fn of_run(run: Arc<Run>, options: CursorOptions) -> RunCursor {
-        RunCursor { tables: Tables::Run(run), options, visible_at: None, index: 0, current: None }
+        RunCursor::of(Tables::Run(run), options)
     }
 
     /// Over some tables of a run, in key order.
     pub(crate) fn of_part(tables: Vec<Arc<TableHandle>>, options: CursorOptions) -> RunCursor {
-        RunCursor {
-            tables: Tables::Part(tables),
-            options,
-            visible_at: None,
-            index: 0,
-            current: None,
-        }
+        RunCursor::of(Tables::Part(tables), options)
+    }
+
+    fn of(tables: Tables, options: CursorOptions) -> RunCursor {
+        RunCursor { tables, options, visible_at: None, on_demand: false, index: 0, current: None }
+    }
+
+    /// For one of several cursors in a merge: as [`TableCursor::on_demand`].
+    pub(crate) fn on_demand(mut self) -> RunCursor {
+        self.on_demand = true;
+        self.current = None;
+        self
     }
 
     /// Shows, walking forward, of each key only the newest version not newer
@@ -71,6 +78,7 @@ impl RunCursor {
         };
         if self.index != index || self.current.is_none() {
             let cursor = TableCursor::new(handle.table()?, self.options);
+            let cursor = if self.on_demand { cursor.on_demand() } else { cursor };
             self.current = Some(match self.visible_at {
                 None => cursor,
                 Some(seqno) => cursor.visible_at(seqno),
@@ -148,6 +156,16 @@ impl Cursor for RunCursor {
     #[inline]
     fn entry(&self) -> EntryRef<'_> {
         self.current.as_ref().expect("only a valid cursor is asked").entry()
+    }
+
+    fn bare_entry(&self) -> EntryRef<'_> {
+        self.current.as_ref().expect("only a valid cursor is asked").bare_entry()
+    }
+
+    #[inline]
+    fn load(&mut self) -> Result<(), Error> {
+        let result = self.current.as_mut().map_or(Ok(()), Cursor::load);
+        self.guard(result)
     }
 
     fn value(&self) -> Value {

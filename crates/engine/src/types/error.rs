@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tanada_format::Corruption;
 
+/// Bytes.
+const MIB: u64 = 1 << 20;
+
 /// A `Result` of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -54,7 +57,8 @@ pub enum Error {
         reason: String,
     },
     /// The memory budget has no room for this, and waiting for the background would not
-    /// make any: cursors that do not move, or claims, hold the rest. Nothing was done.
+    /// make any: cursors that do not move, values in use, or claims hold the rest. Reads
+    /// of long values (above 1 MiB) meet it too. Nothing was done.
     MemoryFull {
         /// How much is needed and free, who holds the rest, and what to do.
         reason: String,
@@ -160,6 +164,14 @@ impl From<tanada_table::Error> for Error {
             tanada_table::Error::Io(e) => Error::Io(e),
             tanada_table::Error::Corruption(c) => Error::Corruption(c),
             tanada_table::Error::Unsupported { file, what } => Error::Unsupported { file, what },
+            tanada_table::Error::MemoryFull { needed, held, allowed } => Error::MemoryFull {
+                reason: format!(
+                    "{} MiB are needed to read a value, and values in use and jobs have {} of the {} MiB that blocks may take; drop values that are no longer needed, or give the database more memory",
+                    needed.div_ceil(MIB),
+                    held.div_ceil(MIB),
+                    allowed / MIB
+                ),
+            },
             tanada_table::Error::WouldBlock => Error::WouldBlock,
         }
     }

@@ -2,4 +2,5 @@
 
 pub(crate) mod cost;
 pub(crate) mod batch;
+pub(crate) mod body;
 pub(crate) mod commit;

@@ -4,6 +4,7 @@ use crate::Error;
 use crate::damage::Damage;
 use crate::data::key_buffer::KeyBuffer;
 use crate::filter::Filter;
+use crate::get::CacheUse;
 use crate::index::Partition;
 use crate::memory::block::{Block, Kind};
 use crate::meta::properties::TableProperties;
@@ -51,13 +52,13 @@ impl Table {
         let opened = Opened::read(self.file(), self.id(), database)?;
         let properties = &opened.properties;
         let mut walk = Walk::default();
-        let mut ahead = ReadAhead::new(READ_BYTES);
+        let mut ahead = ReadAhead::new(READ_BYTES, CacheUse::Fill);
         let mut lens = (0u64, 0u64);
         for (p, handle) in opened.top.partitions().iter().enumerate() {
-            let index = self.read(Kind::Index, handle.index)?;
+            let index = self.read(Kind::Index, handle.index, CacheUse::Fill)?;
             let filter = match handle.filter.len {
                 0 => None,
-                _ => Some(self.read(Kind::Filter, handle.filter)?),
+                _ => Some(self.read(Kind::Filter, handle.filter, CacheUse::Fill)?),
             };
             let damaged = |what: &'static str| self.damaged(handle.index.offset, what.into());
             let fences = index.index().fences();

@@ -31,12 +31,12 @@
 
 mod builder;
 
-pub(crate) use builder::{DataBlockBuilder, alone};
+pub(crate) use builder::{DataBlockBuilder, alone_head};
 
 use crate::damage::{Damage, Fields};
 use crate::data::key_buffer::KeyBuffer;
 use std::cmp::Ordering;
-use tanada_format::{SeqNo, ValueKind};
+use tanada_format::{EntryRef, SeqNo, ValueKind};
 
 const HEADER_LEN: usize = 16;
 const SEQNO_AT: usize = 8;
@@ -70,6 +70,25 @@ pub(crate) fn common_prefix_len(a: &[u8], b: &[u8]) -> usize {
         len += 8;
     }
     len + a[len..].iter().zip(&b[len..]).take_while(|(a, b)| a == b).count()
+}
+
+/// The longest [`alone_head`], and more.
+pub(crate) const MAX_HEAD_LEN: usize = tanada_format::MAX_KEY_LEN + 256;
+
+/// The entry of a block that has but one, without its value, read from the block's first
+/// bytes. `None` when it has more, or when they say nothing that makes sense.
+pub(crate) fn only_entry(beginning: &[u8]) -> Option<EntryRef<'_>> {
+    let counts = u32::from_le_bytes(*beginning.first_chunk()?);
+    if counts != (1 | WIDE) {
+        return None;
+    }
+    let prefix_len = u32::from_le_bytes(*beginning[4..].first_chunk()?);
+    let block = DataBlock { bytes: beginning, counts, prefix_len };
+    let prefix_at = block.prefix_at();
+    let key = beginning.get(prefix_at..)?.get(..prefix_len as usize)?;
+    let slot = block.slot(0).ok()?;
+    let (seqno, kind, expires_at_ms) = (slot.seqno, slot.kind, slot.expires_at_ms);
+    (slot.suffix_len == 0).then_some(EntryRef { key, seqno, kind, expires_at_ms, value: &[] })
 }
 
 /// Bytes in which the seqnos between these two are told apart.

@@ -134,6 +134,11 @@ impl Room {
         Ok(self.finish(Content::Data { counts, prefix_len }, offset))
     }
 
+    /// Bytes that are no block of a file.
+    pub(crate) fn into_bytes(self) -> Block {
+        self.finish(Content::Data { counts: 0, prefix_len: 0 }, 0)
+    }
+
     fn finish(mut self, content: Content, offset: u64) -> Block {
         let header = &mut self.head_mut().header;
         (header.content, header.offset) = (content, offset);

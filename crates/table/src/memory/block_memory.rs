@@ -33,14 +33,17 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tanada_vfs::Reserved;
-use tanada_vfs::sync::Mutex;
+use tanada_vfs::sync::{Condvar, Mutex};
 
 const PAGE_BYTES: usize = 4 << 10;
 /// Bytes of address space taken at once; untouched ones cost nothing.
 const REGION_BYTES: usize = 32 << 20;
 /// A block from this size on has a mapping of its own.
 const OWN_BYTES: usize = 8 << 20;
+/// A block above this length is long: there is not always room for it.
+pub(crate) const LONG_BYTES: usize = 1 << 20;
 /// Blocks begin at multiples of it: a cache line.
 const ALIGN: usize = 64;
 const MOST_BLOCKS: usize = 128;
@@ -78,6 +81,12 @@ pub(crate) struct BlockMemory {
     runs: Mutex<Runs>,
     /// Changed under the lock, read without it: a figure (relaxed).
     resident: AtomicU64,
+    /// What long blocks take of it, likewise.
+    long: AtomicU64,
+    /// How often a long block's memory has been given back, or something else has made
+    /// room. Held to add to it and to wait for more; nothing is locked under it.
+    returns: Mutex<u64>,
+    returned: Condvar,
 }
 
 /// What all runs are.
@@ -170,7 +179,55 @@ fn size_of_block(bytes: usize) -> usize {
 impl BlockMemory {
     /// Takes nothing yet.
     pub(crate) fn new() -> BlockMemory {
-        BlockMemory { runs: Mutex::default(), resident: AtomicU64::new(0) }
+        BlockMemory {
+            runs: Mutex::default(),
+            resident: AtomicU64::new(0),
+            long: AtomicU64::new(0),
+            returns: Mutex::new(0),
+            returned: Condvar::new(),
+        }
+    }
+
+    /// Bytes taken for blocks above [`LONG_BYTES`].
+    pub(crate) fn long_bytes(&self) -> u64 {
+        self.long.load(Ordering::Relaxed)
+    }
+
+    /// How often there has been more room for long blocks.
+    pub(crate) fn returns(&self) -> u64 {
+        *self.returns.lock()
+    }
+
+    /// Tells those who wait in [`BlockMemory::wait_past`] that there may be room.
+    pub(crate) fn tell_of_room(&self) {
+        *self.returns.lock() += 1;
+        self.returned.notify_all();
+    }
+
+    /// Waits until there has been more room than when `returns` was read, at most
+    /// `longest`; whether there has.
+    pub(crate) fn wait_past(&self, returns: u64, longest: Duration) -> bool {
+        let mut now = self.returns.lock();
+        if *now == returns {
+            self.returned.wait_for(&mut now, longest);
+        }
+        *now != returns
+    }
+
+    /// Takes note of memory that was taken, or given back, in a run of its own.
+    fn took(&self, bytes: usize) {
+        self.resident.fetch_add(bytes as u64, Ordering::Relaxed);
+        if bytes > LONG_BYTES {
+            self.long.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn gave_back(&self, bytes: usize) {
+        self.resident.fetch_sub(bytes as u64, Ordering::Relaxed);
+        if bytes > LONG_BYTES {
+            self.long.fetch_sub(bytes as u64, Ordering::Relaxed);
+            self.tell_of_room();
+        }
     }
 
     /// Bytes taken from the system.
@@ -189,7 +246,7 @@ impl BlockMemory {
             let own = Reserved::new(bytes)?; // not under the lock
             let (at, size_bytes) = (own.as_ptr(), own.size_bytes());
             let run = self.runs.lock().add(Run::Own(own));
-            self.resident.fetch_add(size_bytes as u64, Ordering::Relaxed);
+            self.took(size_bytes);
             return Ok(Piece { at, run, size_bytes });
         }
         let mut runs = self.runs.lock();
@@ -197,7 +254,7 @@ impl BlockMemory {
             Some(kind) => runs.take_shared(kind)?,
             None => runs.take_alone(bytes.div_ceil(PAGE_BYTES))?,
         };
-        self.resident.fetch_add(taken as u64, Ordering::Relaxed);
+        self.took(taken);
         Ok(piece)
     }
 
@@ -223,7 +280,7 @@ impl BlockMemory {
         // before they are put among the free ones below.
         unsafe { region.give_back(start..start + span.bytes()) };
         self.runs.lock().free.add(span);
-        self.resident.fetch_sub(span.bytes() as u64, Ordering::Relaxed);
+        self.gave_back(span.bytes());
     }
 
     /// Takes back a block's memory, and gives the run to the system when it was the last.
@@ -240,7 +297,9 @@ impl BlockMemory {
         match emptied {
             Emptied::Own(own) => {
                 drop(runs); // unmapping takes its time: not under the lock
-                self.resident.fetch_sub(own.size_bytes() as u64, Ordering::Relaxed);
+                let bytes = own.size_bytes();
+                drop(own);
+                self.gave_back(bytes);
             }
             Emptied::Pages(span) => {
                 let region = Arc::clone(&runs.regions[span.region]);

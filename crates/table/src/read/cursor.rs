@@ -25,6 +25,21 @@ pub trait Cursor {
         let entry = self.entry();
         entry.kind == ValueKind::Put && entry.expires_at_ms == 0
     }
+    /// The current entry, perhaps without its value: that of a long one may not be in
+    /// memory before [`Cursor::load`]. Panics when not [`Cursor::valid`].
+    fn bare_entry(&self) -> EntryRef<'_> {
+        self.entry()
+    }
+    /// Makes sure that the current entry has its value: to be called before
+    /// [`Cursor::entry`] of a cursor that reads values on demand, where
+    /// [`Cursor::is_plain`] does not say that it is there.
+    ///
+    /// # Errors
+    /// Those of reading it; the cursor is invalid then.
+    #[inline]
+    fn load(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
     /// The value of that entry, to keep. Not copied where it can be shared.
     /// Panics when not [`Cursor::valid`].
     fn value(&self) -> Value {

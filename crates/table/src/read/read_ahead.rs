@@ -1,6 +1,7 @@
 //! Reads data blocks that follow each other in few large reads.
 
 use crate::Error;
+use crate::get::CacheUse;
 use crate::index::Handle;
 use crate::memory::block::{Block, Kind, Room};
 use crate::read::table::Table;
@@ -9,9 +10,12 @@ use crate::read::table::Table;
 pub(crate) struct ReadAhead {
     /// Most bytes read at once.
     limit: usize,
+    /// What becomes of the blocks: says where `bytes` lie.
+    cache: CacheUse,
     /// Bytes to read at once next time, when the walk goes on in order.
     step: usize,
-    /// In the cache's memory, which counts it: a compaction has one of these a run.
+    /// In the cache's memory, which counts it. A compaction has one of these a run, and
+    /// they are in its own account.
     bytes: Option<Room>,
     /// Where `bytes` begins in the file.
     start: u64,
@@ -20,8 +24,8 @@ pub(crate) struct ReadAhead {
 }
 
 impl ReadAhead {
-    pub(crate) fn new(limit: u32) -> ReadAhead {
-        ReadAhead { limit: limit as usize, step: 0, bytes: None, start: 0, expected: 0 }
+    pub(crate) fn new(limit: u32, cache: CacheUse) -> ReadAhead {
+        ReadAhead { limit: limit as usize, cache, step: 0, bytes: None, start: 0, expected: 0 }
     }
 
     /// The data block at `handle`. Blocks up to `end` may be read with it.
@@ -36,7 +40,7 @@ impl ReadAhead {
         self.expected = handle.end();
         let len = handle.len as usize;
         if let Some(sealed) = self.held(handle) {
-            return table.decode(Kind::Data, handle, sealed);
+            return table.decode(Kind::Data, handle, sealed, self.cache);
         }
         // The second block alone, too: a short scan reads one or two, and what
         // is read for nothing costs as much as what is needed.
@@ -46,17 +50,18 @@ impl ReadAhead {
             step => (step * 2).max(4 * len).min(self.limit),
         };
         if self.step <= len {
-            return table.read(Kind::Data, handle);
+            return table.read(Kind::Data, handle, self.cache);
         }
         let end = end.min(table.file().len()).max(handle.end());
         let step = self.step.min((end - handle.offset) as usize);
         // The old stretch first: the new one may take its place.
         let room = self.bytes.take().filter(|room| room.len() == step);
-        let mut room = room.unwrap_or_else(|| Room::new(step, Some(table.memory())));
+        let mut room =
+            room.unwrap_or_else(|| Room::new(step, Some(table.read_ahead_memory(self.cache))));
         table.file().read_exact_at(&mut room, handle.offset)?;
         self.start = handle.offset;
         let room = self.bytes.insert(room);
-        table.decode(Kind::Data, handle, &room[..len])
+        table.decode(Kind::Data, handle, &room[..len], self.cache)
     }
 
     /// The sealed block, when it lies in what was read.

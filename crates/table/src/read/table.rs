@@ -1,15 +1,18 @@
 //! An open table: opening, finding blocks, looking keys up.
 
 mod blocks;
+mod long;
 mod lookup;
 mod opened;
 
+pub(crate) use long::Bare;
 pub(crate) use opened::Opened;
 
 use crate::Error;
 use crate::cache::BlockCache;
 use crate::cache::slots::Slots;
 use crate::damage::Damage;
+use crate::get::CacheUse;
 use crate::index::{PartitionHandle, Top};
 use crate::memory::block_memory::BlockMemory;
 use crate::meta::properties::TableProperties;
@@ -107,6 +110,14 @@ impl Table {
     /// Where blocks that are read for it lie.
     pub(crate) fn memory(&self) -> &Arc<BlockMemory> {
         self.cache.memory()
+    }
+
+    /// Where what is read ahead of a walk lies.
+    pub(crate) fn read_ahead_memory(&self, cache: CacheUse) -> &Arc<BlockMemory> {
+        match cache {
+            CacheUse::Fill => self.cache.memory(),
+            CacheUse::Bypass => self.cache.job_memory(),
+        }
     }
 
     pub(crate) fn file(&self) -> &dyn ReadFile {

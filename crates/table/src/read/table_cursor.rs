@@ -7,10 +7,10 @@ use crate::data::key_buffer::KeyBuffer;
 use crate::get::{CacheUse, GetContext};
 use crate::memory::block::{Block, Kind};
 use crate::read::read_ahead::ReadAhead;
-use crate::read::table::Table;
+use crate::read::table::{Bare, Table};
 use crate::{Cursor, Error, Value};
 use std::sync::Arc;
-use tanada_format::{EntryRef, SeqNo, ValueKind};
+use tanada_format::{EntryRef, SeqNo, ValueKind, compare_internal};
 
 /// How a [`TableCursor`] reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,7 @@ const ASK_AHEAD: usize = 8;
 /// 1. When `valid`, `block` is data block `(part, number)`, `count` its number
 ///    of entries, and `key`, `entry` are its entry `slot`.
 /// 2. When `block` is there, `key` begins with its prefix.
+/// 3. `unread` stands in the place of a `block` of one entry.
 pub struct TableCursor {
     table: Arc<Table>,
     options: CursorOptions,
@@ -69,6 +70,11 @@ pub struct TableCursor {
     show: Show,
     key: KeyBuffer,
     entry: Rest,
+    /// Whether the values of long blocks are read by [`Cursor::load`] alone.
+    on_demand: bool,
+    /// When the value of the present entry has not been read: its expiry. Then there is
+    /// no `block`, and `entry` says of the expiry what no entry has.
+    unread: Option<u64>,
     /// The key last shown, while older versions of it are passed over.
     passed: Vec<u8>,
 }
@@ -96,7 +102,9 @@ impl TableCursor {
     pub fn new(table: Arc<Table>, options: CursorOptions) -> TableCursor {
         TableCursor {
             table,
-            ahead: ReadAhead::new(options.read_ahead_bytes),
+            ahead: ReadAhead::new(options.read_ahead_bytes, options.cache),
+            on_demand: false,
+            unread: None,
             options,
             index: None,
             part: 0,
@@ -131,6 +139,16 @@ impl TableCursor {
         self
     }
 
+    /// Reads the values of long entries when [`Cursor::load`] asks for them: of many
+    /// cursors in a merge one stands on the entry that is wanted, and the values of the
+    /// others are not held meanwhile. Such a value is read twice, for its checksum covers
+    /// the key as well. What takes less than a 256th of itself when it is compressed is
+    /// read at once all the same.
+    pub fn on_demand(mut self) -> TableCursor {
+        self.on_demand = true;
+        self
+    }
+
     /// The table walked.
     pub fn table(&self) -> &Arc<Table> {
         &self.table
@@ -145,6 +163,7 @@ impl TableCursor {
         if self.index.is_none() || self.part != part {
             self.index = None;
             self.block = None;
+            self.unread = None;
             let context = GetContext { cache: self.options.cache, ..GetContext::default() };
             self.index = Some(self.table.index(part, &context)?);
             self.part = part;
@@ -158,16 +177,25 @@ impl TableCursor {
 
     /// Makes `block` the data block `number` of the present partition.
     fn enter_block(&mut self, number: usize) -> Result<(), Error> {
-        if self.block.is_some() && self.number == number {
+        if (self.block.is_some() || self.unread.is_some()) && self.number == number {
             return Ok(());
         }
         self.block = None;
+        self.unread = None;
         let index = self.index.as_ref().expect("a partition is entered before its blocks");
         let in_table = self.table.partition_handle(self.part).first_block + number as u32;
         let block = match self.table.cached_data(in_table, self.options.cache) {
             Some(block) => block,
             None => {
                 let handle = index.index().handle(number);
+                if self.on_demand
+                    && self.table.may_be_long(handle)
+                    && let Some(bare) = self.table.look_at_long(handle)?
+                {
+                    self.number = number;
+                    self.look_at(&bare);
+                    return Ok(());
+                }
                 let block = self.ahead.block(&self.table, handle, index.index().end())?;
                 match self.options.cache {
                     CacheUse::Fill => self.table.admit(Kind::Data, in_table, block),
@@ -182,6 +210,34 @@ impl TableCursor {
         Ok(())
     }
 
+    /// Stands before the only entry of a long block, whose value it does not read.
+    #[cold]
+    fn look_at(&mut self, bare: &Bare) {
+        self.key.set_prefix(&bare.key);
+        self.count = 1;
+        self.unread = Some(bare.expires_at_ms);
+        let (seqno, kind) = (bare.seqno, bare.kind);
+        // No entry expires so late: whoever asks whether this one is plain is told no.
+        self.entry = Rest { seqno, kind, expires_at_ms: u64::MAX, value_at: 0, value_len: 0 };
+    }
+
+    /// Reads the block of the present entry.
+    #[cold]
+    fn read_unread(&mut self) -> Result<(), Error> {
+        assert!(self.valid, "load() of a cursor that stands on no entry");
+        self.valid = false;
+        let index = self.index.as_ref().expect("a partition is entered before its blocks");
+        let handle = index.index().handle(self.number);
+        let number = self.table.partition_handle(self.part).first_block + self.number as u32;
+        let context = GetContext { cache: self.options.cache, ..GetContext::default() };
+        let block = self.table.block(Kind::Data, number, &context, handle)?;
+        self.unread = None;
+        self.key.set_prefix(block.data().prefix());
+        self.count = block.data().count();
+        self.block = Some(block);
+        self.enter_slot(0)
+    }
+
     /// Asks the processor for the block behind the present one.
     #[inline(never)]
     fn ask_for_next_block(&self) {
@@ -194,7 +250,7 @@ impl TableCursor {
     /// Stands on entry `slot` of the present block.
     #[inline]
     fn enter_slot(&mut self, slot: usize) -> Result<(), Error> {
-        let block = self.block.as_ref().expect("a block is entered before its entries");
+        let Some(block) = self.block.as_ref() else { return self.enter_unread(slot) };
         match Self::decode(&block.data(), slot, &mut self.key) {
             Ok(entry) => {
                 self.entry = entry;
@@ -204,6 +260,15 @@ impl TableCursor {
             }
             Err(damage) => Err(self.table.damaged(block.offset(), damage)),
         }
+    }
+
+    /// The same where the block has not been read.
+    #[cold]
+    fn enter_unread(&mut self, slot: usize) -> Result<(), Error> {
+        assert!(self.unread.is_some() && slot == 0, "a block is entered before its entries");
+        self.slot = 0;
+        self.valid = true;
+        Ok(())
     }
 
     #[inline]
@@ -294,7 +359,10 @@ impl TableCursor {
     #[inline]
     fn find_in(&mut self, number: usize, key: &[u8], seqno: SeqNo) -> Result<usize, Error> {
         self.enter_block(number)?;
-        let block = self.block.as_ref().expect("it has just been entered");
+        let Some(block) = self.block.as_ref() else {
+            let order = compare_internal((&self.key, self.entry.seqno), (key, seqno));
+            return Ok(usize::from(order.is_lt()));
+        };
         block
             .data()
             .lower_bound(key, seqno)
@@ -345,7 +413,7 @@ impl Cursor for TableCursor {
     #[inline]
     fn entry(&self) -> EntryRef<'_> {
         assert!(self.valid, "entry() of a cursor that stands on none");
-        let block = self.block.as_ref().expect("a valid cursor holds its block");
+        let block = self.block.as_ref().expect("a value is loaded before it is asked for");
         let e = &self.entry;
         EntryRef {
             key: &self.key,
@@ -354,6 +422,21 @@ impl Cursor for TableCursor {
             expires_at_ms: e.expires_at_ms,
             value: &block.data().bytes[e.value_at as usize..][..e.value_len as usize],
         }
+    }
+
+    fn bare_entry(&self) -> EntryRef<'_> {
+        assert!(self.valid, "bare_entry() of a cursor that stands on none");
+        let Rest { seqno, kind, expires_at_ms, .. } = self.entry;
+        let expires_at_ms = self.unread.unwrap_or(expires_at_ms);
+        match &self.block {
+            Some(_) => self.entry(),
+            None => EntryRef { key: &self.key, seqno, kind, expires_at_ms, value: &[] },
+        }
+    }
+
+    #[inline]
+    fn load(&mut self) -> Result<(), Error> {
+        if self.unread.is_some() { self.read_unread() } else { Ok(()) }
     }
 
     fn value(&self) -> Value {

@@ -42,26 +42,6 @@ pub(crate) fn seal(
     out.len() - start
 }
 
-/// The same for one huge block, in no more memory than compressing takes.
-pub(crate) fn seal_alone(
-    mut raw: Vec<u8>,
-    table: TableId,
-    offset: u64,
-    compressor: &mut Compressor,
-) -> Vec<u8> {
-    let raw_len = raw.len();
-    let kind = match compressor.compress(&raw) {
-        Some((kind, bytes)) => {
-            raw.clear();
-            raw.extend_from_slice(bytes);
-            kind
-        }
-        None => Compression::None,
-    };
-    close(&mut raw, 0, raw_len, kind, table, offset);
-    raw
-}
-
 /// Appends the trailer of the block that begins at `start`.
 fn close(
     out: &mut Vec<u8>,
@@ -99,6 +79,32 @@ impl Checked<'_> {
     }
 }
 
+/// What a trailer says of its block, before anything has been checked.
+#[derive(Clone, Copy)]
+pub(crate) struct Told {
+    pub(crate) compression: Compression,
+    /// Its length before compression.
+    pub(crate) raw_len: usize,
+}
+
+/// Reads the trailer of a sealed block of `len` bytes. `max_raw_len` as for [`check`].
+pub(crate) fn told(
+    trailer: &[u8; TRAILER_LEN],
+    len: usize,
+    max_raw_len: usize,
+) -> Result<Told, Damage> {
+    let [l0, l1, l2, l3, kind, ..] = *trailer;
+    let raw_len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    let compression = Compression::from_u8(kind).ok_or("a block's compression is unknown")?;
+    if raw_len > max_raw_len.min(MAX_RAW_LEN) {
+        return Err("a block declares a length over the bound".into());
+    }
+    if compression == Compression::None && len != raw_len + TRAILER_LEN {
+        return Err("a raw block's length is not the one declared".into());
+    }
+    Ok(Told { compression, raw_len })
+}
+
 /// Checks one sealed block. `max_raw_len` bounds what it may declare, so that a
 /// wrong length never takes memory.
 pub(crate) fn check(
@@ -112,17 +118,10 @@ pub(crate) fn check(
     if block_checksum(table, offset, covered) != u32::from_le_bytes(*sum) {
         return Err("a block's checksum does not match".into());
     }
-    let (kind, rest) = covered.split_last().ok_or(SHORT)?;
-    let (stored, raw_len) = rest.split_last_chunk::<4>().ok_or(SHORT)?;
-    let kind = Compression::from_u8(*kind).ok_or("a block's compression is unknown")?;
-    let raw_len = u32::from_le_bytes(*raw_len) as usize;
-    if raw_len > max_raw_len.min(MAX_RAW_LEN) {
-        return Err("a block declares a length over the bound".into());
-    }
-    if kind == Compression::None && stored.len() != raw_len {
-        return Err("a raw block's length is not the one declared".into());
-    }
-    Ok(Checked { compression: kind, stored, raw_len })
+    let trailer = sealed.last_chunk().ok_or(SHORT)?;
+    let Told { compression, raw_len } = told(trailer, sealed.len(), max_raw_len)?;
+    let stored = &sealed[..sealed.len() - TRAILER_LEN];
+    Ok(Checked { compression, stored, raw_len })
 }
 
 /// Checks one sealed block and decompresses it into `scratch`, which grows to
@@ -187,8 +186,7 @@ mod tests {
                 let mut scratch = Vec::new();
                 let opened = open(&out[1..], TableId(3), 40, raw.len(), &mut scratch);
                 assert_eq!(opened.unwrap(), raw);
-                let alone = seal_alone(raw.to_vec(), TableId(3), 40, &mut compressor);
-                assert_eq!(alone, out[1..]);
+                let alone = out[1..].to_vec();
                 assert_eq!(open_alone(alone, TableId(3), 40, raw.len()).unwrap(), raw);
                 assert!(open_alone(out[1..].to_vec(), TableId(4), 40, raw.len()).is_err());
                 assert!(open_alone(out[1..].to_vec(), TableId(3), 41, raw.len()).is_err());

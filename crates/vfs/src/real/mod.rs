@@ -6,6 +6,7 @@
 
 mod huge_pages;
 mod reserved;
+mod heap;
 mod descriptors;
 mod files;
 #[cfg(target_os = "linux")]
@@ -26,6 +27,7 @@ use std::sync::Arc;
 pub use descriptors::raise_descriptor_limit;
 pub use file_system::RealFileSystem;
 pub use fork::run_in_children;
+pub use heap::give_back_free_heap;
 pub use huge_pages::HugePages;
 pub use machine::{RealClock, RealRandom, RealThreads};
 pub use reserved::Reserved;

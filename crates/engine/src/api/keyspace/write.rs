@@ -37,8 +37,10 @@ impl Keyspace {
         value: impl AsRef<[u8]>,
         options: PutOptions,
     ) -> Result<SeqNo> {
+        let (key, value) = (key.as_ref(), value.as_ref());
+        let _room = self.core().room_for_body(value.len())?;
         self.write_one(|batch| {
-            batch.add_put(self.state.id, key.as_ref(), value.as_ref(), options);
+            batch.add_put(self.state.id, key, value, options);
         })
     }
 

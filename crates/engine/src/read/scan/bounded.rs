@@ -103,8 +103,11 @@ impl Cursor {
     }
 
     /// The value it stands on, to keep.
-    pub(crate) fn value(&self) -> Option<Value> {
-        if self.inside { self.inner.value() } else { None }
+    ///
+    /// # Errors
+    /// [`crate::Error::MemoryFull`] where a long value must be copied.
+    pub(crate) fn value(&self) -> Result<Option<Value>> {
+        if self.inside { Ok(self.inner.value()?) } else { Ok(None) }
     }
 
     /// Looks at both bounds, after a move of any kind.

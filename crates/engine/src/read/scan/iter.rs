@@ -88,7 +88,10 @@ impl Iter {
         match moved {
             Ok(true) => {
                 let cursor = end(self)?;
-                Some(Ok((Value::from(cursor.key()?), cursor.value()?)))
+                let key = Value::from(cursor.key()?);
+                let value = cursor.value();
+                self.done = value.is_err();
+                value.map(|value| Some((key, value?))).transpose()
             }
             Ok(false) => {
                 self.done = true;

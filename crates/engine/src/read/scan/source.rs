@@ -1,6 +1,7 @@
 //! One sorted source of a scan: a MemTable or a run of tables.
 
 use crate::memtable::MemTableCursor;
+use crate::read::mem::Mem;
 use crate::read::view::View;
 use crate::tree::run_cursor::RunCursor;
 use std::sync::Arc;
@@ -18,17 +19,16 @@ pub(crate) enum Source {
 impl Source {
     /// All sources of a view, for a reader at `seqno`.
     pub(crate) fn all(view: &View, seqno: SeqNo) -> Vec<Source> {
-        let mems = view
-            .mems()
-            .filter(|m| !m.table.is_empty())
-            .map(|m| Source::MemTable(m.table.cursor().visible_at(seqno)));
-        let runs = view
-            .version
-            .levels()
-            .iter()
-            .flat_map(|level| level.runs())
-            .map(|run| RunCursor::of_run(Arc::clone(run), CursorOptions::scan()))
-            .map(|run| Source::Run(run.visible_at(seqno)));
+        let filled = |m: &&Arc<Mem>| !m.table.is_empty();
+        let mems = view.mems().filter(filled);
+        let runs = view.version.levels().iter().flat_map(|level| level.runs());
+        // A value that only one source can hold is read once, with its key.
+        let several = view.version.runs().len() > 1 || view.mems().any(|m| filled(&m));
+        let mems = mems.map(|m| Source::MemTable(m.table.cursor().visible_at(seqno)));
+        let runs = runs.map(|run| {
+            let run = RunCursor::of_run(Arc::clone(run), CursorOptions::scan());
+            Source::Run(if several { run.on_demand() } else { run }.visible_at(seqno))
+        });
         mems.chain(runs).collect()
     }
 }
@@ -58,6 +58,13 @@ impl Cursor for Source {
     #[inline]
     fn entry(&self) -> EntryRef<'_> {
         forward!(self, c => c.entry())
+    }
+    fn bare_entry(&self) -> EntryRef<'_> {
+        forward!(self, c => c.bare_entry())
+    }
+    #[inline]
+    fn load(&mut self) -> Result<(), Error> {
+        forward!(self, c => c.load())
     }
     fn value(&self) -> Value {
         forward!(self, c => c.value())

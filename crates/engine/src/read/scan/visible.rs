@@ -44,7 +44,12 @@ pub(crate) struct VisibleCursor {
     key: Vec<u8>,
     /// The current value, walking backward.
     value: Vec<u8>,
+    /// Walking backward, the current value where it is long: shared, not copied.
+    long_value: Option<Value>,
 }
+
+/// A value above this length is kept where it lies, or with its bytes in the account.
+const LONG_VALUE: usize = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
@@ -78,6 +83,7 @@ impl VisibleCursor {
             counted: 0,
             key: Vec::new(),
             value: Vec::new(),
+            long_value: None,
         };
         cursor.count();
         cursor
@@ -142,7 +148,7 @@ impl VisibleCursor {
                 let entry = self.merged.entry();
                 Some((entry.key, entry.value))
             }
-            At::Backward => Some((&self.key, &self.value)),
+            At::Backward => Some((&self.key, self.long_value.as_deref().unwrap_or(&self.value))),
             At::Beside => Some((&self.key, &[])),
         }
     }
@@ -160,12 +166,23 @@ impl VisibleCursor {
     }
 
     /// The current value, to keep.
-    pub(crate) fn value(&self) -> Option<Value> {
-        match self.at {
-            At::Nowhere => None,
-            At::Forward => Some(self.merged.value()),
-            At::Backward => Some(Value::from(&self.value[..])),
-            At::Beside => None,
+    ///
+    /// # Errors
+    /// [`Error::MemoryFull`] where a long value must be copied.
+    pub(crate) fn value(&self) -> Result<Option<Value>, Error> {
+        Ok(match (self.at, &self.long_value) {
+            (At::Nowhere | At::Beside, _) => None,
+            (At::Forward, _) => Some(self.merged_value()?),
+            (At::Backward, Some(long)) => Some(long.clone()),
+            (At::Backward, None) => Some(Value::from(&self.value[..])),
+        })
+    }
+
+    /// The value that the merge stands on, to keep.
+    fn merged_value(&self) -> Result<Value, Error> {
+        match self.merged.source() {
+            Source::MemTable(mem) => self.hold.reading.block_cache.copy_of(mem.entry().value),
+            Source::Run(run) => Ok(run.value()),
         }
     }
 
@@ -198,6 +215,7 @@ impl VisibleCursor {
     #[inline]
     fn begin_seek(&mut self) {
         self.at = At::Nowhere;
+        self.long_value = None;
         self.freshen();
         self.placed = true;
     }
@@ -207,6 +225,7 @@ impl VisibleCursor {
     pub(crate) fn next(&mut self) -> Result<(), Error> {
         self.freshen();
         if self.at != At::Forward {
+            self.long_value = None;
             return self.next_from_elsewhere();
         }
         self.at = At::Nowhere;
@@ -217,7 +236,10 @@ impl VisibleCursor {
         if !self.merged.valid() {
             return Ok(());
         }
-        debug_assert!(self.merged.entry().seqno <= self.seqno, "a source shows what is invisible");
+        debug_assert!(
+            self.merged.bare_entry().seqno <= self.seqno,
+            "a source shows what is invisible"
+        );
         if self.merged.is_plain() {
             self.at = At::Forward;
             return Ok(());
@@ -256,6 +278,7 @@ impl VisibleCursor {
     #[inline]
     pub(crate) fn prev(&mut self) -> Result<(), Error> {
         self.freshen();
+        self.long_value = None;
         match std::mem::replace(&mut self.at, At::Nowhere) {
             At::Nowhere => return Ok(()),
             At::Forward => {
@@ -271,6 +294,16 @@ impl VisibleCursor {
         self.settle_backward()
     }
 
+    /// Keeps the merge's value: the merge moves on.
+    fn keep_value(&mut self) -> Result<(), Error> {
+        let value = self.merged.entry().value;
+        match value.len() > LONG_VALUE {
+            true => self.long_value = Some(self.merged_value()?),
+            false => self.value.extend_from_slice(value),
+        }
+        Ok(())
+    }
+
     fn is_live(&self, entry: &EntryRef<'_>) -> Result<bool, Error> {
         match entry.kind {
             ValueKind::Put => Ok(entry.expires_at_ms == 0 || entry.expires_at_ms > self.now_ms),
@@ -282,9 +315,10 @@ impl VisibleCursor {
     /// From where the merge stands on to the first live key.
     fn settle_forward(&mut self, mut pass: Pass) -> Result<(), Error> {
         while self.merged.valid() {
-            let entry = self.merged.entry();
+            let entry = self.merged.bare_entry();
             if entry.seqno <= self.seqno && !(pass == Pass::Key && entry.key == self.key) {
                 if self.is_live(&entry)? {
+                    self.merged.load()?;
                     self.at = At::Forward;
                     return Ok(());
                 }
@@ -301,19 +335,21 @@ impl VisibleCursor {
     fn settle_backward(&mut self) -> Result<(), Error> {
         while self.merged.valid() {
             self.key.clear();
-            self.key.extend_from_slice(self.merged.entry().key);
+            self.key.extend_from_slice(self.merged.key());
             let mut live = false;
             while self.merged.valid() {
-                let entry = self.merged.entry();
+                let entry = self.merged.bare_entry();
                 if entry.key != self.key {
                     break;
                 }
                 // Versions come oldest first: each visible one replaces the last.
                 if entry.seqno <= self.seqno {
                     live = self.is_live(&entry)?;
+                    self.long_value = None;
                     self.value.clear();
                     if live {
-                        self.value.extend_from_slice(entry.value);
+                        self.merged.load()?;
+                        self.keep_value()?;
                     }
                 }
                 self.merged.prev()?;

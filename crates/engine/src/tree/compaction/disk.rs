@@ -24,8 +24,13 @@ pub(super) struct Disk {
     pub(super) stop: AtomicBool,
     /// The bytes that were named each time that a job gave way.
     pub(super) yields: Mutex<Vec<u64>>,
+    /// Bytes of blocks that jobs have had at most when they gave way.
+    pub(super) blocks: AtomicU64,
+    cache: Arc<BlockCache>,
     /// Bytes of buffers that jobs have, and have had at most.
     pub(super) buffers: Mutex<(i64, i64)>,
+    /// Where a flush cuts its tables.
+    pub(super) table_bytes: u64,
     /// How tables are built.
     pub(super) options: TableOptions,
     last_id: AtomicU64,
@@ -44,14 +49,18 @@ impl Disk {
 
     fn on(machine: MemoryMachine) -> Disk {
         let faults = Faults::over_memory(&machine);
+        let cache = BlockCache::new(0);
         Disk {
-            files: TableStore::new(faults.fs(), "/db", DATABASE, BlockCache::new(0)),
+            files: TableStore::new(faults.fs(), "/db", DATABASE, Arc::clone(&cache)),
+            cache,
             machine,
             faults,
             version: Version::empty(),
             stop: AtomicBool::new(false),
             yields: Mutex::new(Vec::new()),
+            blocks: AtomicU64::new(0),
             buffers: Mutex::default(),
+            table_bytes: 16 << 10,
             options: TableOptions {
                 compression: Compression::None,
                 block_size: 512,
@@ -68,7 +77,11 @@ impl Disk {
             table_options: &|id, _| TableOptions { id, ..self.options.clone() },
             next_id: &|| Ok(TableId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)),
             should_stop: &|| self.stop.load(Ordering::Relaxed),
-            yield_point: &|bytes| self.yields.lock().push(bytes),
+            yield_point: &|bytes| {
+                self.yields.lock().push(bytes);
+                let blocks = self.cache.stats().unlisted_bytes;
+                self.blocks.fetch_max(blocks, Ordering::Relaxed);
+            },
             share_bytes: SHARE_BYTES,
             buffers: &|change| {
                 let (now, most) = &mut *self.buffers.lock();
@@ -88,7 +101,8 @@ impl Disk {
         sort(&mut entries);
         let mut cursor = VecCursor::new(entries);
         cursor.seek_first()?;
-        let options = OutputOptions { snapshots, now_ms: 1000, table_bytes: 16 << 10, guards: &[] };
+        let table_bytes = self.table_bytes;
+        let options = OutputOptions { snapshots, now_ms: 1000, table_bytes, guards: &[] };
         let output = self.with_io(|io| write_tables(cursor, &options, io))?;
         self.install(&output.edit);
         Ok(())

@@ -6,7 +6,7 @@ use super::visible::{Retention, UnsupportedKind};
 use crate::tree::version::{TableMeta, TableStore};
 use crate::types::error::{Error, Result};
 use std::sync::Arc;
-use tanada_format::{Level, TableId, planted};
+use tanada_format::{EntryRef, Level, TableId, ValueKind, planted};
 use tanada_table::{Cursor, TableBuilder, TableSummary};
 use tanada_vfs::WriteFile;
 
@@ -91,24 +91,36 @@ impl<'a> Output<'a> {
     ) -> Result<()> {
         let mut since_yield = 0;
         while cursor.valid() {
-            let entry = cursor.entry();
+            let entry = cursor.bare_entry();
             if end.is_some_and(|end| entry.key >= end) {
                 break;
             }
             self.entries_in += 1;
-            since_yield += (entry.key.len() + entry.value.len() + 16) as u64;
             let kept = retention.keep(entry, &mut may_be_below);
-            if let Some(entry) = kept.map_err(|kind| self.unsupported(kind))? {
+            let kept = kept.map_err(|kind| self.unsupported(kind))?;
+            let mut bytes = entry.key.len() + entry.value.len();
+            if let Some(EntryRef { key, seqno, kind, expires_at_ms, .. }) = kept {
                 if retention.began_key() || planted!(same_user_key_across_files) {
                     let written = self.builder.as_ref().map_or(0, TableBuilder::estimated_size);
                     let held = self.builder.as_ref().map_or(0, TableBuilder::held_bytes);
-                    if cutter.starts_table(entry.key, written) || held >= HELD_BYTES {
+                    if cutter.starts_table(key, written) || held >= HELD_BYTES {
                         self.finish_table()?;
                     }
                 }
+                // What is not kept is not read.
+                let deletes = kind == ValueKind::Delete;
+                if !deletes {
+                    cursor.load()?;
+                }
+                let EntryRef { key, value, .. } = match deletes {
+                    true => EntryRef { value: &[], ..cursor.bare_entry() },
+                    false => cursor.entry(),
+                };
                 self.entries_out += 1;
-                self.builder()?.add(entry)?;
+                bytes = key.len() + value.len();
+                self.builder()?.add(EntryRef { key, seqno, kind, expires_at_ms, value })?;
             }
+            since_yield += (bytes + 16) as u64;
             if since_yield >= YIELD_BYTES {
                 if (self.io.should_stop)() {
                     return Err(Error::Closed);

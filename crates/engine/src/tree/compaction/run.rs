@@ -73,7 +73,8 @@ impl JobOutput {
 ///
 /// `snapshots` and `now_ms` as for [`Retention::new`]. Memory: 1 MiB and some percent
 /// of a table for what it builds; for what it reads the rest of [`JobIo::share_bytes`],
-/// divided among the input runs, though 16 KiB each at least and 512 KiB at most.
+/// divided among the input runs, though 16 KiB each at least and 512 KiB at most; and one
+/// value, if it is longer than that.
 ///
 /// # Errors
 /// Of any input, damage included: the job ends, its outputs are removed, its
@@ -175,7 +176,10 @@ fn run_part(
         read_ahead_bytes: read_ahead(io.share_bytes, plan.inputs.len()),
         ..CursorOptions::compaction()
     };
-    let inputs = plan.inputs.iter().map(|run| RunCursor::of_part(run.tables.clone(), reading));
+    let inputs = plan.inputs.iter().map(|run| {
+        let cursor = RunCursor::of_part(run.tables.clone(), reading);
+        if plan.inputs.len() > 1 { cursor.on_demand() } else { cursor }
+    });
     let mut merged = MergeCursor::new(inputs.collect());
     match &part.start {
         None => merged.seek_first()?,

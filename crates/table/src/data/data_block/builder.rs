@@ -173,11 +173,12 @@ impl DataBlockBuilder {
     }
 }
 
-/// A block of one entry, without gathering it first: for huge ones. The key is
-/// the prefix, and the suffix is empty.
-pub(crate) fn alone(entry: &EntryRef<'_>) -> Vec<u8> {
+/// All but the value of a block of one entry, for long ones: the value follows. The key
+/// is the prefix, and the suffix is empty.
+pub(crate) fn alone_head(entry: &EntryRef<'_>) -> Vec<u8> {
     let prefix_at = HEADER_LEN + HEAD_LEN + 4;
-    let mut out = Vec::with_capacity(prefix_at + entry_len(entry) + 16);
+    let bare = EntryRef { value: &[], ..*entry };
+    let mut out = Vec::with_capacity(prefix_at + entry_len(&bare) + 16);
     out.extend_from_slice(&(1 | WIDE).to_le_bytes());
     out.extend_from_slice(&(entry.key.len() as u32).to_le_bytes());
     let seqnos = SeqNos::new((entry.seqno.0, entry.seqno.0));
@@ -185,7 +186,7 @@ pub(crate) fn alone(entry: &EntryRef<'_>) -> Vec<u8> {
     out.extend_from_slice(&[0; HEAD_LEN]);
     out.extend_from_slice(&((prefix_at + entry.key.len()) as u32).to_le_bytes());
     out.extend_from_slice(entry.key);
-    push_entry(&mut out, b"", seqnos, entry);
+    push_entry(&mut out, b"", seqnos, &bare);
     out
 }
 

@@ -5,7 +5,8 @@ use crate::Error;
 use crate::epoch::pin;
 use crate::get::{CacheUse, GetContext, ReadMode};
 use crate::index::Handle;
-use crate::memory::block::{self, Block, Kind, Room};
+use crate::memory::block::{self, Block, Kind};
+use crate::memory::block_memory::LONG_BYTES;
 use crate::seal::sealed;
 use std::cell::RefCell;
 
@@ -40,7 +41,7 @@ impl Table {
     }
 
     /// A block, from the cache or from the file.
-    fn block(
+    pub(crate) fn block(
         &self,
         kind: Kind,
         number: u32,
@@ -72,7 +73,7 @@ impl Table {
         {
             return Ok(block.clone());
         }
-        let block = self.read_now(kind, handle)?;
+        let block = self.read_now(kind, handle, context.cache)?;
         drop(turn);
         if kind == Kind::Index {
             let p = (number - self.top.blocks()) as usize;
@@ -114,60 +115,48 @@ impl Table {
         Some(block.clone())
     }
 
-    /// Reads, checks and decodes one block. One read of the file.
-    pub(crate) fn read(&self, kind: Kind, handle: Handle) -> Result<Block, Error> {
+    /// Reads, checks and decodes one block. One read of the file; a second one, of some
+    /// bytes, for a long block.
+    pub(crate) fn read(&self, kind: Kind, handle: Handle, cache: CacheUse) -> Result<Block, Error> {
         let _turn = self.cache.turn_of(handle.len);
-        self.read_now(kind, handle)
+        self.read_now(kind, handle, cache)
     }
 
-    fn read_now(&self, kind: Kind, handle: Handle) -> Result<Block, Error> {
+    fn read_now(&self, kind: Kind, handle: Handle, cache: CacheUse) -> Result<Block, Error> {
         self.check_inside(handle)?;
         let len = handle.len as usize;
         if len > SCRATCH_LEN {
-            return self.read_long(kind, handle);
+            return self.read_long(kind, handle, cache);
         }
         SCRATCH.with_borrow_mut(|scratch| {
             if scratch.len() < len {
                 scratch.resize(len.next_power_of_two().max(8 << 10), 0);
             }
             self.file.read_exact_at(&mut scratch[..len], handle.offset)?;
-            self.decode(kind, handle, &scratch[..len])
+            self.decode(kind, handle, &scratch[..len], cache)
         })
     }
 
-    /// The same for one that each thread should not keep a buffer for.
-    #[cold]
-    fn read_long(&self, kind: Kind, handle: Handle) -> Result<Block, Error> {
-        let memory = Some(self.memory());
-        let mut sealed = Room::new(handle.len as usize, memory);
-        self.cache.make_room();
-        self.file.read_exact_at(&mut sealed, handle.offset)?;
-        if kind != Kind::Data {
-            return self.decode(kind, handle, &sealed);
-        }
-        let damaged = |damage| self.damaged(handle.offset, damage);
-        let checked = sealed::check(&sealed, self.id, handle.offset, self.max_block_len);
-        let checked = checked.map_err(damaged)?;
-        let raw = if checked.is_raw() {
-            let raw_len = checked.raw_len;
-            sealed.truncate(raw_len);
-            sealed
-        } else {
-            let mut raw = Room::new(checked.raw_len, memory);
-            self.cache.make_room();
-            checked.decompress(&mut raw).map_err(damaged)?;
-            raw
-        };
-        raw.into_data(handle.offset).map_err(damaged)
-    }
-
     /// Checks and decodes a sealed block.
-    pub(crate) fn decode(&self, kind: Kind, handle: Handle, sealed: &[u8]) -> Result<Block, Error> {
+    pub(crate) fn decode(
+        &self,
+        kind: Kind,
+        handle: Handle,
+        sealed: &[u8],
+        cache: CacheUse,
+    ) -> Result<Block, Error> {
         let memory = Some(self.memory());
         if kind == Kind::Data {
-            return sealed::check(sealed, self.id, handle.offset, self.max_block_len)
-                .and_then(|checked| block::unseal(&checked, handle.offset, memory))
-                .map_err(|damage| self.damaged(handle.offset, damage));
+            let damaged = |damage| self.damaged(handle.offset, damage);
+            let checked = sealed::check(sealed, self.id, handle.offset, self.max_block_len);
+            let checked = checked.map_err(damaged)?;
+            let permit = match checked.raw_len > LONG_BYTES {
+                true => Some(self.cache.admit_long(checked.raw_len, cache)?),
+                false => None,
+            };
+            let block = block::unseal(&checked, handle.offset, memory).map_err(damaged);
+            drop(permit);
+            return block;
         }
         RAW.with_borrow_mut(|raw| {
             let block = sealed::open(sealed, self.id, handle.offset, self.max_block_len, raw)

@@ -60,6 +60,36 @@ fn a_merge_of_many_runs_divides_its_share_of_the_memory_among_them() {
     assert!(most > 64 * (16 << 10) && most as u64 <= SHARE_BYTES, "{most}");
 }
 
+/// Each input had its present value in memory: a merge of five runs of values of 50 MB
+/// took 240 MiB besides all budgets.
+#[test]
+fn a_merge_of_long_values_holds_one_of_them() {
+    let mut disk = Disk::new();
+    disk.table_bytes = 64 << 20;
+    let value = |n: u64| tanada_format::hash_key(&[n as u8]).to_le_bytes().repeat(300_000);
+    let put = |key: &str, n: u64| OwnedEntry::put(key, n, value(n));
+    for run in 0..5u64 {
+        // One of their own between two that the next run replaces.
+        let own = format!("key{run}");
+        let n = 10 * run;
+        disk.flush(vec![put("a", n + 1), put(&own, n + 2), put("z", n + 3)], &[]).unwrap();
+    }
+    disk.blocks.store(0, Ordering::Relaxed);
+    let plan = merge_all(&disk);
+    assert_eq!(plan.inputs.len(), 5);
+    let output = disk.run(&plan, &[]).unwrap();
+    assert_eq!((output.entries_in, output.entries_out), (15, 7));
+    let most = disk.blocks.load(Ordering::Relaxed);
+    assert!((2_400_000..3_400_000).contains(&most), "{most} bytes of blocks");
+    assert!(disk.buffers.lock().1 < 4 << 20, "{:?}", disk.buffers.lock());
+    drop(plan);
+    disk.install(&output.edit);
+    let mut expected = vec![put("a", 41), put("z", 43)];
+    expected.extend((0..5).map(|run| put(&format!("key{run}"), 10 * run + 2)));
+    sort(&mut expected);
+    assert!(disk.entries() == expected);
+}
+
 #[test]
 fn what_is_read_at_once_follows_the_share_and_the_number_of_inputs() {
     assert_eq!(read_ahead(4 << 20, 4), 512 << 10);
