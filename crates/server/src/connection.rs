@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::clients::{ConnectionId, ConnectionState, Told};
+use crate::memory::MAX_BUFFER_BYTES;
 use crate::reply::Reply;
 use crate::routes;
 use hyper::Request;
@@ -24,9 +25,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// Longest request head. A URI has at most 64 KiB (hyper).
 const MAX_HEAD_BYTES: usize = 80 << 10;
-
-/// Most bytes buffered for one connection.
-const MAX_BUFFER_BYTES: usize = 128 << 10;
 
 /// How long a client may go on sending what no one wants.
 const LINGER: Duration = Duration::from_secs(2);

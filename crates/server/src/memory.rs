@@ -13,15 +13,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tanada::{Db, MemoryClaim};
 
+/// Most bytes buffered for one connection: a whole head. Only what comes with a large
+/// body fills it, and that claims it too.
+pub(crate) const MAX_BUFFER_BYTES: usize = 96 << 10;
+
 /// Requests and answers up to here are not claimed.
 pub(crate) const SMALL_BYTES: usize = 16 << 10;
 
 /// Copies up to here are not claimed: there is one at a time.
 const COPIED_BYTES: u64 = 4 << 20;
 
-/// A request that comes while memory is short waits so often and so long for a flush to
-/// give some back, before it is refused.
-const TRIES: u32 = 100;
+/// A request that comes while memory is short, or behind one that takes all of their part,
+/// waits so often and so long, before it is refused. It holds nothing meanwhile: what it
+/// has to say is not read.
+const TRIES: u32 = 500;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Of the budget, what large requests may take together, and what answers may.
@@ -72,6 +77,8 @@ pub(crate) struct Memory {
 struct Part {
     name: &'static str,
     max_bytes: u64,
+    /// What each of them takes besides: of a request, the buffer it is read through.
+    buffer_bytes: u64,
     /// Only a bound is read from it: relaxed.
     taken_bytes: AtomicU64,
 }
@@ -79,13 +86,15 @@ struct Part {
 impl Memory {
     /// `limits` are within the budget already.
     pub(crate) fn new(db: &Db, limits: &Limits) -> Memory {
-        let part =
-            |name, max_bytes| Arc::new(Part { name, max_bytes, taken_bytes: AtomicU64::new(0) });
+        let part = |name, max_bytes, buffer_bytes| {
+            let taken_bytes = AtomicU64::new(0);
+            Arc::new(Part { name, max_bytes, buffer_bytes, taken_bytes })
+        };
         let budget = db.stats().memory.budget_bytes;
         Memory {
             db: db.clone(),
-            requests: part("requests", limits.max_buffered_bytes as u64),
-            answers: part("answers", budget / ANSWERS),
+            requests: part("requests", limits.max_buffered_bytes as u64, MAX_BUFFER_BYTES as u64),
+            answers: part("answers", budget / ANSWERS, 0),
         }
     }
 
@@ -130,8 +139,9 @@ pub(crate) struct Share {
 }
 
 impl Share {
+    /// What it has of its part: all but the buffer.
     fn bytes(&self) -> u64 {
-        self.claim.as_ref().map_or(0, MemoryClaim::bytes)
+        self.claim.as_ref().map_or(0, |claim| claim.bytes() - self.part.buffer_bytes)
     }
 
     /// Claims what is lacking for `bytes` in all. Never waits: two that have half of
@@ -156,7 +166,10 @@ impl Share {
         }
         let claimed = match &mut self.claim {
             Some(claim) => claim.grow(more),
-            None => self.db.claim_memory(more).map(|claim| self.claim = Some(claim)),
+            None => {
+                let claim = self.db.claim_memory(more + self.part.buffer_bytes);
+                claim.map(|claim| self.claim = Some(claim))
+            }
         };
         claimed.map_err(|e| {
             self.part.give(more);
@@ -164,8 +177,8 @@ impl Share {
         })
     }
 
-    /// As [`Share::hold`], but where there is no room it waits a second for some: a flush
-    /// or another request may be about to give memory back.
+    /// As [`Share::hold`], but where there is no room it waits five seconds for some: a
+    /// flush or another request may be about to give memory back.
     ///
     /// # Errors
     /// As [`Share::hold`].
