@@ -10,7 +10,8 @@ use crate::engine::{Accountant, Accounted, Durability, Outcome};
 use crate::resident::{self, MARGIN_BYTES};
 use crate::row::{Row, figure};
 use crate::store::{Data, Start, Store};
-use crate::{process, workloads};
+use crate::process::{self, Mappings};
+use crate::workloads;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -90,6 +91,8 @@ pub fn run(arguments: &Arguments, say: &mut dyn FnMut(Row)) -> Outcome<()> {
 struct Sample {
     resident_bytes: u64,
     accounted: Accounted,
+    /// How it is mapped, looked at a moment later.
+    mappings: Mappings,
 }
 
 impl Sample {
@@ -97,10 +100,12 @@ impl Sample {
         let parts = self.accounted.parts.iter();
         let parts: Vec<_> = parts.map(|(name, b)| format!("{name} {}", b >> 20)).collect();
         format!(
-            "largest sample: {} MiB resident, {} MiB accounted: {}",
+            "largest sample: {} MiB resident, {} MiB accounted: {}; heap {} MiB, anonymous {} MiB",
             self.resident_bytes >> 20,
             self.accounted.bytes >> 20,
-            parts.join(", ")
+            parts.join(", "),
+            self.mappings.heap_bytes >> 20,
+            self.mappings.anonymous_bytes >> 20
         )
     }
 }
@@ -115,7 +120,9 @@ fn watched<T>(
         if let (Some(account), Ok(resident_bytes)) = (account, process::resident_bytes()) {
             let mut largest = largest.lock().expect("samplers do not panic");
             if largest.as_ref().is_none_or(|before| before.resident_bytes < resident_bytes) {
-                *largest = Some(Sample { resident_bytes, accounted: account() });
+                let accounted = account();
+                let mappings = process::mappings().unwrap_or_default();
+                *largest = Some(Sample { resident_bytes, accounted, mappings });
             }
         }
     };

@@ -83,6 +83,10 @@ impl Engine for Tanada {
                     ("blocks", memory.block_cache_bytes),
                     ("tables", memory.table_bytes),
                     ("jobs", memory.job_bytes),
+                    ("pool", memory.pooled_bytes),
+                    ("queue", memory.queue_bytes),
+                    ("readers", memory.reader_bytes),
+                    ("blocks not listed (in none of these)", memory.block_cache_unlisted_bytes),
                 ],
             }
         }))
