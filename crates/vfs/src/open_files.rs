@@ -14,12 +14,13 @@ use crate::error::{Naming, NoDescriptor, is_out_of_descriptors};
 use crate::file_system::{DirEntry, DirLock, FileSystem, LogFile, ReadFile, WriteFile};
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
+use crate::sync::unchecked::AtomicBool;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// After so many openings that had to close another file without the system refusing
 /// any, one descriptor more is kept, until the bound is reached again.

@@ -1,5 +1,6 @@
 //! Background threads: real ones, or none at all.
 
+use crate::sync::thread;
 use std::fmt::Debug;
 use std::io;
 
@@ -45,7 +46,7 @@ pub trait Threads: Send + Sync + Debug + 'static {
 
 /// Waits for a thread.
 #[derive(Debug)]
-pub struct JoinHandle(pub(crate) std::thread::JoinHandle<()>);
+pub struct JoinHandle(pub(crate) thread::JoinHandle<()>);
 
 impl JoinHandle {
     /// Waits until the thread has ended; an error when it panicked.

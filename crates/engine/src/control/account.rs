@@ -6,8 +6,9 @@
 //! ([`super::budget`]).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tanada_vfs::sync::atomic::AtomicU64;
 use tanada_vfs::sync::{Condvar, Mutex};
 
 /// Who takes memory outside of the caches.

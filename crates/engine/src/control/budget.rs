@@ -12,7 +12,8 @@
 
 use super::account::{Account, Part};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use tanada_vfs::sync::atomic::AtomicU64;
 
 /// Least budget that works, in bytes.
 pub(crate) const MIN_MEMORY: u64 = 16 << 20;

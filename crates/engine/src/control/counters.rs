@@ -1,8 +1,9 @@
 //! What an open database counts, without contention: each thread in a cache line of
 //! its own ([`tanada_table::Counters`]).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use tanada_table::Pin;
+use tanada_vfs::sync::unchecked::AtomicU64;
 
 /// What is counted. The order is of no meaning.
 #[derive(Clone, Copy, Debug)]

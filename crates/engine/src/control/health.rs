@@ -9,8 +9,9 @@
 
 use crate::control::owner::Owner;
 use crate::types::error::{Error, Result};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use tanada_vfs::sync::Mutex;
+use tanada_vfs::sync::atomic::AtomicU8;
 
 const HEALTHY: u8 = 0;
 const READ_ONLY: u8 = 1;

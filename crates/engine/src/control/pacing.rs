@@ -10,9 +10,10 @@
 //! admitted exactly at the drain's rate, 2 where they get half of it.
 
 use crate::control::counters::{Count, Counters};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tanada_vfs::Clock;
+use tanada_vfs::sync::atomic::AtomicU64;
 
 /// Delays are collected until they are worth a sleep.
 const MIN_SLEEP_NS: u64 = 500_000;

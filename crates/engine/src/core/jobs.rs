@@ -2,7 +2,8 @@
 
 use crate::tree::compaction::JobOutput;
 use crate::types::stats::JobStats;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use tanada_vfs::sync::unchecked::AtomicU64;
 
 /// Totals of one kind of job. Relaxed throughout: they order nothing.
 #[derive(Debug, Default)]

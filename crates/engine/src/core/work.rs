@@ -6,9 +6,10 @@ use super::lineup::Lineup;
 use crate::tree::compaction::InFlight;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo};
 use tanada_vfs::JoinHandle;
+use tanada_vfs::sync::atomic::{AtomicBool, AtomicU64};
 use tanada_vfs::sync::{Condvar, Mutex};
 
 /// State of the background, and how to wait for it.

@@ -7,10 +7,9 @@
 //! Every key lies in one word, so that adding it is a load and a store; the word is
 //! chosen by the high half of the key's hash, four of its bits by the low half.
 
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use tanada_vfs::sync::Mutex;
+use tanada_vfs::sync::unchecked::AtomicU64;
+use tanada_vfs::sync::{Mutex, OnceLock};
 
 /// Keys until a filter is made: few are found as fast without.
 pub(super) const FIRST_KEYS: usize = 512;

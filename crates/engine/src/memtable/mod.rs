@@ -35,10 +35,10 @@ use self::key_filter::{Added, KeyFilter};
 use self::tree::Tree;
 use crate::control::account::Part;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use tanada_format::{EntryRef, SeqNo, hash_key};
-use tanada_vfs::sync::lock_free;
+use tanada_vfs::sync::atomic::AtomicU64;
+use tanada_vfs::sync::{lock_free, unchecked};
 
 /// The right to write into MemTables.
 ///
@@ -57,7 +57,7 @@ pub(crate) struct WriterToken {
 impl WriterToken {
     /// A token that no MemTable knows yet.
     pub(crate) fn new() -> WriterToken {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
+        static NEXT: unchecked::AtomicU64 = unchecked::AtomicU64::new(1);
         // Relaxed: only that no two are equal matters.
         WriterToken { id: NEXT.fetch_add(1, Relaxed) }
     }

@@ -14,9 +14,9 @@ use super::entry::Stored;
 use super::node::{NodeCell, NodeRef, SLOTS};
 use std::cell::UnsafeCell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use tanada_format::EntryRef;
+use tanada_vfs::sync::atomic::AtomicUsize;
 
 /// More levels than any tree has: each one below the root is at least half full.
 const MAX_HEIGHT: usize = 16;

@@ -36,14 +36,14 @@ use crate::tree::version::TableStore;
 use crate::types::error::{Error, Result};
 use crate::types::keyspace_options;
 use crate::wal::{self, RecordPlace, RecoverFrom, Tail, WalWriter};
-use arc_swap::ArcSwap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use tanada_format::{DatabaseId, KeyspaceId, LogId, planted};
 use tanada_table::BlockCache;
-use tanada_vfs::sync::{self, Mutex};
+use tanada_vfs::sync::atomic::AtomicU64;
+use tanada_vfs::sync::{ArcSwap, Mutex};
 use tanada_vfs::{DirLock, Env, LockHeld};
 
 /// The default keyspace's name in the manifest.
@@ -122,7 +122,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         holders: Holders::default(),
         chunks: Arc::clone(replay.chunks()),
         retired: Retired::default(),
-        visible: Visible(sync::atomic::AtomicU64::new(last_seqno.0)),
+        visible: Visible(AtomicU64::new(last_seqno.0)),
         clock_high_ms: AtomicU64::new(clock_high_ms),
         views: Mutex::new(()),
         keyspace_names: Mutex::new(names.collect()),

@@ -13,9 +13,11 @@
 use crate::read::view::View;
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use tanada_format::{KeyspaceId, SeqNo, planted};
-use tanada_vfs::sync::Mutex;
+use tanada_vfs::sync::atomic::AtomicU64;
+use tanada_vfs::sync::unchecked::AtomicUsize;
+use tanada_vfs::sync::{Mutex, thread_local};
 
 const LISTS: usize = 8;
 
@@ -78,6 +80,9 @@ pub(crate) struct Holders {
     /// The latest moment that a job has judged expiry by. Relaxed: written before a
     /// job takes the lists' locks, read under one of them.
     judged_ms: AtomicU64,
+    /// The list of the next thread that has none. Relaxed: which list a thread uses is of
+    /// no consequence.
+    next_list: AtomicUsize,
 }
 
 /// On lines of its own: each thread writes to its list.
@@ -167,11 +172,9 @@ impl Holders {
     }
 
     fn list_of_this_thread(&self) -> usize {
-        // Relaxed: which list a thread uses is of no consequence.
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
         LIST.with(|list| {
             if list.get() == usize::MAX {
-                list.set(NEXT.fetch_add(1, Ordering::Relaxed) % LISTS);
+                list.set(self.next_list.fetch_add(1, Ordering::Relaxed) % LISTS);
             }
             list.get()
         })

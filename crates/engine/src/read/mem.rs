@@ -2,8 +2,9 @@
 
 use crate::memtable::{ChunkPool, MemTable};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use tanada_format::LogPosition;
+use tanada_vfs::sync::atomic::AtomicU64;
 
 /// A MemTable and where in the log it lies.
 pub(crate) struct Mem {

@@ -12,15 +12,15 @@ use crate::read::keyspaces::{KeyspaceNames, Keyspaces};
 use crate::read::row_cache::{RowCache, Worth};
 use crate::read::view::{KeyspaceState, View};
 use crate::tree::version::TableStore;
-use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use tanada_format::{DatabaseId, SeqNo, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::Env;
 use tanada_vfs::real::give_back_free_heap;
-use tanada_vfs::sync::{self, Mutex};
+use tanada_vfs::sync::atomic::AtomicU64;
+use tanada_vfs::sync::{ArcSwap, Mutex};
 
 /// Blocks that the cache may hold above its capacity for a moment: those that threads
 /// have just inserted, before they give up others.
@@ -81,7 +81,7 @@ pub(crate) struct Reading {
 /// A seqno that changes with every write: on lines of its own, for what lies beside
 /// changes rarely and is read as often.
 #[repr(align(128))]
-pub(crate) struct Visible(pub(crate) sync::atomic::AtomicU64);
+pub(crate) struct Visible(pub(crate) AtomicU64);
 
 /// On lines of its own: every step of every cursor looks at it.
 #[derive(Default)]

@@ -13,10 +13,11 @@ use super::segment::{Segment, Tail, log_path};
 use crate::types::error::{Error, Result};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tanada_format::{LogId, LogPosition, planted};
-use tanada_vfs::sync::Mutex;
+use tanada_vfs::sync::atomic::{AtomicBool, AtomicU64};
+use tanada_vfs::sync::{Mutex, OnceLock};
 use tanada_vfs::{Env, LogFile, LogSyncer};
 
 /// Capacities of log files, unless one record needs more.

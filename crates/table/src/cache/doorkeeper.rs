@@ -6,9 +6,9 @@
 //! 2Q (Johnson, Shasha, VLDB'94), without an order: a memory of about as many misses as
 //! the cache has blocks, each forgotten when another one falls on its place.
 
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use tanada_format::TableId;
+use tanada_vfs::sync::unchecked::AtomicU32;
 
 /// Bytes of cache for one place: about a block.
 const BYTES_A_PLACE: u64 = 4 << 10;

@@ -8,8 +8,8 @@ use super::{Pin, is_pinned_here, pin};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use tanada_vfs::sync::Mutex;
-use tanada_vfs::sync::lock_free::{self, AtomicPtr};
+use tanada_vfs::sync::atomic::AtomicPtr;
+use tanada_vfs::sync::{Mutex, lock_free};
 
 /// A link to a `T` that is read by anyone and replaced as a whole.
 pub struct Published<T> {

@@ -14,7 +14,8 @@ use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::atomic::Ordering;
+use tanada_vfs::sync::unchecked::{AtomicBool, AtomicU32, fence};
 
 /// A decoded block, shared by the cache and by those who read it: one piece of
 /// memory with a reference count, a header, and the block's bytes. So a lookup

@@ -32,9 +32,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tanada_vfs::Reserved;
+use tanada_vfs::sync::atomic::AtomicU64;
 use tanada_vfs::sync::{Condvar, Mutex};
 
 const PAGE_BYTES: usize = 4 << 10;

@@ -5,6 +5,7 @@ use crate::seal::lz4_sequences;
 use lz4_flex::block as lz4_compress;
 use std::cell::RefCell;
 use std::io;
+use tanada_vfs::sync::thread_local;
 use zstd::stream::raw::{self, Operation as _};
 
 /// How blocks are compressed. The numbers are on disk.
@@ -142,7 +143,8 @@ pub(crate) fn decompress(kind: Compression, stored: &[u8], raw: &mut [u8]) -> Re
             lz4::block::decompress_to_buffer(stored, Some(len), raw)
                 .map_err(|e| Damage::from(format!("LZ4 says: {e}")))?
         }
-        Compression::Zstd => UNZSTD.with_borrow_mut(|context| {
+        Compression::Zstd => UNZSTD.with(|context| {
+            let context = &mut *context.borrow_mut();
             let says = |e| Damage::from(format!("Zstandard says: {e}"));
             if context.is_none() {
                 *context = Some(zstd::bulk::Decompressor::new().map_err(says)?);

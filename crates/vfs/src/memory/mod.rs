@@ -16,6 +16,8 @@ mod tree;
 mod world;
 mod files;
 mod file_system;
+#[cfg(shuttle)]
+mod scheduled;
 
 use crate::threads::{JoinHandle, Priority, Threads};
 use crate::{Env, PathError};
@@ -62,6 +64,12 @@ impl MemoryMachine {
             random: self.random.clone(),
             threads: Arc::new(NoThreads),
         }
+    }
+
+    /// As [`MemoryMachine::env`], with threads that shuttle schedules.
+    #[cfg(shuttle)]
+    pub fn threaded_env(&self) -> Env {
+        Env { threads: Arc::new(scheduled::ScheduledThreads), ..self.env() }
     }
 
     /// The clock, to be moved by hand.

@@ -1,5 +1,6 @@
 //! The system's clock, random bits and threads.
 
+use crate::sync::thread;
 use crate::{Clock, JoinHandle, Priority, Random, Threads};
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
@@ -119,14 +120,14 @@ impl Threads for RealThreads {
             yield_to_others(priority);
             body();
         };
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(yielding)?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(yielding)?;
         Ok(Some(JoinHandle(thread)))
     }
 
     fn run_all<'t>(&self, mut tasks: Vec<Box<dyn FnOnce() + Send + 't>>) {
         // The caller would only wait: it takes a task itself.
         let own = tasks.pop();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for task in tasks {
                 scope.spawn(task);
             }

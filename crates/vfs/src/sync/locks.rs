@@ -135,6 +135,49 @@ impl Condvar {
     }
 }
 
+/// As that of `std`: a place that is filled once.
+#[derive(Debug)]
+pub struct OnceLock<T>(std::sync::OnceLock<T>);
+
+impl<T> OnceLock<T> {
+    /// An empty one.
+    pub const fn new() -> OnceLock<T> {
+        OnceLock(std::sync::OnceLock::new())
+    }
+
+    /// What it was filled with.
+    #[inline]
+    pub fn get(&self) -> Option<&T> {
+        may_change_threads();
+        self.0.get()
+    }
+
+    /// Fills it.
+    ///
+    /// # Errors
+    /// `value` comes back when it was filled before.
+    pub fn set(&self, value: T) -> Result<(), T> {
+        may_change_threads();
+        self.0.set(value)
+    }
+}
+
+impl<T> Default for OnceLock<T> {
+    fn default() -> OnceLock<T> {
+        OnceLock::new()
+    }
+}
+
+/// Here shuttle may let another thread run: in front of what it has no stand-in for.
+#[inline]
+pub(super) fn may_change_threads() {
+    #[cfg(shuttle)]
+    {
+        use shuttle::sync::atomic::{AtomicBool, Ordering};
+        AtomicBool::new(false).load(Ordering::SeqCst);
+    }
+}
+
 /// As that of `std`, but for poison.
 #[derive(Debug, Default)]
 pub struct RwLock<T>(of::RwLock<T>);

@@ -7,12 +7,15 @@
 //!   a number of preemptions, and every value that the memory model lets a load see.
 //!   For the small parts without locks: [`lock_free`].
 //! - shuttle (<https://docs.rs/shuttle>) tries many orders, drawn from a seed, and every
-//!   load sees the last store. For locks and what is built on them: [`Mutex`] and
-//!   [`atomic`].
+//!   load sees the last store. For locks and what is built on them: [`Mutex`],
+//!   [`atomic`], [`ArcSwap`] and [`thread`]; a whole database runs on them.
 //!
-//! Neither is a dependency of a build without its flag.
+//! What neither needs to look at is in [`unchecked`], and `cargo xtask tidy` lists who may
+//! use it. Neither checker is a dependency of a build without its flag.
 
 mod locks;
+#[cfg(shuttle)]
+mod swap;
 #[cfg(loom)]
 mod weak_memory;
 #[cfg(shuttle)]
@@ -23,7 +26,13 @@ pub use loom;
 #[cfg(shuttle)]
 pub use shuttle;
 
-pub use locks::{Condvar, Mutex, MutexGuard, RwLock};
+pub use locks::{Condvar, Mutex, MutexGuard, OnceLock, RwLock};
+
+/// A link to an `Arc` that is read by anyone and replaced as a whole.
+#[cfg(not(shuttle))]
+pub use arc_swap::ArcSwap;
+#[cfg(shuttle)]
+pub use swap::ArcSwap;
 
 #[cfg(loom)]
 pub use weak_memory::{Without, check};
@@ -39,12 +48,35 @@ pub use shuttle::thread_local;
 #[cfg(not(any(loom, shuttle)))]
 pub use std::thread_local;
 
-/// Atomics of protocols between threads, where shuttle may change threads.
+/// Atomics of protocols between threads, where shuttle may change threads. Loom looks at
+/// pointers alone: links to what is freed when no reader is left.
 pub mod atomic {
     #[cfg(shuttle)]
-    pub use shuttle::sync::atomic::{AtomicU64, AtomicUsize};
+    pub use shuttle::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
+    };
+    #[cfg(not(any(loom, shuttle)))]
+    pub use std::sync::atomic::AtomicPtr;
     #[cfg(not(shuttle))]
-    pub use std::sync::atomic::{AtomicU64, AtomicUsize};
+    pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
+
+    #[cfg(loom)]
+    pub use super::weak_memory::AtomicPtr;
+}
+
+/// Atomics that no checker looks at: sums for statistics, hints that may be lost, unique
+/// numbers, and counts of references like those of `Arc`. No thread may decide by them
+/// what another one will see.
+pub mod unchecked {
+    pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, fence};
+}
+
+/// Threads of the system, or of shuttle.
+pub mod thread {
+    #[cfg(shuttle)]
+    pub use shuttle::thread::{Builder, JoinHandle, scope};
+    #[cfg(not(shuttle))]
+    pub use std::thread::{Builder, JoinHandle, scope};
 }
 
 /// What code without locks is made of. Shuttle does not change threads here.

@@ -7,6 +7,7 @@ use crate::types::options::PutOptions;
 use crate::write::batch::Batch;
 use std::cell::Cell;
 use tanada_format::SeqNo;
+use tanada_vfs::sync::thread_local;
 
 /// A batch kept per thread for single puts keeps at most this much memory.
 const SCRATCH_BYTES: usize = 64 << 10;
@@ -56,12 +57,12 @@ impl Keyspace {
     #[inline]
     fn write_one(&self, fill: impl FnOnce(&mut Batch)) -> Result<SeqNo> {
         // Taken out while in use: what runs below may come here again.
-        let mut batch = SCRATCH.take().unwrap_or_default();
+        let mut batch = SCRATCH.with(Cell::take).unwrap_or_default();
         batch.clear();
         fill(&mut batch);
         let result = self.core().commit(&mut batch, None);
         if batch.body.capacity() <= SCRATCH_BYTES {
-            SCRATCH.set(Some(batch));
+            SCRATCH.with(|scratch| scratch.set(Some(batch)));
         }
         result
     }

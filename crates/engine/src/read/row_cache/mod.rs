@@ -59,8 +59,8 @@ use self::shard::{Name, Shard};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use tanada_format::{KeyspaceId, SeqNo, planted};
 use tanada_table::Value;
-use tanada_vfs::sync::RwLock;
 use tanada_vfs::sync::atomic::{AtomicU64, AtomicUsize};
+use tanada_vfs::sync::{RwLock, unchecked};
 
 /// Shuttle looks at two shards: each one more is two more places to change threads.
 const SHARD_BITS: u32 = if cfg!(shuttle) { 1 } else { 6 };
@@ -102,8 +102,8 @@ struct Cell {
     /// Rows in the shard. Changed under the exclusive lock; read without, as a hint,
     /// but for what `begin_invalidation` says.
     len: AtomicUsize,
-    hits: AtomicU64,
-    misses: AtomicU64,
+    hits: unchecked::AtomicU64,
+    misses: unchecked::AtomicU64,
 }
 
 impl RowCache {
@@ -113,8 +113,8 @@ impl RowCache {
         let cell = |_| Cell {
             shard: RwLock::new(Shard::new(capacity)),
             len: AtomicUsize::new(0),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            hits: unchecked::AtomicU64::new(0),
+            misses: unchecked::AtomicU64::new(0),
         };
         RowCache {
             generation: AtomicU64::new(0),

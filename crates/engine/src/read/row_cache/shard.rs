@@ -11,9 +11,9 @@
 use super::Row;
 use super::index::{Index, Slot};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32};
 use tanada_format::{KeyspaceId, planted};
 use tanada_table::Value;
+use tanada_vfs::sync::unchecked::{AtomicBool, AtomicU32};
 
 const NONE: Slot = Slot::MAX;
 /// What the allocator keeps beside each piece of memory, its rounding included.

@@ -6,9 +6,9 @@
 //! again: a row takes the place of a whole block. So every so many reads it is looked
 //! at what the last ones met, and the cache steps aside or is tried again.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use tanada_vfs::sync::Mutex;
+use tanada_vfs::sync::atomic::AtomicBool;
 
 /// It pays while at least this part of the reads that it did not answer went to disk …
 const LEAST_READ_PART: u64 = 16;

@@ -6,8 +6,9 @@
 //! given up. Runs are numbered from the same counter.
 
 use crate::tree::version::RunId;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use tanada_format::TableId;
+use tanada_vfs::sync::atomic::AtomicU64;
 
 /// Ids reserved at once: enough that most edits carry the reservation along and
 /// few syncs are spent on it alone.

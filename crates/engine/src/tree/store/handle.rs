@@ -5,11 +5,11 @@ use super::TableStore;
 use super::table_meta::TableMeta;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use tanada_format::{TableId, planted};
 use tanada_table::{Error, Link, Pin, Pinned, Table};
-use tanada_vfs::sync::Mutex;
+use tanada_vfs::sync::{Mutex, atomic, unchecked};
 
 /// One live table.
 ///
@@ -27,14 +27,14 @@ pub(crate) struct TableHandle {
     link: Link<Table>,
     /// Asked since the open tables last looked. Relaxed: a lost or late mark costs an
     /// opening. Written only when it is not set, so that readers share its line.
-    visited: AtomicBool,
+    visited: unchecked::AtomicBool,
     /// Held while opening, so that it happens once. The table of the last opening: it
     /// lives on while cursors hold it, and is found again.
     opening: Mutex<Weak<Table>>,
     /// Set once, after the edit that removes the table is durable. Relaxed
     /// suffices: the one reader is `drop`, which `Arc` orders behind every
     /// use through another handle.
-    obsolete: AtomicBool,
+    obsolete: atomic::AtomicBool,
 }
 
 impl TableHandle {
@@ -45,9 +45,9 @@ impl TableHandle {
             store,
             me: Weak::clone(me),
             link: Link::empty(),
-            visited: AtomicBool::new(false),
+            visited: unchecked::AtomicBool::new(false),
             opening: Mutex::new(Weak::new()),
-            obsolete: AtomicBool::new(false),
+            obsolete: atomic::AtomicBool::new(false),
         })
     }
 

@@ -9,6 +9,7 @@ use crate::memory::block::{self, Block, Kind};
 use crate::memory::block_memory::LONG_BYTES;
 use crate::seal::sealed;
 use std::cell::RefCell;
+use tanada_vfs::sync::thread_local;
 
 /// Sealed blocks up to this long are read through a buffer that each thread keeps.
 const SCRATCH_LEN: usize = 64 << 10;
@@ -128,7 +129,8 @@ impl Table {
         if len > SCRATCH_LEN {
             return self.read_long(kind, handle, cache);
         }
-        SCRATCH.with_borrow_mut(|scratch| {
+        SCRATCH.with(|scratch| {
+            let scratch = &mut *scratch.borrow_mut();
             if scratch.len() < len {
                 scratch.resize(len.next_power_of_two().max(8 << 10), 0);
             }
@@ -158,7 +160,8 @@ impl Table {
             drop(permit);
             return block;
         }
-        RAW.with_borrow_mut(|raw| {
+        RAW.with(|raw| {
+            let raw = &mut *raw.borrow_mut();
             let block = sealed::open(sealed, self.id, handle.offset, self.max_block_len, raw)
                 .and_then(|raw| block::decode(kind, raw, handle.offset, memory));
             if raw.len() > SCRATCH_LEN {
