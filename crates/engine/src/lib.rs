@@ -33,6 +33,8 @@ mod opening;
 mod api;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+#[cfg(all(test, shuttle, feature = "simulation"))]
+mod schedules;
 
 pub use api::claim::MemoryClaim;
 pub use api::db::{Builder, Db};

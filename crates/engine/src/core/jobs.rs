@@ -24,6 +24,15 @@ pub(crate) struct Jobs {
     pub(crate) compaction: JobTotals,
 }
 
+#[cfg(all(test, shuttle))]
+impl Jobs {
+    /// Flushes and compactions that have been done.
+    pub(crate) fn so_far(&self) -> (u64, u64) {
+        let jobs = |of: &JobTotals| of.jobs.load(Ordering::Relaxed);
+        (jobs(&self.flush), jobs(&self.compaction))
+    }
+}
+
 impl JobTotals {
     /// Adds a job that took `ns`.
     pub(crate) fn add(&self, output: &JobOutput, ns: u64) {

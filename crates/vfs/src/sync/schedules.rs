@@ -6,10 +6,12 @@ use shuttle::{Config, Runner};
 
 /// Orders tried of each kind for each seed.
 const ORDERS: usize = 50;
-/// Changes of threads that [`PctScheduler`] places.
-const CHANGES: usize = 3;
+/// Changes of threads that [`PctScheduler`] places: of these, one after the other.
+const CHANGES: [usize; 4] = [3, 2, 5, 10];
 /// The one seed that is tried, instead of all.
 const SEED: &str = "TANADA_SHUTTLE_SEED";
+/// Of how many seeds at most the orders are tried.
+const MOST_SEEDS: &str = "TANADA_SHUTTLE_MOST_SEEDS";
 
 /// Runs `body` in 100 orders of its threads for each of `seeds` seeds, and prints how
 /// many they were.
@@ -18,17 +20,22 @@ const SEED: &str = "TANADA_SHUTTLE_SEED";
 /// When `body` panics in one of them, or all its threads wait for each other. The seed
 /// is printed.
 pub fn explore(name: &str, seeds: u64, body: impl Fn() + Send + Sync + Clone + 'static) {
-    let only = std::env::var(SEED).ok().map(|seed| seed.parse().expect("a seed is a number"));
-    let (first, seeds) = only.map_or((1, seeds), |seed| (seed, 1));
+    let most = number(MOST_SEEDS).unwrap_or(u64::MAX);
+    let (first, seeds) = number(SEED).map_or((1, seeds.min(most)), |seed| (seed, 1));
     let mut orders = 0;
     for seed in first..first + seeds {
         let _told = Told { name, seed };
         let random = RandomScheduler::new_from_seed(seed, ORDERS);
         orders += Runner::new(random, config()).run(body.clone());
-        let few = PctScheduler::new_from_seed(seed, CHANGES, ORDERS);
+        let changes = CHANGES[(seed - 1) as usize % CHANGES.len()];
+        let few = PctScheduler::new_from_seed(seed, changes, ORDERS);
         orders += Runner::new(few, config()).run(body.clone());
     }
     println!("shuttle: {name}: {orders} orders of {seeds} seeds");
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a seed is a number"))
 }
 
 fn config() -> Config {

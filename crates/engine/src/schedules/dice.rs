@@ -1,0 +1,170 @@
+//! What one schedule does, drawn from its seed.
+
+use crate::{Compression, Tuning};
+use tanada_vfs::sync::shuttle::rand::{RngCore, thread_rng};
+
+/// Numbers that look random. Each thread has some of its own, so that what it does does
+/// not depend on who runs when.
+pub(super) struct Dice(u64);
+
+impl Dice {
+    /// From the schedule's seed.
+    pub(super) fn of_this_schedule() -> Dice {
+        Dice(thread_rng().next_u64())
+    }
+
+    /// Others, for another thread.
+    pub(super) fn fork(&mut self) -> Dice {
+        Dice(self.next())
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn below(&mut self, n: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
+    }
+
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    pub(super) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
+    }
+}
+
+/// One kind of what a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Put,
+    Batch,
+    Delete,
+    Get,
+    MultiGet,
+    Snapshot,
+    ReadHeld,
+    Iterate,
+    Walk,
+    Keyspace,
+    Flush,
+    FlushOne,
+    Compact,
+    Statistics,
+}
+
+const KINDS: [Kind; 14] = [
+    Kind::Put,
+    Kind::Batch,
+    Kind::Delete,
+    Kind::Get,
+    Kind::MultiGet,
+    Kind::Snapshot,
+    Kind::ReadHeld,
+    Kind::Iterate,
+    Kind::Walk,
+    Kind::Keyspace,
+    Kind::Flush,
+    Kind::FlushOne,
+    Kind::Compact,
+    Kind::Statistics,
+];
+
+/// How often each kind of work is done. Schedules differ in it: one that does few kinds
+/// brings these close to each other.
+#[derive(Clone, Debug)]
+pub(super) struct Mix(Vec<Kind>);
+
+impl Mix {
+    /// Of the whole schedule: each kind often, seldom or never; always some that write.
+    pub(super) fn drawn(dice: &mut Dice) -> Mix {
+        let mut mix = vec![dice.pick(&[Kind::Put, Kind::Batch])];
+        for kind in KINDS {
+            let most = match kind {
+                Kind::Statistics => 1,
+                Kind::Flush | Kind::FlushOne | Kind::Compact | Kind::Keyspace => 2,
+                _ => 4,
+            };
+            let times = dice.pick(&[0, 0, 1, most]);
+            mix.extend(std::iter::repeat_n(kind, times));
+        }
+        Mix(mix)
+    }
+
+    pub(super) fn next(&self, dice: &mut Dice) -> Kind {
+        dice.pick(&self.0)
+    }
+}
+
+/// How a schedule ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Closed when all clients are done.
+    Closed,
+    /// Closed while they are at work.
+    ClosedEarly,
+    /// The process dies when they are done, or the power fails.
+    Killed,
+}
+
+/// All that is drawn before a schedule begins.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) tuning: Tuning,
+    pub(super) compression: Compression,
+    /// Background threads beside those that flush and prepare logs.
+    pub(super) threads: usize,
+    pub(super) mix: Mix,
+    pub(super) clients: usize,
+    /// What each of them does.
+    pub(super) steps: usize,
+    /// Bytes of each value.
+    pub(super) value_bytes: usize,
+    /// Batches written before the clients begin.
+    pub(super) before: usize,
+    /// Of so many changes to the disk, one meets a crash.
+    pub(super) crash_one_in: u64,
+    pub(super) end: End,
+}
+
+impl Plan {
+    pub(super) fn drawn(dice: &mut Dice) -> Plan {
+        let tuning = Tuning {
+            // A MemTable that is not empty takes some 5 KB.
+            memtable_bytes: Some(dice.pick(&[6 << 10, 8 << 10, 12 << 10])),
+            memtables_max_bytes: Some(dice.pick(&[64 << 10, 512 << 10])),
+            cache_bytes: dice.pick(&[Some(0), Some(64 << 10), Some(64 << 10)]),
+            log_bytes: Some(dice.pick(&[4 << 10, 8 << 10])),
+            block_bytes: Some(dice.pick(&[64, 4032])),
+            bits_per_key: Some(dice.pick(&[0.0, 10.0])),
+            table_bytes: Some(4 << 10),
+            tables_a_level: Some(16),
+            base_bytes: Some(16 << 10),
+            size_ratio: Some(2),
+            l0_runs: Some(dice.pick(&[2, 2, 4])),
+            inner_runs: Some(1),
+            garbage_age_ms: Some(0),
+            window: Some(3),
+            snapshot_part_bytes: Some(1 << 10),
+            table_descriptors: dice.pick(&[None, Some(1)]),
+            open_tables: dice.pick(&[None, None, Some(1)]),
+        };
+        let clients = dice.pick(&[2, 2, 3, 3, 4]);
+        Plan {
+            tuning,
+            compression: dice.pick(&[Compression::None, Compression::None, Compression::Lz4]),
+            threads: dice.pick(&[1, 2, 3]),
+            mix: Mix::drawn(dice),
+            clients,
+            steps: 2 + dice.below(14 / clients as u64) as usize,
+            value_bytes: dice.pick(&[8, 100, 900]),
+            before: dice.below(3) as usize,
+            crash_one_in: dice.pick(&[u64::MAX, 40, 10]),
+            end: dice.pick(&[End::Closed, End::ClosedEarly, End::Killed]),
+        }
+    }
+}

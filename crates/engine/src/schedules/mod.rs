@@ -1,0 +1,214 @@
+//! A whole database under shuttle: clients, the background, crashes and reopening, with
+//! threads that change at every lock, atomic and call to the file system.
+//!
+//! Each schedule draws sizes, the mix of what its clients do, and how it ends from its
+//! seed ([`dice`]); what they see is compared with what was written ([`history`]). Sizes
+//! are so small that a few writes meet the seal of a MemTable, a new log, a flush and a
+//! compaction.
+
+mod client;
+mod dice;
+mod history;
+mod tally;
+
+use crate::{Db, KeyspaceOptions};
+use client::{Client, NAMES, all_of};
+use dice::{Dice, End, Kind, Plan};
+use history::{Changes, History, Promise};
+use std::sync::{Arc, Mutex};
+use tally::{Sums, Tally};
+use tanada_vfs::fault::Faults;
+use tanada_vfs::sync::{explore, shuttle::thread};
+use tanada_vfs::{Env, MemoryMachine};
+
+const DIR: &str = "/db";
+
+/// What a crash left, and what must be in it.
+struct Image {
+    machine: MemoryMachine,
+    how: &'static str,
+    promised: u64,
+    /// The keyspaces that must be there.
+    spaces: Vec<usize>,
+}
+
+/// Whatever the order, every read sees a moment that was, no older one than it must;
+/// whatever a crash leaves is the first so many writes, with all that were promised.
+#[test]
+fn schedules_of_a_database() {
+    static SUMS: Sums = Sums::new();
+    explore("a_database", 750, || SUMS.add(run()));
+    println!("{}", SUMS.get());
+}
+
+/// One schedule.
+fn run() -> Tally {
+    let mut dice = Dice::of_this_schedule();
+    let plan = Plan::drawn(&mut dice);
+    let machine = MemoryMachine::new(dice.next());
+    let faults = Faults::over_memory(&machine);
+    let history = Arc::new(History::default());
+    let db = open(&plan, faults.env(&machine.threaded_env()));
+
+    let mut first = Client::new(&db, &history, dice.fork(), 0, plan.value_bytes);
+    for _ in 0..plan.before {
+        first.step(Kind::Batch).expect("nobody closes it yet");
+        if dice.one_in(2) {
+            first.step(Kind::Flush).expect("nobody closes it yet");
+        }
+    }
+    drop(first);
+
+    let images = Arc::new(Mutex::new(Vec::new()));
+    crash_now_and_then(&faults, &machine, &history, &images, &plan, dice.fork());
+    let clients: Vec<_> = (1..=plan.clients)
+        .map(|number| {
+            let client = Client::new(&db, &history, dice.fork(), number, plan.value_bytes);
+            let (mix, steps) = (plan.mix.clone(), plan.steps);
+            thread::spawn(move || client.run(&mix, steps))
+        })
+        .collect();
+
+    if plan.end == End::ClosedEarly {
+        for _ in 0..dice.below(20) {
+            thread::yield_now();
+        }
+        close(&db, &history, &faults, || join(clients));
+    } else {
+        join(clients);
+        if plan.end == End::Closed {
+            close(&db, &history, &faults, || {});
+        }
+    }
+    faults.remove_hook();
+    history.check();
+    let mut tally = tally(&db, &history);
+
+    let mut images = std::mem::take(&mut *images.lock().expect("nobody panicked with it"));
+    if plan.end == End::Killed {
+        images.push(image(&machine, &history, &mut dice));
+    }
+    drop(db);
+    tally.crashes = images.len() as u64;
+    for image in &images {
+        check_image(&plan, image, &history);
+    }
+    let all = history.acknowledged();
+    if plan.end != End::Killed {
+        let spaces = history.spaces();
+        let left = Image { machine: machine.clone(), how: "closed", promised: all, spaces };
+        check_image(&plan, &left, &history);
+    }
+    tally
+}
+
+fn tally(db: &Db, history: &History) -> Tally {
+    let core = db.default_keyspace().core();
+    let (flushes, compactions) = core.jobs.so_far();
+    let (writes, reads) = history.counts();
+    let logs = core.commit.writer().wal.current_log().0 - 1;
+    let keyspaces = history.spaces().len() as u64;
+    Tally { writes, reads, flushes, compactions, logs, keyspaces, ..Tally::default() }
+}
+
+fn open(plan: &Plan, env: Env) -> Db {
+    Db::builder(DIR)
+        .env(env)
+        .memory(16 << 20)
+        .threads(plan.threads)
+        .compression(plan.compression)
+        .tuning(plan.tuning)
+        .open()
+        .expect("nothing fails here")
+}
+
+fn join(threads: Vec<thread::JoinHandle<()>>) {
+    threads.into_iter().for_each(|thread| thread.join().expect("a client panicked"));
+}
+
+/// Closes the database, and sees that nothing touches the directory afterwards, whatever
+/// those do who still had calls under way: they end in `rest`.
+fn close(db: &Db, history: &History, faults: &Faults, rest: impl FnOnce()) {
+    let before = history.acknowledged();
+    db.close().expect("nothing fails here");
+    let changes = faults.changes();
+    history.promise(before, Promise::Power);
+    rest();
+    assert_eq!(faults.changes(), changes, "a closed database changes its directory");
+    let core = db.default_keyspace().core();
+    let keyspaces = core.reading.keyspaces.load();
+    assert!(core.unflushed.agrees_with(keyspaces.iter()), "what is unflushed is noted");
+}
+
+/// Takes, before one of so many changes to the disk, what a crash there would leave.
+fn crash_now_and_then(
+    faults: &Faults,
+    machine: &MemoryMachine,
+    history: &Arc<History>,
+    images: &Arc<Mutex<Vec<Image>>>,
+    plan: &Plan,
+    dice: Dice,
+) {
+    const MOST: usize = 2;
+    let one_in = plan.crash_one_in;
+    if one_in == u64::MAX {
+        return;
+    }
+    let (machine, history) = (machine.clone(), Arc::clone(history));
+    let (images, dice) = (Arc::clone(images), Mutex::new(dice));
+    faults.before_each_change(move |_, _| {
+        // Locks that shuttle does not see: held for these lines only, in which nothing lets
+        // another thread run.
+        let drawn = {
+            let mut dice = dice.lock().expect("nobody panicked with it");
+            let taken = images.lock().expect("nobody panicked with it").len();
+            (taken < MOST && dice.one_in(one_in)).then(|| dice.fork())
+        };
+        if let Some(mut dice) = drawn {
+            let image = image(&machine, &history, &mut dice);
+            images.lock().expect("nobody panicked with it").push(image);
+        }
+    });
+}
+
+/// What is left when the process dies now, or the power fails.
+fn image(machine: &MemoryMachine, history: &History, dice: &mut Dice) -> Image {
+    let spaces = history.spaces();
+    // Before the machine is looked at: what is promised later may not be in it.
+    if dice.one_in(3) {
+        let promised = history.promised(Promise::Process);
+        Image { machine: machine.kill(), how: "killed", promised, spaces }
+    } else {
+        let promised = history.promised(Promise::Power);
+        Image { machine: machine.crash(dice.next()), how: "power cut", promised, spaces }
+    }
+}
+
+/// Opens what was left, and compares it with what must be there.
+fn check_image(plan: &Plan, image: &Image, history: &History) {
+    let db = open(plan, image.machine.env());
+    let names = db.keyspaces();
+    let snapshot = db.snapshot();
+    let mut left = Changes::new();
+    for space in 0..=NAMES.len() {
+        let keyspace = match space {
+            0 => db.default_keyspace().clone(),
+            _ if names.iter().any(|name| name == NAMES[space - 1]) => {
+                let name = NAMES[space - 1];
+                db.keyspace(name, KeyspaceOptions::new()).expect("it is there")
+            }
+            _ => {
+                let missing = image.spaces.contains(&space);
+                assert!(!missing, "{}: keyspace '{}' is gone", image.how, NAMES[space - 1]);
+                continue;
+            }
+        };
+        let found = keyspace.iter().map(|entry| entry.expect("nothing is damaged"));
+        left.extend(all_of(space, found.map(|(key, value)| (key[1], value.to_vec()))));
+    }
+    history.check_left(image.how, snapshot.seqno().0, image.promised, &left);
+    let report = db.verify().expect("it can be read");
+    assert!(report.damage.is_empty(), "{}: {report:?}", image.how);
+    drop(snapshot);
+    db.close().expect("nothing fails here");
+}
