@@ -70,9 +70,10 @@ Commands:
   mutants [--survivors] [--jobs N] [PART OF A NAME ..]
          Changes the log, the manifest, recovery and compaction in small ways, one
          at a time, and names each change that no test notices
-  concurrency [loom | shuttle] [TEST]
+  concurrency [--quick] [loom | shuttle] [TEST]
          Runs what threads share without locks in every order that loom knows, and
-         the commit pipeline and the caches in many orders of shuttle's
+         whole databases, the commit pipeline and the block cache in more than 100,000
+         orders of shuttle's; --quick is what `test` runs
   fuzz   [TARGET] [--seconds N]
          Runs the fuzzing targets of fuzz/, a minute each unless told otherwise;
          `operations` are whole lives, with power cuts and failing calls

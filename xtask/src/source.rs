@@ -37,6 +37,8 @@ pub(crate) struct Source {
     pub(crate) exports: Vec<(String, Vec<String>)>,
     /// Lines on which the word `unsafe` stands.
     pub(crate) unsafe_lines: Vec<usize>,
+    /// Macros that are called by one name, and where.
+    macros: Vec<(String, usize)>,
     /// The whole file is under `#![cfg(test)]`.
     pub(crate) test_only: bool,
 }
@@ -48,6 +50,11 @@ impl Source {
         let mut source = Source::default();
         source.walk(&stream.into_iter().collect::<Vec<_>>(), 0, true);
         Ok(source)
+    }
+
+    /// Lines on which the macro `name` is called.
+    pub(crate) fn macro_lines(&self, name: &str) -> impl Iterator<Item = usize> {
+        self.macros.iter().filter(move |(called, _)| called == name).map(|&(_, line)| line)
     }
 
     fn walk(&mut self, tokens: &[TokenTree], depth: usize, at_file_level: bool) {
@@ -151,6 +158,9 @@ impl Source {
             } else {
                 break;
             }
+        }
+        if segments.len() == 1 && is_punct(tokens.get(i), '!') {
+            self.macros.push((segments[0].clone(), line));
         }
         if segments.len() > 1 {
             self.paths.push(NamedPath { segments, line, depth });

@@ -44,7 +44,7 @@ pub(crate) fn main(root: &Path) -> ExitCode {
     step("end-to-end", &mut || end_to_end(root));
     // After it: the ordinary build that is looked at is the one it has used.
     step("planted bugs", &mut || crate::planted::main(root, &["--quick"]) == ExitCode::SUCCESS);
-    step("concurrency", &mut || crate::concurrency::main(root, &[]) == ExitCode::SUCCESS);
+    step("concurrency", &mut || crate::concurrency::main(root, &["--quick"]) == ExitCode::SUCCESS);
     step("fuzzing", &mut || crate::fuzz::main(root, crate::fuzz::BOUNDED) == ExitCode::SUCCESS);
     let mut stress = crate::stress::Bounded::default();
     step("stress", &mut || {

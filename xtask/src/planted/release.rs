@@ -32,7 +32,11 @@ fn compare(
     without: Result<Vec<PathBuf>, String>,
     with: Result<Vec<PathBuf>, String>,
 ) -> bool {
-    let names: Vec<&str> = faults().map(|fault| fault.name).chain([VARIABLE]).collect();
+    let names: Vec<&str> = faults()
+        .map(|fault| fault.name)
+        .chain(crate::concurrency::races().map(|race| race.name))
+        .chain([VARIABLE])
+        .collect();
     let look = |paths: Result<Vec<PathBuf>, String>| -> Result<Vec<&str>, String> {
         paths?.iter().map(|path| found_in(path, &names)).collect::<Result<Vec<_>, _>>().map(
             |found| names.iter().copied().filter(|name| found.concat().contains(name)).collect(),

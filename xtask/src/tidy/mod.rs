@@ -4,6 +4,7 @@
 //! disk; each has a test with a planted violation.
 
 mod cellar;
+mod checked_sync;
 mod crates;
 mod doors;
 mod links;
@@ -46,6 +47,11 @@ const RULES: &[Rule] = &[
     ),
     (doors::RULE, "files, clocks, threads and randomness only through vfs", doors::check),
     (cellar::RULE, "unsafe code only in the listed modules", cellar::check),
+    (
+        checked_sync::RULE,
+        "locks and atomics where the checkers of concurrency see them",
+        checked_sync::check,
+    ),
     (opening::RULE, "every Rust file opens with //!", opening::check),
     (map::RULE, "the maps name every module and every decision", map::check),
     (
@@ -107,7 +113,7 @@ fn is_test_path(path: &str) -> bool {
     path.split('/').any(|part| matches!(part, "tests" | "benches" | "examples" | "build.rs"))
 }
 
-/// Whether the file's parent declares it under `#[cfg(test)]`.
+/// Whether the file's parent declares it under `#[cfg(test)]`, or its parent's parent that.
 fn in_test_module(tree: &Tree, path: &str) -> bool {
     let Some((dir, file)) = path.rsplit_once('/') else { return false };
     let (dir, name) = match file.strip_suffix(".rs") {
@@ -122,5 +128,5 @@ fn in_test_module(tree: &Tree, path: &str) -> bool {
         tree.text(&format!("{dir}{parent}"))
             .and_then(|text| Source::parse(text).ok())
             .is_some_and(|source| source.modules.iter().any(|m| m.test && m.name == name))
-    })
+    }) || (!dir.ends_with("/src") && in_test_module(tree, &format!("{dir}/mod.rs")))
 }

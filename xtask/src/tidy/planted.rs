@@ -3,6 +3,7 @@
 //! has a test, and nothing that is waited for has come.
 
 use super::Finding;
+use crate::concurrency::races;
 use crate::planted::places::{LIST, Story, held_by, stories, switches};
 use crate::planted::table::{Fault, SCENARIOS, SIMULATION, Scenario, State, Test};
 use crate::tree::Tree;
@@ -12,9 +13,13 @@ pub(crate) const RULE: &str = "planted-bugs";
 /// What is to be mended when the table is wrong.
 const TABLE: &str = "xtask/src/planted/table.rs";
 
+/// And when what the checkers of concurrency find is.
+const RACES: &str = "xtask/src/concurrency.rs";
+
 /// Finds what is missing, or no longer true.
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
-    let mut findings = check_table(tree, SCENARIOS);
+    let races: Vec<_> = races().map(|race| (race.name, race.test)).collect();
+    let mut findings = check_table(tree, SCENARIOS, &races);
     findings.extend(check_switch(tree));
     for test in SIMULATION.iter().filter(|test| !is_there(tree, test)) {
         let what = format!("no test {}", test.name);
@@ -51,7 +56,8 @@ fn check_switch(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
-fn check_table(tree: &Tree, scenarios: &[Scenario]) -> Vec<Finding> {
+/// `races` are found by the checkers of concurrency, by a test of that name each.
+fn check_table(tree: &Tree, scenarios: &[Scenario], races: &[(&str, &str)]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut found = |file: &str, line, what: String| {
         findings.push(Finding { file: file.to_owned(), line, rule: RULE, what });
@@ -87,7 +93,8 @@ fn check_table(tree: &Tree, scenarios: &[Scenario]) -> Vec<Finding> {
         }
     }
     for (name, places) in &switches {
-        if !faults.iter().any(|fault| fault.name == name) {
+        let is_race = races.iter().any(|(race, _)| race == name);
+        if !is_race && !faults.iter().any(|fault| fault.name == name) {
             let place = &places[0];
             found(&place.file, place.line, format!("'{name}' has no place in {TABLE}"));
         }
@@ -103,6 +110,15 @@ fn check_table(tree: &Tree, scenarios: &[Scenario]) -> Vec<Finding> {
             if !is_there(tree, test) {
                 found(TABLE, 1, format!("'{}': no test {}", fault.name, test.name));
             }
+        }
+    }
+    for (race, test) in races {
+        let function = format!("fn {test}(");
+        if !switches.contains_key(*race) {
+            found(RACES, 1, format!("'{race}' is planted nowhere"));
+        }
+        if !tree.select("crates/", ".rs").any(|(_, text)| text.contains(&function)) {
+            found(RACES, 1, format!("'{race}': no test {test}"));
         }
     }
     findings
@@ -138,11 +154,17 @@ mod tests {
     fn findings(changed: &[(&str, &str)]) -> Vec<String> {
         let mut files = vec![
             (LIST, SMALL_LIST),
-            ("crates/engine/src/wal.rs", "fn it_is_found() { if planted!(wal_lies) {} }"),
+            (
+                "crates/engine/src/wal.rs",
+                "fn it_is_found() { if planted!(wal_lies) || planted!(wal_races) {} }",
+            ),
         ];
         files.retain(|(path, _)| changed.iter().all(|(other, _)| other != path));
         files.extend(changed);
-        check_table(&Tree::of(&files), SMALL).into_iter().map(|f| f.what).collect()
+        check_table(&Tree::of(&files), SMALL, &[("wal_races", "it_is_found")])
+            .into_iter()
+            .map(|f| f.what)
+            .collect()
     }
 
     #[test]
@@ -166,6 +188,15 @@ mod tests {
         assert!(findings(&[(file, "planted!(wal_lies)")])[0].contains("no test"));
         let more = ("crates/table/src/a.rs", "planted!(a_third)");
         assert!(findings(&[more])[0].contains("'a_third' has no place"));
+    }
+
+    #[test]
+    fn a_race_without_switch_is_found_and_its_switch_needs_no_other_place() {
+        let file = "crates/engine/src/wal.rs";
+        let without = findings(&[(file, "fn it_is_found() { planted!(wal_lies) }")]);
+        assert_eq!(without, ["'wal_races' is planted nowhere"]);
+        let nobody = findings(&[(file, "planted!(wal_lies) planted!(wal_races)")]);
+        assert!(nobody[1].contains("'wal_races': no test it_is_found"), "{nobody:?}");
     }
 
     #[test]

@@ -225,8 +225,12 @@ impl Core {
         // this looks lies behind the newest seal, so missing it does no harm. That
         // may be another keyspace's, flushed before: then this one ends earlier, and
         // yet nothing up to there is needed any more.
-        let sealed_to = self.background.sealed_to().max(flushed_to);
-        let needed = self.unflushed.oldest_beside(&starts).unwrap_or(sealed_to).min(sealed_to);
+        let mut sealed_to = self.background.sealed_to().max(flushed_to);
+        let oldest = self.unflushed.oldest_beside(&starts);
+        if planted!(log_let_go_under_a_seal) {
+            sealed_to = self.background.sealed_to().max(flushed_to);
+        }
+        let needed = oldest.unwrap_or(sealed_to).min(sealed_to);
         let oldest_log = self.wal.oldest_needed_for(needed);
         let changed = flushes.iter().zip(outputs).map(|(flush, output)| ChangedKeyspace {
             id: flush.keyspace.id,
@@ -244,13 +248,21 @@ impl Core {
         };
         let appended = manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
 
-        if self.reading.row_cache.begin_invalidation() {
+        let late = planted!(rows_forgotten_behind_the_view);
+        if !late && self.reading.row_cache.begin_invalidation() {
             for flush in flushes {
                 self.forget_rows(flush.keyspace, &flush.sealed)?;
             }
         }
         let mut versions: HashMap<_, _> = appended.versions.into_iter().collect();
         for flush in flushes {
+            if planted!(memtable_gone_before_its_table_is_there) {
+                self.reading.change_view(flush.keyspace, |view| View {
+                    active: Arc::clone(&view.active),
+                    sealed: Vec::new(),
+                    version: Arc::clone(&view.version),
+                });
+            }
             // None when nothing was left of the MemTables.
             let next = versions.remove(&flush.keyspace.id);
             let is_flushed = |m: &Arc<Mem>| flush.sealed.iter().any(|s| Arc::ptr_eq(s, m));
@@ -259,6 +271,11 @@ impl Core {
                 sealed: view.sealed.iter().filter(|m| !is_flushed(m)).cloned().collect(),
                 version: next.unwrap_or_else(|| Arc::clone(&view.version)),
             });
+        }
+        if late && self.reading.row_cache.begin_invalidation() {
+            for flush in flushes {
+                self.forget_rows(flush.keyspace, &flush.sealed)?;
+            }
         }
         // Cursors that walk these MemTables let them go when they move.
         self.reading.retired.0.fetch_add(1, Ordering::Release);

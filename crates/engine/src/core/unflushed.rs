@@ -8,7 +8,7 @@ use crate::read::mem::Mem;
 use crate::read::view::KeyspaceState;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use tanada_format::{KeyspaceId, LogPosition};
+use tanada_format::{KeyspaceId, LogPosition, planted};
 use tanada_vfs::sync::Mutex;
 
 /// A MemTable's name here: where its first record starts, and whose it is. Two
@@ -73,6 +73,10 @@ impl Unflushed {
     pub(crate) fn sealing(&self, start: Start) {
         let mut sets = self.sets.lock();
         sets.active.remove(&start);
+        if planted!(unflushed_is_forgotten_at_a_seal) {
+            drop(sets);
+            sets = self.sets.lock();
+        }
         sets.sealed.insert(start);
     }
 

@@ -109,6 +109,13 @@ impl Background {
         self.work.notify_all();
     }
 
+    /// Wakes those who wait for the end of a job, to hear that there will be none. To be
+    /// called once the health of the database says so.
+    pub(crate) fn nothing_ends_any_more(&self) {
+        drop(self.state.lock());
+        self.progress.notify_all();
+    }
+
     /// Logs before this one may go.
     pub(crate) fn oldest_log(&self) -> LogId {
         LogId(self.oldest_log.load(Ordering::Acquire))

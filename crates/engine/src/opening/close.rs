@@ -25,6 +25,8 @@ impl Core {
         if !self.reading.health.close() {
             return Ok(());
         }
+        // No job starts from here on: a leader that waits for one has the writer lock.
+        self.background.nothing_ends_any_more();
         // Behind the writer lock no group is on its way any more. A poisoned
         // log is left alone: a sync that succeeds now would lie.
         let synced = {

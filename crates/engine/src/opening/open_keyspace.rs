@@ -9,6 +9,7 @@ use crate::types::error::{Error, Result};
 use crate::types::keyspace_options;
 use crate::types::options::KeyspaceOptions;
 use std::sync::Arc;
+use tanada_format::planted;
 use tanada_table::Published;
 use tanada_vfs::sync::Mutex;
 
@@ -44,7 +45,9 @@ impl Core {
         // It may have been closed while this waited, and be another process's by now.
         self.reading.health.check_committable()?;
         // Somebody may have created it while this waited for the lock.
-        if let Some(known) = self.keyspace_named(name, options) {
+        if let Some(known) = self.keyspace_named(name, options)
+            && !planted!(keyspace_created_twice)
+        {
             return Ok(known);
         }
         if manifest.state().keyspaces.len() >= MAX_KEYSPACES {
@@ -60,7 +63,10 @@ impl Core {
             options: keyspace_options::encode(compression),
         };
         let edit = Edit { created: vec![created], ..Edit::default() };
-        manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
+        let early = planted!(keyspace_usable_before_its_edit);
+        if !early {
+            manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
+        }
         let state = Arc::new(KeyspaceState {
             id,
             name: name.to_owned(),
@@ -74,6 +80,9 @@ impl Core {
         let keyspaces = self.reading.keyspaces.load().with(Arc::clone(&state));
         self.reading.keyspaces.store(Arc::new(keyspaces));
         self.reading.keyspace_names.lock().insert(name.to_owned(), id);
+        if early {
+            manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
+        }
         Ok(state)
     }
 

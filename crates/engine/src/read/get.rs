@@ -116,6 +116,10 @@ impl Reading {
         let pin = tanada_table::pin();
         let view = keyspace.view.read(&pin);
         let visible = self.visible();
+        let generation = match planted!(row_cache_generation_behind_the_view) {
+            true => self.row_cache.generation(),
+            false => generation,
+        };
         let reader = Reader {
             keyspace: keyspace.id,
             seqno: at.unwrap_or(visible),

@@ -4,7 +4,7 @@ use crate::read::holders::{HolderKind, Place};
 use crate::read::reading::Reading;
 use crate::read::view::View;
 use std::sync::Arc;
-use tanada_format::{KeyspaceId, SeqNo};
+use tanada_format::{KeyspaceId, SeqNo, planted};
 
 /// A moment held: until this is dropped no version that it sees goes from MemTables or
 /// tables, so any later view of the keyspace answers the same.
@@ -38,9 +38,18 @@ impl Hold {
         };
         // For statistics in seconds.
         let opened_ns = reading.env.clock.coarse_monotonic_ns();
+        let at = match planted!(snapshot_numbered_before_it_is_listed) {
+            true => Some(at.unwrap_or_else(|| reading.visible())),
+            false => at,
+        };
+        let early = planted!(view_loaded_before_its_number)
+            .then(|| reading.keyspaces.load()[keyspace].view.load());
         let visible = || at.unwrap_or_else(|| reading.visible());
         let (place, seqno, now_ms) =
             reading.holders.enter((kind, keyspace), (opened_ns, now_ms), visible);
+        if let Some(early) = early {
+            drop(reading.holders.walks(place, 0, early));
+        }
         Hold { reading: Arc::clone(reading), keyspace, seqno, now_ms, place: Some(place) }
     }
 
@@ -52,7 +61,10 @@ impl Hold {
         };
         let keyspaces = self.reading.keyspaces.load();
         let view = keyspaces[self.keyspace].view.load();
-        drop(self.reading.holders.walks(place, end, Arc::clone(&view)));
+        let before = self.reading.holders.walks(place, end, Arc::clone(&view));
+        if planted!(view_loaded_before_its_number) {
+            return before.unwrap_or(view);
+        }
         view
     }
 }

@@ -19,7 +19,8 @@ use tanada_vfs::sync::atomic::AtomicU64;
 use tanada_vfs::sync::unchecked::AtomicUsize;
 use tanada_vfs::sync::{Mutex, thread_local};
 
-const LISTS: usize = 8;
+/// Loom has two threads.
+const LISTS: usize = if cfg!(loom) { 2 } else { 8 };
 
 thread_local! {
     /// Which list this thread uses. Any will do.
@@ -181,6 +182,9 @@ impl Holders {
     }
 }
 
+#[cfg(test)]
+#[cfg(loom)]
+mod models;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! One thread of a program that uses the database: does what is drawn, and tells the
 //! history what it wrote and saw.
 
-use super::dice::{Dice, Kind, Mix};
+use super::dice::{Data, Dice, Kind, Mix};
 use super::history::{Changes, Found, History, KEYS, Moment, Place, Promise, SPACES};
 use crate::{
     Batch, Db, Durability, Error, Keyspace, KeyspaceOptions, Result, Snapshot, WriteOptions,
@@ -22,7 +22,7 @@ pub(super) struct Client {
     pub(super) dice: Dice,
     /// Its number among all clients.
     pub(super) number: usize,
-    pub(super) value_bytes: usize,
+    data: Data,
     /// The keyspaces that it has opened.
     spaces: Vec<Option<Keyspace>>,
     held: Vec<Snapshot>,
@@ -36,7 +36,7 @@ impl Client {
         history: &Arc<History>,
         dice: Dice,
         number: usize,
-        value_bytes: usize,
+        data: Data,
     ) -> Client {
         let mut spaces = vec![None; SPACES];
         spaces[0] = Some(db.default_keyspace().clone());
@@ -45,29 +45,53 @@ impl Client {
             history: Arc::clone(history),
             dice,
             number,
-            value_bytes,
+            data,
             spaces,
             held: Vec::new(),
             made: 0,
         }
     }
 
+    /// Makes other values than the one before it with the same number.
+    pub(super) fn skip_values(&mut self, many: u32) {
+        self.made += many;
+    }
+
     /// Does `steps` things, fewer when the database is closed meanwhile.
     pub(super) fn run(mut self, mix: &Mix, steps: usize) {
+        if self.work(mix, steps) {
+            let ended = self.end();
+            assert!(matches!(ended, Ok(()) | Err(Error::Closed)), "{ended:?}");
+        }
+    }
+
+    /// Does `steps` things; answers whether the database is still open.
+    pub(super) fn work(&mut self, mix: &Mix, steps: usize) -> bool {
         for _ in 0..steps {
             let kind = mix.next(&mut self.dice);
             match self.step(kind) {
                 Ok(()) => {}
-                Err(Error::Closed) => return,
+                Err(Error::Closed) => return false,
                 Err(e) => panic!("{kind:?}: {e:?}"),
             }
         }
+        true
+    }
+
+    /// Looks at everything once more: what is held, and all keys, one by one.
+    fn end(&mut self) -> Result<()> {
         while let Some(snapshot) = self.held.pop() {
-            match self.read_snapshot(&snapshot) {
-                Ok(()) | Err(Error::Closed) => {}
-                Err(e) => panic!("reading a snapshot: {e:?}"),
+            self.read_snapshot(&snapshot)?;
+        }
+        for space in 0..SPACES {
+            let Some(keyspace) = self.spaces[space].clone() else { continue };
+            for of in 0..KEYS {
+                let oldest = self.history.acknowledged();
+                let found = keyspace.get(key(of))?.map(|value| value.to_vec());
+                self.saw("last get", oldest, vec![((space, of), found)]);
             }
         }
+        Ok(())
     }
 
     pub(super) fn step(&mut self, kind: Kind) -> Result<()> {
@@ -110,19 +134,19 @@ impl Client {
     }
 
     fn any_space(&mut self) -> Result<(usize, Keyspace)> {
-        let space = self.dice.pick(&[0, 0, 1, 1, 2]);
+        let space = self.dice.below(self.data.spaces as u64) as usize;
         Ok((space, self.open(space)?))
     }
 
     fn any_key(&mut self) -> u8 {
-        self.dice.below(KEYS.into()) as u8
+        self.dice.below(self.data.keys.into()) as u8
     }
 
     /// A value that no other write has.
     fn value(&mut self) -> Vec<u8> {
         self.made += 1;
         let mut value = format!("{}.{:<6}", self.number, self.made).into_bytes();
-        value.resize(self.value_bytes.max(value.len()), self.made as u8);
+        value.resize(self.data.value_bytes.max(value.len()), self.made as u8);
         value
     }
 
@@ -233,12 +257,14 @@ impl Client {
         let (space, keyspace) = self.any_space()?;
         let oldest = self.history.acknowledged();
         let iter = keyspace.iter();
+        let at = iter.seqno().0;
+        assert!(at >= oldest, "an iterator sees what was acknowledged before");
         let found: Result<Vec<_>> = match self.dice.one_in(2) {
             true => iter.collect(),
             false => iter.rev().collect(),
         };
         let found = found?.into_iter().map(|(key, value)| (key[1], value.to_vec()));
-        self.saw("iterator", oldest, all_of(space, found));
+        self.history.saw("iterator", Moment::At(at), all_of(space, found));
         Ok(())
     }
 
@@ -247,6 +273,8 @@ impl Client {
         let (space, keyspace) = self.any_space()?;
         let oldest = self.history.acknowledged();
         let mut cursor = keyspace.cursor();
+        let at = cursor.seqno().0;
+        assert!(at >= oldest, "a cursor sees what was acknowledged before");
         let between = self.dice.pick(&[Kind::Put, Kind::Batch, Kind::Get, Kind::FlushOne]);
         let forward = self.dice.one_in(2);
         let mut found = Vec::new();
@@ -254,8 +282,6 @@ impl Client {
             true => cursor.seek_first()?,
             false => cursor.seek_last()?,
         }
-        // What another call in between sees is newer: it counts as seen behind this walk.
-        let newest = self.db.default_keyspace().core().reading.visible().0;
         while let Some((key, value)) = cursor.entry() {
             found.push((key[1], value.to_vec()));
             if found.len() == 1 && self.dice.one_in(2) {
@@ -266,8 +292,7 @@ impl Client {
                 false => cursor.prev()?,
             }
         }
-        let moment = Moment::Between { reader: usize::MAX - self.number, oldest, newest };
-        self.history.saw("cursor", moment, all_of(space, found));
+        self.history.saw("cursor", Moment::At(at), all_of(space, found));
         Ok(())
     }
 

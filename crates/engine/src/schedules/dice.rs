@@ -1,5 +1,6 @@
 //! What one schedule does, drawn from its seed.
 
+use super::history::{KEYS, SPACES};
 use crate::{Compression, Tuning};
 use tanada_vfs::sync::shuttle::rand::{RngCore, thread_rng};
 
@@ -80,9 +81,22 @@ const KINDS: [Kind; 14] = [
 pub(super) struct Mix(Vec<Kind>);
 
 impl Mix {
-    /// Of the whole schedule: each kind often, seldom or never; always some that write.
-    pub(super) fn drawn(dice: &mut Dice) -> Mix {
-        let mut mix = vec![dice.pick(&[Kind::Put, Kind::Batch])];
+    /// Of the whole schedule: one kind each of writes, reads and jobs; or of all kinds
+    /// each often, seldom or never, and always some that write.
+    fn drawn(dice: &mut Dice) -> Mix {
+        if dice.one_in(2) {
+            let read = dice.pick(&[
+                Kind::Get,
+                Kind::MultiGet,
+                Kind::Snapshot,
+                Kind::ReadHeld,
+                Kind::Iterate,
+                Kind::Walk,
+            ]);
+            let job = dice.pick(&[Kind::Flush, Kind::FlushOne, Kind::Compact]);
+            return Mix::of(dice.pick(&[Kind::Put, Kind::Batch]), read, job);
+        }
+        let mut mix = vec![Kind::Put, dice.pick(&[Kind::Put, Kind::Batch])];
         for kind in KINDS {
             let most = match kind {
                 Kind::Statistics => 1,
@@ -93,6 +107,10 @@ impl Mix {
             mix.extend(std::iter::repeat_n(kind, times));
         }
         Mix(mix)
+    }
+
+    fn of(write: Kind, read: Kind, job: Kind) -> Mix {
+        Mix(vec![write, write, write, read, read, read, job])
     }
 
     pub(super) fn next(&self, dice: &mut Dice) -> Kind {
@@ -111,6 +129,17 @@ pub(super) enum End {
     Killed,
 }
 
+/// What is written and read: the less there is, the more often threads meet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Data {
+    /// Keyspaces.
+    pub(super) spaces: usize,
+    /// Keys of each.
+    pub(super) keys: u8,
+    /// Bytes of each value.
+    pub(super) value_bytes: usize,
+}
+
 /// All that is drawn before a schedule begins.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -122,8 +151,7 @@ pub(super) struct Plan {
     pub(super) clients: usize,
     /// What each of them does.
     pub(super) steps: usize,
-    /// Bytes of each value.
-    pub(super) value_bytes: usize,
+    pub(super) data: Data,
     /// Batches written before the clients begin.
     pub(super) before: usize,
     /// Of so many changes to the disk, one meets a crash.
@@ -132,13 +160,24 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Gets beside flushes, of few keys that the row cache has room for.
+    pub(super) fn of_readers_beside_flushes(dice: &mut Dice) -> Plan {
+        let mut plan = Plan::drawn(dice);
+        plan.tuning.cache_bytes = Some(64 << 10);
+        plan.data = Data { spaces: 1, keys: dice.pick(&[1, 2]), value_bytes: 8 };
+        plan.mix = Mix::of(Kind::Put, Kind::Get, Kind::FlushOne);
+        plan.before = 2;
+        plan.crash_one_in = u64::MAX;
+        plan
+    }
+
     pub(super) fn drawn(dice: &mut Dice) -> Plan {
         let tuning = Tuning {
             // A MemTable that is not empty takes some 5 KB.
             memtable_bytes: Some(dice.pick(&[6 << 10, 8 << 10, 12 << 10])),
             memtables_max_bytes: Some(dice.pick(&[64 << 10, 512 << 10])),
             cache_bytes: dice.pick(&[Some(0), Some(64 << 10), Some(64 << 10)]),
-            log_bytes: Some(dice.pick(&[4 << 10, 8 << 10])),
+            log_bytes: Some(dice.pick(&[2 << 10, 4 << 10])),
             block_bytes: Some(dice.pick(&[64, 4032])),
             bits_per_key: Some(dice.pick(&[0.0, 10.0])),
             table_bytes: Some(4 << 10),
@@ -160,10 +199,14 @@ impl Plan {
             threads: dice.pick(&[1, 2, 3]),
             mix: Mix::drawn(dice),
             clients,
-            steps: 2 + dice.below(14 / clients as u64) as usize,
-            value_bytes: dice.pick(&[8, 100, 900]),
+            steps: 3 + dice.below(20 / clients as u64) as usize,
+            data: Data {
+                spaces: dice.pick(&[1, 2, SPACES]),
+                keys: dice.pick(&[1, 2, 2, KEYS]),
+                value_bytes: dice.pick(&[8, 300, 1200]),
+            },
             before: dice.below(3) as usize,
-            crash_one_in: dice.pick(&[u64::MAX, 40, 10]),
+            crash_one_in: dice.pick(&[u64::MAX, 100, 20]),
             end: dice.pick(&[End::Closed, End::ClosedEarly, End::Killed]),
         }
     }

@@ -175,6 +175,10 @@ impl Core {
                 .counters
                 .add(Count::SyncNs, self.reading.env.clock.monotonic_ns() - started);
         }
+        if planted!(group_visible_before_it_is_inserted) {
+            let last = first.0 + u64::from(count) - 1;
+            self.reading.visible.0.store(last, Ordering::Release);
+        }
         let last = self.insert_group(writer, start, first, requests().map(|r| r.body))?;
         debug_assert_eq!(last.0, first.0 + u64::from(count) - 1);
         writer.next_seqno = last.plus(1);

@@ -36,8 +36,12 @@ impl<T> Mutex<T> {
 
     /// Waits for its turn.
     #[inline]
+    #[cfg_attr(shuttle, track_caller)]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        self.try_lock().unwrap_or_else(|| self.lock_contended())
+        note_place();
+        // A checker decides at the one call whether it waits.
+        let free = if cfg!(any(loom, shuttle)) { None } else { self.try_lock() };
+        free.unwrap_or_else(|| self.lock_contended())
     }
 
     /// Lets others run before it sleeps, as `parking_lot` does: most locks are held for a
@@ -58,7 +62,9 @@ impl<T> Mutex<T> {
 
     /// Does not wait.
     #[inline]
+    #[cfg_attr(shuttle, track_caller)]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        note_place();
         match self.0.try_lock() {
             Ok(guard) => Some(MutexGuard(Some(guard))),
             Err(TryLockError::Poisoned(poisoned)) => Some(MutexGuard(Some(poisoned.into_inner()))),
@@ -104,12 +110,15 @@ impl Condvar {
     }
 
     /// Lets go of the lock until it is notified.
+    #[cfg_attr(shuttle, track_caller)]
     pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+        note_place();
         let held = guard.0.take().expect("held");
         guard.0 = Some(self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// As [`Condvar::wait`], for so long at most. In a checker's world no time passes.
+    #[cfg_attr(shuttle, track_caller)]
     pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, longest: Duration) {
         #[cfg(not(any(loom, shuttle)))]
         {
@@ -125,12 +134,16 @@ impl Condvar {
     }
 
     /// Wakes one.
+    #[cfg_attr(shuttle, track_caller)]
     pub fn notify_one(&self) {
+        note_place();
         self.0.notify_one();
     }
 
     /// Wakes all.
+    #[cfg_attr(shuttle, track_caller)]
     pub fn notify_all(&self) {
+        note_place();
         self.0.notify_all();
     }
 }
@@ -147,6 +160,7 @@ impl<T> OnceLock<T> {
 
     /// What it was filled with.
     #[inline]
+    #[cfg_attr(shuttle, track_caller)]
     pub fn get(&self) -> Option<&T> {
         may_change_threads();
         self.0.get()
@@ -156,6 +170,7 @@ impl<T> OnceLock<T> {
     ///
     /// # Errors
     /// `value` comes back when it was filled before.
+    #[cfg_attr(shuttle, track_caller)]
     pub fn set(&self, value: T) -> Result<(), T> {
         may_change_threads();
         self.0.set(value)
@@ -168,14 +183,20 @@ impl<T> Default for OnceLock<T> {
     }
 }
 
+/// Lets an order of shuttle's know where in the source its thread may be changed now.
+#[inline]
+#[cfg_attr(shuttle, track_caller)]
+fn note_place() {
+    #[cfg(shuttle)]
+    super::sites::note();
+}
+
 /// Here shuttle may let another thread run: in front of what it has no stand-in for.
 #[inline]
+#[cfg_attr(shuttle, track_caller)]
 pub(super) fn may_change_threads() {
     #[cfg(shuttle)]
-    {
-        use shuttle::sync::atomic::{AtomicBool, Ordering};
-        AtomicBool::new(false).load(Ordering::SeqCst);
-    }
+    super::sites::AtomicBool::new(false).load(std::sync::atomic::Ordering::SeqCst);
 }
 
 /// As that of `std`, but for poison.
@@ -190,13 +211,17 @@ impl<T> RwLock<T> {
 
     /// Waits until nobody writes.
     #[inline]
+    #[cfg_attr(shuttle, track_caller)]
     pub fn read(&self) -> of::RwLockReadGuard<'_, T> {
+        note_place();
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until nobody else has it.
     #[inline]
+    #[cfg_attr(shuttle, track_caller)]
     pub fn write(&self) -> of::RwLockWriteGuard<'_, T> {
+        note_place();
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

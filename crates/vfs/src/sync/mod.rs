@@ -15,7 +15,11 @@
 
 mod locks;
 #[cfg(shuttle)]
+mod sites;
+#[cfg(shuttle)]
 mod swap;
+#[cfg(shuttle)]
+mod delays;
 #[cfg(loom)]
 mod weak_memory;
 #[cfg(shuttle)]
@@ -38,7 +42,7 @@ pub use swap::ArcSwap;
 pub use weak_memory::{Without, check};
 
 #[cfg(shuttle)]
-pub use schedules::explore;
+pub use schedules::{explore, seeds};
 
 #[cfg(loom)]
 pub use crate::loom_thread_local as thread_local;
@@ -52,9 +56,7 @@ pub use std::thread_local;
 /// pointers alone: links to what is freed when no reader is left.
 pub mod atomic {
     #[cfg(shuttle)]
-    pub use shuttle::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
-    };
+    pub use super::sites::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
     #[cfg(not(any(loom, shuttle)))]
     pub use std::sync::atomic::AtomicPtr;
     #[cfg(not(shuttle))]

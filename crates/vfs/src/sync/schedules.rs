@@ -1,17 +1,18 @@
-//! Shuttle's orders: half of them by chance, half with few changes of threads, each
-//! seed the same ones in every run.
+//! Shuttle's orders: by chance, with few changes of threads, and with threads that are
+//! held up; each seed the same ones in every run.
 
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use super::delays::{Base, Delays, Where};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};
 
 /// Orders tried of each kind for each seed.
-const ORDERS: usize = 50;
+const ORDERS: usize = 20;
 /// Changes of threads that [`PctScheduler`] places: of these, one after the other.
 const CHANGES: [usize; 4] = [3, 2, 5, 10];
 /// The one seed that is tried, instead of all.
 const SEED: &str = "TANADA_SHUTTLE_SEED";
-/// Of how many seeds at most the orders are tried.
-const MOST_SEEDS: &str = "TANADA_SHUTTLE_MOST_SEEDS";
+/// How many seeds of a test that asks for many.
+const SEEDS: &str = "TANADA_SHUTTLE_SEEDS";
 
 /// Runs `body` in 100 orders of its threads for each of `seeds` seeds, and prints how
 /// many they were.
@@ -20,22 +21,36 @@ const MOST_SEEDS: &str = "TANADA_SHUTTLE_MOST_SEEDS";
 /// When `body` panics in one of them, or all its threads wait for each other. The seed
 /// is printed.
 pub fn explore(name: &str, seeds: u64, body: impl Fn() + Send + Sync + Clone + 'static) {
-    let most = number(MOST_SEEDS).unwrap_or(u64::MAX);
-    let (first, seeds) = number(SEED).map_or((1, seeds.min(most)), |seed| (seed, 1));
+    let (first, seeds) = number(SEED).map_or((1, seeds), |seed| (seed, 1));
     let mut orders = 0;
     for seed in first..first + seeds {
         let _told = Told { name, seed };
-        let random = RandomScheduler::new_from_seed(seed, ORDERS);
-        orders += Runner::new(random, config()).run(body.clone());
         let changes = CHANGES[(seed - 1) as usize % CHANGES.len()];
-        let few = PctScheduler::new_from_seed(seed, changes, ORDERS);
-        orders += Runner::new(few, config()).run(body.clone());
+        // What holds up at places counts for more: it finds most.
+        let delays = |base, places, orders| Box::new(Delays::new(base, places, seed, orders));
+        let kinds: [Box<dyn Scheduler + Send>; 6] = [
+            Box::new(RandomScheduler::new_from_seed(seed, ORDERS)),
+            Box::new(PctScheduler::new_from_seed(seed, changes, ORDERS)),
+            delays(Base::Priority, Where::Steps, ORDERS / 2),
+            delays(Base::Chance, Where::Steps, ORDERS / 2),
+            delays(Base::Priority, Where::Sites, ORDERS),
+            delays(Base::Chance, Where::Sites, ORDERS),
+        ];
+        for kind in kinds {
+            orders += Runner::new(kind, config()).run(body.clone());
+        }
     }
     println!("shuttle: {name}: {orders} orders of {seeds} seeds");
 }
 
+/// How many seeds a test of a whole database is given: `all`, or fewer where somebody
+/// waits for it.
+pub fn seeds(all: u64) -> u64 {
+    number(SEEDS).unwrap_or(all)
+}
+
 fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().expect("a seed is a number"))
+    std::env::var(variable).ok().map(|text| text.parse().expect("seeds are numbers"))
 }
 
 fn config() -> Config {

@@ -15,12 +15,14 @@ impl<T> ArcSwap<T> {
     }
 
     /// What it links to now.
+    #[track_caller]
     pub fn load(&self) -> Arc<T> {
         may_change_threads();
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Links to `to` from now on.
+    #[track_caller]
     pub fn store(&self, to: Arc<T>) {
         may_change_threads();
         let old = {

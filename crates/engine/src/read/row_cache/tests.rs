@@ -381,6 +381,3 @@ fn a_value_too_large_for_a_shard_is_not_copied_in() {
     cache.insert(KS, b"k", hash_key(b"k"), &large, cache.generation());
     assert_eq!(cache.stats().entries, 0);
 }
-
-#[cfg(shuttle)]
-mod schedules;

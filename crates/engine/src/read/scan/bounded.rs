@@ -92,6 +92,12 @@ impl Cursor {
         if self.inside { self.inner.entry() } else { None }
     }
 
+    /// The newest write that it sees.
+    #[cfg(all(test, shuttle))]
+    pub(crate) fn seqno(&self) -> tanada_format::SeqNo {
+        self.inner.seqno()
+    }
+
     #[inline]
     pub(crate) fn key(&self) -> Option<&[u8]> {
         self.entry().map(|(key, _)| key)

@@ -30,6 +30,12 @@ impl Iter {
         Iter { hold: Arc::new(hold), bounds, front: None, back: None, done: false }
     }
 
+    /// The newest write that it sees.
+    #[cfg(all(test, shuttle))]
+    pub(crate) fn seqno(&self) -> tanada_format::SeqNo {
+        self.hold.seqno
+    }
+
     fn cursor(&self, end: usize) -> Cursor {
         let inner = VisibleCursor::new(Arc::clone(&self.hold), end);
         Cursor::new(inner, self.bounds.clone())

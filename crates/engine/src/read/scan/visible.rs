@@ -89,6 +89,11 @@ impl VisibleCursor {
         cursor
     }
 
+    #[cfg(all(test, shuttle))]
+    pub(super) fn seqno(&self) -> SeqNo {
+        self.seqno
+    }
+
     /// Brings the account up to what this takes: sources by their number, and the
     /// entry that it copied.
     fn count(&mut self) {

@@ -27,7 +27,10 @@ impl WalHandle {
 
     /// The writer's file begins to fill.
     pub(in crate::wal) fn want_next(&self) {
-        if self.0.spare.lock().is_none() {
+        // Under the lock: one that is offered meanwhile would be wanted though it is there,
+        // and the thread that prepares logs would look for it again and again.
+        let spare = self.0.spare.lock();
+        if spare.is_none() {
             self.0.wants_next.store(true, Ordering::Relaxed);
         }
     }
