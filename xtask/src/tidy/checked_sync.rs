@@ -22,8 +22,11 @@ const EXCEPT: &[(&str, &str)] = &[
 /// Who may use `vfs::sync::unchecked`, and for what.
 const UNCHECKED: &[(&str, &str)] = &[
     ("crates/vfs/src/open_files.rs", "a hint which file was used last"),
-    ("crates/table/src/block.rs", "counts of references, as those of `Arc`; hints for SIEVE"),
-    ("crates/table/src/doorkeeper.rs", "marks that may be lost"),
+    (
+        "crates/table/src/memory/block.rs",
+        "counts of references, as those of `Arc`; hints for SIEVE",
+    ),
+    ("crates/table/src/cache/doorkeeper.rs", "marks that may be lost"),
     ("crates/engine/src/control/counters.rs", "the longest wait, for statistics"),
     ("crates/engine/src/core/jobs.rs", "sums for statistics"),
     ("crates/engine/src/memtable/mod.rs", "numbers of tokens: only that no two are equal"),
