@@ -1,5 +1,7 @@
 //! The system's clock, random bits and threads.
 
+#[cfg(target_os = "linux")]
+use super::coarse;
 use crate::sync::thread;
 use crate::{Clock, JoinHandle, Priority, Random, Threads};
 use std::io;
@@ -21,15 +23,9 @@ impl RealClock {
         RealClock {
             start: Instant::now(),
             #[cfg(target_os = "linux")]
-            start_ns: system_ns(rustix::time::ClockId::Monotonic),
+            start_ns: coarse::monotonic_ns(libc::CLOCK_MONOTONIC),
         }
     }
-}
-
-#[cfg(target_os = "linux")]
-fn system_ns(clock: rustix::time::ClockId) -> u64 {
-    let now = rustix::time::clock_gettime(clock);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 impl Default for RealClock {
@@ -52,7 +48,7 @@ impl Clock for RealClock {
     /// Behind by one tick of the system, 1 to 10 ms; a quarter of the cost.
     #[cfg(target_os = "linux")]
     fn coarse_monotonic_ns(&self) -> u64 {
-        system_ns(rustix::time::ClockId::MonotonicCoarse).saturating_sub(self.start_ns)
+        coarse::monotonic_ns(libc::CLOCK_MONOTONIC_COARSE).saturating_sub(self.start_ns)
     }
 
     fn sleep(&self, duration: Duration) {

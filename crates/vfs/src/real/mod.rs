@@ -17,6 +17,8 @@ mod lock;
 mod kept_dir;
 mod file_system;
 mod machine;
+#[cfg(target_os = "linux")]
+mod coarse;
 
 use crate::Env;
 use crate::error::Naming;
