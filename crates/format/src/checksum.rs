@@ -89,6 +89,9 @@ impl std::fmt::Debug for BlockHasher {
 /// all derive what they need from it. It is on disk (filters), so it never changes.
 #[inline]
 pub fn hash_key(key: &[u8]) -> u64 {
+    if crate::planted!(sixteen_bytes_taken_for_keys) {
+        return xxhash_rust::xxh3::xxh3_64(&key[..key.len().min(16)]);
+    }
     xxhash_rust::xxh3::xxh3_64(key)
 }
 

@@ -4,6 +4,7 @@
 //! the corruption error. Nothing here does I/O, starts a thread or knows what a
 //! file is for; only a build for [`planted!`] bugs asks the environment.
 
+pub mod awkward_keys;
 mod checksum;
 mod corruption;
 mod entry;

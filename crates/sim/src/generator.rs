@@ -1,9 +1,8 @@
 //! Draws operations from a seed, or from the bytes of a fuzzer.
 //!
 //! Keys come from a small pool, so that versions pile up, with a few very hot
-//! ones; the pool is adversarial: shared prefixes of every length, zeros, 0xff,
-//! one key the beginning of another, keys of 1 byte and of 64 KiB. A share of
-//! reads asks for keys beside the pool.
+//! ones; the pool is adversarial ([`tanada_format::awkward_keys`]). A share of
+//! reads asks for keys beside the pool, and bounds and seeks for the empty key.
 
 use crate::choices::{Bytes, Choices};
 use crate::operation::{
@@ -11,6 +10,7 @@ use crate::operation::{
 };
 use std::ops::Bound;
 use tanada::{Compression, Durability};
+use tanada_format::awkward_keys;
 use tanada_vfs::memory::Dice;
 
 /// What a run is made of.
@@ -110,7 +110,7 @@ impl<C: Choices> Iterator for Generator<C> {
 impl<C: Choices> Generator<C> {
     /// The sequence that `choices` make.
     pub fn drawing_from(mut choices: C, profile: Profile) -> Generator<C> {
-        let pool = pool(&mut choices, profile.keys);
+        let pool = awkward_keys::pool(&mut |bound| choices.below(bound), profile.keys);
         let hot = (0..3).map(|_| pick(&mut choices, &pool).clone()).collect();
         Generator { dice: choices, profile, pool, hot, stamp: 0 }
     }
@@ -215,9 +215,14 @@ impl<C: Choices> Generator<C> {
         let set = if self.dice.chance(300) { &self.hot } else { &self.pool };
         let mut key = pick(&mut self.dice, set).clone();
         if self.dice.chance(100) {
-            disturb(&mut self.dice, &mut key);
+            awkward_keys::beside(&mut |bound| self.dice.below(bound), &mut key);
         }
         key
+    }
+
+    /// A key to be looked for: the empty one too, which nobody can write.
+    fn target(&mut self) -> Key {
+        if self.dice.chance(30) { Key::new() } else { self.key() }
     }
 
     fn write(&mut self) -> Write {
@@ -267,8 +272,8 @@ impl<C: Choices> Generator<C> {
     fn bound(&mut self) -> Bound<Key> {
         match self.dice.below(5) {
             0 => Bound::Unbounded,
-            1 | 2 => Bound::Included(self.key()),
-            _ => Bound::Excluded(self.key()),
+            1 | 2 => Bound::Included(self.target()),
+            _ => Bound::Excluded(self.target()),
         }
     }
 
@@ -309,8 +314,8 @@ impl<C: Choices> Generator<C> {
         match self.dice.below(12) {
             0 => Move::First,
             1 => Move::Last,
-            2 | 3 => Move::Seek(self.key()),
-            4 | 5 => Move::SeekForPrev(self.key()),
+            2 | 3 => Move::Seek(self.target()),
+            4 | 5 => Move::SeekForPrev(self.target()),
             6..=8 => Move::Next,
             _ => Move::Prev,
         }
@@ -323,55 +328,6 @@ fn end(bit: u64) -> End {
 
 fn pick<'t, T>(dice: &mut impl Choices, of: &'t [T]) -> &'t T {
     &of[dice.below(of.len() as u64) as usize]
-}
-
-fn pool(dice: &mut impl Choices, keys: usize) -> Vec<Key> {
-    let mut pool: Vec<Key> = [
-        &b"\0"[..],
-        b"\0\0",
-        b"\0\0\0\0\0\0\0\0",
-        b"\0\0\0\0\0\0\0\0\0",
-        b"\xff",
-        b"\xff\xff",
-        b"\xff\xff\xff\xff\xff\xff\xff\xff",
-        b"a",
-        b"a\0",
-        b"a\0\0",
-        b"a\xff",
-        b"aa",
-        b"b",
-    ]
-    .map(<[u8]>::to_vec)
-    .to_vec();
-    for _ in 0..keys {
-        let n = dice.below(1000);
-        pool.push(match dice.below(7) {
-            0 => n.to_be_bytes().to_vec(),
-            1 => format!("user:{n:03}").into_bytes(),
-            2 => format!("a common prefix that is longer than any head/{n}").into_bytes(),
-            3 => vec![b'a'; 1 + n as usize % 40],
-            4 => [vec![b'x'; 300], n.to_string().into_bytes()].concat(),
-            5 => dice.next_u64().to_le_bytes()[..1 + n as usize % 8].to_vec(),
-            _ => [vec![0xff; n as usize % 12], vec![n as u8]].concat(),
-        });
-    }
-    // One of the longest, and its near neighbour.
-    let longest = vec![b'k'; tanada::MAX_KEY_LEN];
-    if dice.chance(300) {
-        pool.push(longest[..longest.len() - 1].to_vec());
-        pool.push(longest);
-    }
-    pool
-}
-
-/// Makes a key that lies just beside.
-fn disturb(dice: &mut impl Choices, key: &mut Key) {
-    match dice.below(4) {
-        0 if key.len() < tanada::MAX_KEY_LEN => key.push(0),
-        1 if key.len() > 1 => drop(key.pop()),
-        2 => *key.last_mut().expect("no key is empty") ^= 1,
-        _ => key[0] = key[0].wrapping_add(1),
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod house;
 use house::{DATABASE, Entry, options, read, sorted, write};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tanada_format::{SeqNo, ValueKind, compare_internal, hash_key};
+use tanada_format::{SeqNo, ValueKind, awkward_keys, compare_internal, hash_key};
 use tanada_table::{
     BlockCache, CacheUse, Compression, Cursor, CursorOptions, GetContext, TableCursor, TableOptions,
 };
@@ -20,6 +20,8 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
         (any::<[u8; 8]>()).prop_map(|b| b.to_vec()),
         Just(b"hot".to_vec()),
         vec(any::<u8>(), 30..200),
+        vec(any::<u64>(), 0..=awkward_keys::WORDS).prop_map(|w| awkward_keys::of_words(&w)),
+        vec(any::<u64>(), 0..=awkward_keys::WORDS).prop_map(|w| awkward_keys::of_words(&w)),
     ]
 }
 

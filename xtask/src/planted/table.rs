@@ -339,6 +339,61 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     comes("acl_leaks_existence", ACCESS),
     comes("path_traversal_backup", BACKUP),
     comes("endpoint_ssrf", REMOTE),
+    // Keys that are easily taken for one another.
+    one!(
+        "memtable_heads_taken_for_keys",
+        unit!("memtable::tests::keys_that_only_zeros_or_late_bytes_tell_apart_are_different_keys"),
+        unit!("memtable::tests::whatever_is_inserted_is_read_as_a_sorted_map_reads_it")
+    ),
+    one!(
+        "merge_heads_taken_for_keys",
+        unit!("tree::merge::tests::a_merge_walks_like_one_sorted_vector")
+    ),
+    one!(
+        "sixteen_bytes_taken_for_keys",
+        unit!(
+            "read::row_cache::tests::keys_that_are_easily_taken_for_one_another_have_rows_of_their_own"
+        )
+    ),
+    one!(
+        "fence_one_byte_short",
+        Test {
+            room: "table",
+            target: "lib",
+            name: "index::fences::tests::drawn_fences_lie_between_their_neighbours_and_part_them"
+        },
+        Test {
+            room: "table",
+            target: "model",
+            name: "a_table_answers_as_the_sorted_list_of_its_entries_does"
+        }
+    ),
+    one!(
+        "fence_heads_taken_for_keys",
+        Test {
+            room: "table",
+            target: "lib",
+            name: "index::fences::tests::drawn_fences_lie_between_their_neighbours_and_part_them"
+        },
+        Test {
+            room: "table",
+            target: "model",
+            name: "a_table_answers_as_the_sorted_list_of_its_entries_does"
+        }
+    ),
+    one!(
+        "block_heads_taken_for_keys",
+        Test {
+            room: "table",
+            target: "lib",
+            name: "data::data_block::tests::drawn_keys_that_are_easily_taken_for_one_another_are_told_apart"
+        },
+        Test {
+            room: "table",
+            target: "model",
+            name: "a_table_answers_as_the_sorted_list_of_its_entries_does"
+        }
+    ),
 ];
 
 /// All faults that can be put back, in the order of the list.

@@ -30,6 +30,7 @@ use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use tanada_format::planted;
 use tanada_vfs::atomics;
 use tanada_vfs::sync::lock_free::{self, AtomicPtr, AtomicU32, AtomicU64, fence};
 
@@ -261,6 +262,9 @@ impl<'a> NodeRef<'a> {
         }
         if self.node().heads[pos].load(Relaxed) != head {
             return (pos, false);
+        }
+        if planted!(memtable_heads_taken_for_keys) && key.len() - skip <= 8 {
+            return (pos, true);
         }
         self.search_equal_heads(key, skip, head, pos, count)
     }

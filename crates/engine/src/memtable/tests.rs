@@ -8,8 +8,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tanada_format::{ValueKind, hash_key};
+use tanada_format::{ValueKind, awkward_keys, hash_key};
 use tanada_table::Cursor;
+use tanada_vfs::memory::Dice;
 
 /// What a version holds besides key and seqno.
 type Version = (ValueKind, u64, Vec<u8>);
@@ -154,7 +155,9 @@ fn a_key() -> impl Strategy<Value = Vec<u8>> {
         key
     });
     let decimal = (0u32..3_000).prop_map(|n| format!("key{n:013}").into_bytes());
-    prop_oneof![short, shared, decimal]
+    let words = prop::collection::vec(any::<u64>(), 0..=awkward_keys::WORDS);
+    let awkward = words.prop_map(|words| awkward_keys::of_words(&words));
+    prop_oneof![1 => short, 1 => shared, 1 => decimal, 3 => awkward]
 }
 
 proptest! {
@@ -168,6 +171,23 @@ proptest! {
         for key in &keys {
             pair.insert(key, key);
         }
+        pair.check(&probes);
+    }
+}
+
+/// The heads of keys were padded with zeros, and equal heads were taken for equal keys.
+#[test]
+fn keys_that_only_zeros_or_late_bytes_tell_apart_are_different_keys() {
+    for seed in 0..if cfg!(miri) { 1 } else { 40 } {
+        let mut dice = Dice::new(seed);
+        let mut below = |bound| dice.below(bound);
+        let keys = awkward_keys::pool(&mut below, if cfg!(miri) { 4 } else { 200 });
+        let mut probes = keys.clone();
+        probes.iter_mut().for_each(|key| awkward_keys::beside(&mut below, key));
+        probes.truncate(40);
+        probes.push(Vec::new());
+        let mut pair = Pair::new();
+        keys.iter().for_each(|key| pair.insert(key, b"value"));
         pair.check(&probes);
     }
 }

@@ -144,7 +144,11 @@ impl<C: Cursor> MergeCursor<C> {
             return left.valid();
         }
         let (left, right) = (left.bare_entry(), right.bare_entry());
-        match compare_internal((left.key, left.seqno), (right.key, right.seqno)) {
+        let order = match planted!(merge_heads_taken_for_keys) {
+            true => right.seqno.cmp(&left.seqno),
+            false => compare_internal((left.key, left.seqno), (right.key, right.seqno)),
+        };
+        match order {
             Ordering::Less => FORWARD,
             Ordering::Greater => !FORWARD,
             Ordering::Equal => {

@@ -16,7 +16,7 @@
 use crate::damage::{Damage, Fields};
 use crate::data::data_block::common_prefix_len;
 use std::cmp::Ordering;
-use tanada_format::{MAX_KEY_LEN, SeqNo, compare_internal, write_varint};
+use tanada_format::{MAX_KEY_LEN, SeqNo, compare_internal, planted, write_varint};
 
 /// The shortest fence between the neighbours `before` and `after`, as the
 /// number of bytes of `after`'s key, and a seqno.
@@ -24,7 +24,7 @@ pub(crate) fn between(before: (&[u8], SeqNo), after: (&[u8], SeqNo)) -> (usize, 
     debug_assert!(compare_internal(before, after).is_lt());
     let shared = common_prefix_len(before.0, after.0);
     if shared < after.0.len() {
-        (shared + 1, SeqNo::MAX)
+        (if planted!(fence_one_byte_short) { shared } else { shared + 1 }, SeqNo::MAX)
     } else {
         // The same key goes on: the next older version that there could be.
         (shared, SeqNo(before.1.0 - 1))
@@ -202,6 +202,9 @@ impl Fences {
             Some(next) => lower_bound(&self.heads, next),
             None => self.count(),
         };
+        if planted!(fence_heads_taken_for_keys) {
+            return high;
+        }
         let (mut low, mut high) = (low, high);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -232,6 +235,16 @@ fn lower_bound(heads: &[u64], head: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tanada_format::awkward_keys;
+    use tanada_vfs::memory::Dice;
+
+    fn drawn(of: &[(Vec<u8>, SeqNo)]) -> Fences {
+        let mut builder = FenceBuilder::default();
+        of.iter().for_each(|(key, seqno)| builder.push(key, *seqno));
+        let mut out = Vec::new();
+        builder.finish(&mut out);
+        Fences::parse(&mut Fields(&out)).unwrap()
+    }
 
     fn fences(of: &[(&[u8], SeqNo)]) -> Fences {
         let mut builder = FenceBuilder::default();
@@ -283,6 +296,44 @@ mod tests {
         }
         positions.clear();
         assert_eq!(fences(&positions).part(b"x", SeqNo::MAX), 0);
+    }
+
+    /// Every key, and one beside each, with the neighbours of every version.
+    #[test]
+    fn drawn_fences_lie_between_their_neighbours_and_part_them() {
+        for seed in 0..200 {
+            let mut dice = Dice::new(seed);
+            let mut below = |bound| dice.below(bound);
+            let mut keys: Vec<(Vec<u8>, SeqNo)> = Vec::new();
+            for key in awkward_keys::pool(&mut below, 16) {
+                keys.extend((0..1 + below(3)).map(|n| (key.clone(), SeqNo(1 + 10 * n + below(9)))));
+            }
+            let order = |a: &(Vec<u8>, SeqNo), b: &(Vec<u8>, SeqNo)| {
+                compare_internal((&a.0, a.1), (&b.0, b.1))
+            };
+            keys.sort_by(order);
+            keys.dedup();
+            let mut cuts: Vec<(Vec<u8>, SeqNo)> = vec![(Vec::new(), SeqNo::MAX)];
+            for pair in keys.windows(2) {
+                let (len, seqno) = between((&pair[0].0, pair[0].1), (&pair[1].0, pair[1].1));
+                let fence = (pair[1].0[..len].to_vec(), seqno);
+                assert!(order(&pair[0], &fence).is_lt() && order(&fence, &pair[1]).is_le());
+                if len > 1 && seqno == SeqNo::MAX {
+                    let shorter = (fence.0[..len - 1].to_vec(), SeqNo::MAX);
+                    assert!(order(&pair[0], &shorter).is_gt(), "it is as short as it can be");
+                }
+                if below(3) == 0 {
+                    cuts.push(fence);
+                }
+            }
+            let fences = drawn(&cuts);
+            let mut beside = keys.clone();
+            beside.iter_mut().for_each(|(key, _)| awkward_keys::beside(&mut below, key));
+            for target in keys.iter().chain(&beside) {
+                let want = cuts.partition_point(|fence| order(fence, target).is_le());
+                assert_eq!(fences.part(&target.0, target.1), want - 1);
+            }
+        }
     }
 
     #[test]

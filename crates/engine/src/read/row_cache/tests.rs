@@ -6,7 +6,8 @@ use super::*;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tanada_format::hash_key;
+use tanada_format::{awkward_keys, hash_key};
+use tanada_vfs::memory::Dice;
 use tanada_vfs::sync::Mutex;
 
 const KS: KeyspaceId = KeyspaceId::DEFAULT;
@@ -43,6 +44,36 @@ impl Seeded {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         ((z ^ (z >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 32) % n
+    }
+}
+
+/// A cache that hashes and compares the beginnings of keys answers one for another.
+#[test]
+fn keys_that_are_easily_taken_for_one_another_have_rows_of_their_own() {
+    for seed in 0..20 {
+        let mut dice = Dice::new(seed);
+        let mut below = |bound| dice.below(bound);
+        let mut keys = awkward_keys::pool(&mut below, 60);
+        let mut absent = keys.clone();
+        absent.iter_mut().for_each(|key| awkward_keys::beside(&mut below, key));
+        keys.sort();
+        keys.dedup();
+        absent.retain(|key| keys.binary_search(key).is_err());
+        let cache = RowCache::new(64 << 20);
+        // A new cache turns nothing away, so that every row is in.
+        for (n, key) in keys.iter().enumerate() {
+            insert(&cache, key, &row(n as u64 + 1));
+        }
+        check(&cache);
+        for (n, key) in keys.iter().enumerate() {
+            assert_eq!(get(&cache, key), Some(n as u64 + 1), "{seed}: {}", key.escape_ascii());
+        }
+        assert!(absent.iter().all(|key| get(&cache, key).is_none()));
+        for key in &keys {
+            cache.remove(KS, key, hash_key(key));
+            assert_eq!(get(&cache, key), None);
+        }
+        assert_eq!(cache.stats().entries, 0, "each removal took its own row");
     }
 }
 

@@ -53,6 +53,7 @@ mod tests {
     use super::super::sketch::Sketch;
     use super::*;
     use proptest::prelude::*;
+    use tanada_format::awkward_keys;
 
     /// The guards over a base level of so many tables of a key each: one byte, from
     /// `first` on, every `step`.
@@ -94,11 +95,19 @@ mod tests {
         assert_eq!(*roundest(b"a", b"a\0"), *b"a\0");
     }
 
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        let words = prop::collection::vec(any::<u64>(), 0..=awkward_keys::WORDS);
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 1..6),
+            words.prop_map(|words| awkward_keys::of_words(&words)),
+        ]
+    }
+
     proptest! {
         #[test]
         fn the_roundest_key_lies_between_its_bounds(
-            a in prop::collection::vec(any::<u8>(), 1..6),
-            b in prop::collection::vec(any::<u8>(), 1..6),
+            a in key(),
+            b in key(),
         ) {
             prop_assume!(a != b);
             let (low, high) = if a < b { (a, b) } else { (b, a) };

@@ -3,6 +3,7 @@
 use super::vec_cursor::{OwnedEntry, VecCursor, sort};
 use super::*;
 use proptest::prelude::*;
+use tanada_format::awkward_keys;
 
 fn merge_of(sources: &[Vec<OwnedEntry>]) -> MergeCursor<VecCursor> {
     MergeCursor::new(sources.iter().cloned().map(VecCursor::new).collect())
@@ -21,6 +22,10 @@ fn sources() -> impl Strategy<Value = Vec<Vec<OwnedEntry>>> {
         "[ab]{1,3}".prop_map(String::into_bytes),
         "[ab]{1,2}".prop_map(|tail| format!("sixteen bytes or more {tail}").into_bytes()),
         prop::collection::vec(prop_oneof![Just(0u8), Just(0xff)], 1..20),
+        prop::collection::vec(any::<u64>(), 0..=awkward_keys::WORDS)
+            .prop_map(|words| awkward_keys::of_words(&words)),
+        prop::collection::vec(any::<u64>(), 0..=awkward_keys::WORDS)
+            .prop_map(|words| awkward_keys::of_words(&words)),
     ];
     prop::collection::vec((key, 0usize..9), 0..60).prop_map(|keys| {
         let mut sources = vec![Vec::new(); keys.len() % 9 + 1];

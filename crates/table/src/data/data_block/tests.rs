@@ -1,7 +1,8 @@
 //! Blocks of few and of very many entries, read back and damaged.
 
 use super::*;
-use tanada_format::EntryRef;
+use tanada_format::{MAX_KEY_LEN, awkward_keys, compare_internal};
+use tanada_vfs::memory::Dice;
 
 fn entry<'a>(key: &'a [u8], seqno: u64, value: &'a [u8]) -> EntryRef<'a> {
     EntryRef { key, seqno: SeqNo(seqno), kind: ValueKind::Put, expires_at_ms: seqno % 3, value }
@@ -75,6 +76,29 @@ fn keys_that_differ_only_in_length_and_zeros_are_told_apart() {
     check(&entries);
     check(&entries[3..5]);
     check(&entries[11..]);
+}
+
+#[test]
+fn drawn_keys_that_are_easily_taken_for_one_another_are_told_apart() {
+    for seed in 0..150 {
+        let mut dice = Dice::new(seed);
+        let mut keys = Vec::new();
+        for mut key in awkward_keys::pool(&mut |bound| dice.below(bound), 20) {
+            // What `check` asks for beside it is a byte longer.
+            key.truncate(MAX_KEY_LEN - 1);
+            let versions = 1 + dice.below(3);
+            keys.extend((0..versions).map(|n| (key.clone(), 1 + 10 * n + dice.below(9))));
+        }
+        keys.sort_by(|a, b| compare_internal((&a.0, SeqNo(a.1)), (&b.0, SeqNo(b.1))));
+        keys.dedup();
+        // Any stretch of them, for another prefix and other shortest suffixes.
+        for _ in 0..8 {
+            let from = dice.below(keys.len() as u64) as usize;
+            let len = 1 + dice.below((keys.len() - from) as u64) as usize;
+            let stretch = keys[from..from + len].iter();
+            check(&stretch.map(|(key, seqno)| entry(key, *seqno, b"v")).collect::<Vec<_>>());
+        }
+    }
 }
 
 #[test]
