@@ -142,7 +142,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     one!(
         "group_commit_one_waiter_sees_error",
-        unit!("write::commit::tests::group_commit_one_waiter_sees_error")
+        unit!("write::commit::tests::group_commit_one_waiter_sees_error"),
+        unit!("write::commit::groups::every_small_group_keeps_what_each_member_was_promised")
     ),
     // The engine has no futures, and says so in ARCHITECTURE.md; the server has.
     served(
@@ -339,7 +340,32 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     comes("acl_leaks_existence", ACCESS),
     comes("path_traversal_backup", BACKUP),
     comes("endpoint_ssrf", REMOTE),
-    // Keys that are easily taken for one another.
+    // Commit groups whose members differ, and keys that are easily taken for one another.
+    one!(
+        "group_synced_as_its_leader",
+        unit!("write::commit::groups::groups_of_members_that_differ_keep_what_each_was_promised"),
+        unit!("write::commit::groups::every_small_group_keeps_what_each_member_was_promised")
+    ),
+    one!(
+        "group_counted_as_its_leader",
+        unit!("write::commit::groups::every_small_group_keeps_what_each_member_was_promised")
+    ),
+    one!(
+        "group_answered_alike",
+        unit!("write::commit::groups::every_small_group_keeps_what_each_member_was_promised")
+    ),
+    one!(
+        "group_in_one_keyspace",
+        unit!("write::commit::groups::every_small_group_keeps_what_each_member_was_promised")
+    ),
+    one!(
+        "group_shown_as_its_leader",
+        unit!("write::commit::groups::every_small_group_keeps_what_each_member_was_promised")
+    ),
+    one!(
+        "long_batch_in_two_records",
+        unit!("write::commit::groups::members_as_large_as_a_group_are_whole_or_absent")
+    ),
     one!(
         "memtable_heads_taken_for_keys",
         unit!("memtable::tests::keys_that_only_zeros_or_late_bytes_tell_apart_are_different_keys"),

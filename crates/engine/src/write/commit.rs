@@ -26,11 +26,12 @@ use crate::core::queue::{OwnedRequest, Queue, Request, Turn, Waiter, Writer};
 use crate::memtable::splits_bytes;
 use crate::types::error::{Error, Result};
 use crate::types::options::Durability;
-use crate::wal::group::GroupHeader;
+use crate::wal::WalWriter;
+use crate::wal::group::{self, GroupHeader};
 use crate::write::batch::Batch;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tanada_format::{SeqNo, planted};
+use tanada_format::{LogPosition, SeqNo, planted};
 use tanada_vfs::sync::{Condvar, Mutex};
 
 /// A group takes no further batch once it holds this many bytes.
@@ -45,25 +46,33 @@ impl Core {
         batch: &mut Batch,
         durability: Option<Durability>,
     ) -> Result<SeqNo> {
+        let Some(cost) = self.prepare(batch)? else { return Ok(self.reading.visible()) };
+        let durability = durability.unwrap_or(self.config.durability);
+        let result = self.submit(batch, cost, durability);
+        self.run_inline();
+        result
+    }
+
+    /// Checks a batch and makes it ready to be committed. Answers what it takes in
+    /// MemTables at most; `None` when it is empty.
+    #[inline]
+    fn prepare(&self, batch: &mut Batch) -> Result<Option<u64>> {
         batch.check(self.reading.database_id)?;
         self.admit(batch)?;
         if batch.is_empty() {
-            return Ok(self.reading.visible());
+            return Ok(None);
         }
         let cost = self.cost_of(batch)?;
         if batch.has_ttl() {
             batch.set_expiries(self.reading.now_ms());
         }
-        let durability = durability.unwrap_or(self.config.durability);
         let deletes = u64::from(batch.deletes);
         self.reading.counters.add(Count::Puts, u64::from(batch.count) - deletes);
         if deletes != 0 {
             self.reading.counters.add(Count::Deletes, deletes);
         }
         self.reading.counters.add(Count::UserBytesWritten, batch.user_bytes);
-        let result = self.submit(batch, cost, durability);
-        self.run_inline();
-        result
+        Ok(Some(cost))
     }
 
     fn submit(&self, batch: &mut Batch, cost: u64, durability: Durability) -> Result<SeqNo> {
@@ -75,17 +84,7 @@ impl Core {
                 queue.outside -= 1;
             }
             if queue.led {
-                let request = OwnedRequest::of(&mut batch.body, cost, batch.count, durability);
-                let bytes = request.body.len() as u64;
-                queue.bytes += bytes;
-                self.reading.budget.account.take(Part::Queue, bytes);
-                let waiter = Arc::new(Waiter {
-                    request,
-                    turn: Mutex::new(Turn::Waiting),
-                    changed: Condvar::new(),
-                });
-                queue.pending.push_back(Arc::clone(&waiter));
-                Some(waiter)
+                Some(self.wait_in_line(&mut queue, batch, cost, durability))
             } else {
                 queue.led = true;
                 None
@@ -98,6 +97,24 @@ impl Core {
             Some(answer) => answer,
             None => self.lead(waiter.request.borrow()),
         }
+    }
+
+    /// Puts a batch into the queue behind those that wait.
+    fn wait_in_line(
+        &self,
+        queue: &mut Queue,
+        batch: &mut Batch,
+        cost: u64,
+        durability: Durability,
+    ) -> Arc<Waiter> {
+        let request = OwnedRequest::of(&mut batch.body, cost, batch.count, durability);
+        let bytes = request.body.len() as u64;
+        queue.bytes += bytes;
+        self.reading.budget.account.take(Part::Queue, bytes);
+        let waiter =
+            Arc::new(Waiter { request, turn: Mutex::new(Turn::Waiting), changed: Condvar::new() });
+        queue.pending.push_back(Arc::clone(&waiter));
+        waiter
     }
 
     /// Whether a batch of `bytes` may wait in the queue. Whoever may not waits outside,
@@ -154,9 +171,12 @@ impl Core {
         let first = writer.next_seqno;
         let requests = || std::iter::once(own).chain(followers.iter().map(|f| f.request.borrow()));
         let count: u32 = requests().map(|r| r.count).sum();
-        let header = GroupHeader::new(first, count);
+        let counted = if planted!(group_counted_as_its_leader) { own.count } else { count };
+        let header = GroupHeader::new(first, counted);
         let start = writer.wal.position();
-        let appended = if followers.is_empty() {
+        let appended = if planted!(long_batch_in_two_records) && own.body.len() > MAX_GROUP_BYTES {
+            append_in_two(&mut writer.wal, first, own)
+        } else if followers.is_empty() {
             writer.wal.append(&[header.bytes(), own.body])
         } else {
             let mut parts: Vec<&[u8]> = Vec::with_capacity(followers.len() + 2);
@@ -167,7 +187,12 @@ impl Core {
         };
         let end = appended.map_err(|e| self.append_failed(writer, e))?;
         self.pacing.charge(end.0 - start.0);
-        if requests().any(|r| r.durability == Durability::Synced) {
+        let asks = |r: Request<'_>| r.durability == Durability::Synced;
+        let syncs = match planted!(group_synced_as_its_leader) {
+            true => asks(own),
+            false => requests().any(asks),
+        };
+        if syncs {
             let started = self.reading.env.clock.monotonic_ns();
             writer.wal.sync().map_err(|e| self.reading.health.poison(&e))?;
             self.reading.counters.add(Count::Syncs, 1);
@@ -182,7 +207,11 @@ impl Core {
         let last = self.insert_group(writer, start, first, requests().map(|r| r.body))?;
         debug_assert_eq!(last.0, first.0 + u64::from(count) - 1);
         writer.next_seqno = last.plus(1);
-        self.reading.visible.0.store(last.0, Ordering::Release);
+        let shown = match planted!(group_shown_as_its_leader) {
+            true => first.plus(u64::from(own.count) - 1),
+            false => last,
+        };
+        self.reading.visible.0.store(shown.0, Ordering::Release);
         self.reading.counters.add(Count::Groups, 1);
         self.reading.counters.add(Count::Batches, 1 + followers.len() as u64);
         Ok(first)
@@ -234,6 +263,10 @@ impl Drop for Group<'_> {
                 true => Ok(self.core.reading.visible()),
                 false => Err(e),
             };
+            let last = match planted!(group_answered_alike) {
+                true => last.map(|_| self.core.reading.visible()),
+                false => last,
+            };
             let last = last.or_else(told);
             follower.set(Turn::Done(last));
         }
@@ -255,6 +288,23 @@ impl Drop for Group<'_> {
     }
 }
 
+/// How a planted bug appends a batch that is longer than a group may become.
+#[cold]
+fn append_in_two(wal: &mut WalWriter, first: SeqNo, own: Request<'_>) -> Result<LogPosition> {
+    let (mut at, mut count) = (0, 0);
+    while at < own.body.len() / 2 && count < own.count - 1 {
+        at += group::decode_entry(&own.body[at..]).map_or(own.body.len(), |(_, len)| len);
+        count += 1;
+    }
+    if count > 0 {
+        wal.append(&[GroupHeader::new(first, count).bytes(), &own.body[..at]])?;
+    }
+    let rest = GroupHeader::new(first.plus(count.into()), own.count - count);
+    wal.append(&[rest.bytes(), &own.body[at..]])
+}
+
+#[cfg(test)]
+mod groups;
 #[cfg(test)]
 #[cfg(shuttle)]
 mod schedules;

@@ -10,7 +10,7 @@ use crate::types::error::Result;
 use crate::wal::group;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tanada_format::{EntryRef, KeyspaceId, LogPosition, SeqNo};
+use tanada_format::{EntryRef, KeyspaceId, LogPosition, SeqNo, planted};
 
 impl Core {
     /// Inserts the writes of a group whose record starts at `start`.
@@ -23,12 +23,20 @@ impl Core {
     ) -> Result<SeqNo> {
         let mut target = Target::default();
         let mut seqno = first;
-        for body in bodies {
+        for (nth, body) in bodies.enumerate() {
             let mut rest = body;
             while !rest.is_empty() {
                 let (entry, len) =
                     group::decode_entry(rest).expect("the batch encoded these bytes a moment ago");
                 rest = &rest[len..];
+                let other = |(id, _): &(KeyspaceId, Arc<Mem>)| *id != entry.keyspace;
+                if planted!(group_in_one_keyspace)
+                    && nth > 0
+                    && writer.active.as_ref().is_some_and(other)
+                {
+                    seqno = seqno.plus(1);
+                    continue;
+                }
                 let mem = target.switch(self, &mut writer.active, entry.keyspace, start);
                 let entry = EntryRef {
                     key: entry.key,
