@@ -268,6 +268,35 @@ fn a_full_disk_takes_what_fits_and_recovers_when_files_go() {
     assert_eq!(machine.kill().used_space(), 8_000);
 }
 
+/// A file system with a journal commits it rather than say that the disk is full.
+#[test]
+fn the_space_of_a_removed_file_is_there_at_once_and_its_use_makes_the_removal_durable() {
+    let machine = machine_with_db();
+    let fs = machine.env().fs;
+    let write = |name: &str, len: usize| {
+        let mut file = fs.create(Path::new(name)).unwrap();
+        file.append(&vec![1; len]).and_then(|()| file.sync()).map(|()| file)
+    };
+    machine.set_disk_size(10_000);
+    drop(write("/db/1.table", 6_000).unwrap());
+    fs.sync_dir(Path::new("/db")).unwrap();
+    let open = write("/db/2.table", 3_000).unwrap();
+    fs.remove(Path::new("/db/1.table")).unwrap();
+    fs.remove(Path::new("/db/2.table")).unwrap();
+    let free = || fs.free_space(Path::new("/db")).unwrap();
+    assert_eq!(free(), 7_000, "an open file keeps its bytes");
+    drop(open);
+    assert_eq!((free(), machine.used_space()), (10_000, 9_000));
+    let has_1 = |seed| machine.crash(seed).env().fs.exists(Path::new("/db/1.table")).unwrap();
+    assert!((0..20).any(has_1), "nobody needed its space yet");
+    drop(write("/db/3.table", 500).unwrap());
+    assert!((0..20).any(has_1), "there was enough without it");
+    drop(write("/db/4.table", 9_000).unwrap());
+    assert!(!(0..20).any(has_1), "its bytes are another's now");
+    assert_eq!((free(), machine.used_space()), (500, 9_500));
+    assert!(is_disk_full(&write("/db/5.table", 501).unwrap_err()));
+}
+
 /// fsync_retry_lies (PostgreSQL, 2018).
 #[test]
 fn a_second_sync_after_a_failed_one_succeeds_and_writes_nothing() {

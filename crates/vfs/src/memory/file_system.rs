@@ -118,7 +118,7 @@ impl FileSystem for MemoryFileSystem {
     fn free_space(&self, dir: &Path) -> io::Result<u64> {
         let state = self.world.gate.read();
         state.tree.dir(dir).naming("ask the free space of", dir)?;
-        Ok(state.disk_size.saturating_sub(self.world.used_space()))
+        Ok(self.world.free_space(&state))
     }
 
     fn descriptor_limit(&self) -> Option<u64> {

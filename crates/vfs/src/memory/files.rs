@@ -28,9 +28,7 @@ impl Open {
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let gate = self.world.gate.read();
-        let free = gate.disk_size.saturating_sub(self.world.used_space());
-        self.node.write(offset, bytes, free).naming("write to", &self.path)
+        self.world.write(&self.node, offset, bytes).naming("write to", &self.path)
     }
 
     fn sync(&self) -> io::Result<()> {

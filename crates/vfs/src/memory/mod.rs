@@ -100,7 +100,9 @@ impl MemoryMachine {
         }
     }
 
-    /// Sets the size of the disk; what is there stays. No limit at first.
+    /// Sets the size of the disk; what is there stays. No limit at first. When it is
+    /// full, changes of names are made durable, as journals do, for the space of files
+    /// that have been removed.
     pub fn set_disk_size(&self, bytes: u64) {
         self.world.set_disk_size(bytes);
     }

@@ -3,7 +3,7 @@
 use super::dice::Dice;
 use super::node::Node;
 use rustix::io::Errno;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Component, Path};
 use std::sync::Arc;
 
@@ -163,6 +163,36 @@ impl Tree {
                 self.pending.push(change);
             }
         }
+    }
+
+    /// Makes all changes durable.
+    pub(super) fn sync_all(&mut self) {
+        for change in std::mem::take(&mut self.pending) {
+            self.make_durable(&change);
+        }
+    }
+
+    /// Bytes of files that nobody has open and that have a name only for as long as
+    /// their removal is not durable.
+    pub(super) fn removed_bytes(&self) -> u64 {
+        fn file(entry: &Entry) -> Option<&Arc<Node>> {
+            match entry {
+                Entry::File(node) => Some(node),
+                Entry::Dir(_) => None,
+            }
+        }
+        let named = self.dirs.iter().flat_map(|dir| dir.now.values()).filter_map(file);
+        let named: HashSet<_> = named.map(Arc::as_ptr).collect();
+        let durable = self.dirs.iter().flat_map(|dir| dir.durable.values());
+        let pending = self.pending.iter().flatten().filter_map(|set| set.entry.as_ref());
+        let mut held: HashMap<_, (&Arc<Node>, usize)> = HashMap::new();
+        for node in durable.chain(pending).filter_map(file) {
+            held.entry(Arc::as_ptr(node)).or_insert((node, 0)).1 += 1;
+        }
+        let removed = held.into_iter().filter(|(at, (node, by_names))| {
+            !named.contains(at) && Arc::strong_count(node) == *by_names
+        });
+        removed.map(|(_, (node, _))| node.len()).sum()
     }
 
     fn make_durable(&mut self, change: &Change) {

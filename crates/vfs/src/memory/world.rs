@@ -98,6 +98,30 @@ impl World {
         self.usage.load(Ordering::Relaxed)
     }
 
+    /// Bytes that can be written at once.
+    fn unused(&self, state: &State) -> u64 {
+        state.disk_size.saturating_sub(self.used_space())
+    }
+
+    /// Bytes that can be written, those of removed files included: a file system that
+    /// is short of space makes removals durable, and has it.
+    pub(super) fn free_space(&self, state: &State) -> u64 {
+        match state.disk_size {
+            u64::MAX => self.unused(state),
+            size => (size + state.tree.removed_bytes()).saturating_sub(self.used_space()),
+        }
+    }
+
+    /// Writes to a file, all or what the disk has room for.
+    pub(super) fn write(&self, node: &Node, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let growth = (offset + bytes.len() as u64).saturating_sub(node.len());
+        if growth > self.unused(&self.gate.read()) {
+            self.gate.write().tree.sync_all();
+        }
+        let gate = self.gate.read();
+        node.write(offset, bytes, self.unused(&gate))
+    }
+
     pub(super) fn fail_next_sync(&self, path: &Path) -> Result<(), Errno> {
         self.gate.read().tree.file(path)?.fail_next_sync();
         Ok(())
@@ -110,7 +134,10 @@ impl World {
         if state.tree.entry(&place).is_some() {
             return Err(Errno::EXIST);
         }
-        if len > state.disk_size.saturating_sub(self.used_space()) {
+        if len > self.unused(&state) {
+            state.tree.sync_all();
+        }
+        if len > self.unused(&state) {
             return Err(Errno::NOSPC);
         }
         let node = Arc::new(Node::new(Bytes::zeros(len), self.usage.clone()));
