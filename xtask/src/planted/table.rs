@@ -178,6 +178,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             "write::commit::tests::no_batch_takes_more_memory_than_the_budget_gives_to_memtables"
         )
     ),
+    one!(
+        "delete_refused_behind_its_flush",
+        Test {
+            room: "sim",
+            target: "full_disk",
+            name: "a_delete_that_has_waited_for_a_flush_goes_on_though_puts_are_refused",
+        }
+    ),
     // Compaction, visibility, caches.
     comes("clear_resurrects_after_replay", CLEAR),
     comes("clear_races_compaction", CLEAR),

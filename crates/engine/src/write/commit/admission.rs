@@ -75,7 +75,7 @@ impl Core {
 
     /// Bytes kept free, so that MemTables can be flushed, deletes logged and
     /// tables compacted on a disk that is full for everybody else.
-    fn reserve_bytes(&self) -> u64 {
+    pub(super) fn reserve_bytes(&self) -> u64 {
         self.reading.budget.memtable_bytes.load(Ordering::Relaxed) + RESERVE_BYTES
     }
 

@@ -68,13 +68,15 @@ impl Core {
             if used + cost + splits <= self.reading.budget.memtables_max || used == 0 {
                 break;
             }
+            if waited_from.is_some() {
+                self.check_wait()?;
+            }
             waited_from.get_or_insert_with(|| self.reading.env.clock.monotonic_ns());
             self.seal_largest(writer, cost);
             if !self.wait_past(ended) {
                 // Nothing will make room: the reason is the answer.
                 return Err(self.reading.health.why_nothing_changes());
             }
-            self.reading.health.check_writable()?;
         }
         let room = self.wait_for_memory(writer, own, &mut waited_from);
         if let Some(from) = waited_from {
@@ -84,6 +86,16 @@ impl Core {
             self.reading.counters.waited(ns);
         }
         room
+    }
+
+    /// An error once a wait for a flush is in vain: nothing reaches the log any more, or a
+    /// job has failed. That the database is read-only is no reason: deletes come here on
+    /// a full disk, and flushes still make room for them.
+    fn check_wait(&self) -> Result<()> {
+        match self.background.has_just_failed() || planted!(delete_refused_behind_its_flush) {
+            true => self.reading.health.check_writable(),
+            false => self.reading.health.check_committable(),
+        }
     }
 
     /// Makes room in the budget as a whole, for MemTables that grow by these
@@ -102,12 +114,16 @@ impl Core {
         let splits = splits_bytes(own.count.into(), writer.active_bytes);
         let needed = self.reading.budget.growth(own.cost + splits);
         let clock = &*self.reading.env.clock;
+        let mut has_waited = false;
         loop {
             // Both read before looking, so that nothing that ends in between is missed.
             let (ended, returns) = (self.background.ended(), self.reading.budget.account.returns());
             if self.reading.has_room(needed) || planted!(iterators_pin_memory) {
                 writer.refused_at = None;
                 return Ok(());
+            }
+            if has_waited {
+                self.check_wait()?;
             }
             let now = clock.monotonic_ns();
             let from = *waited_from.get_or_insert(now);
@@ -116,7 +132,7 @@ impl Core {
                 if !self.wait_past(ended) {
                     return Err(self.reading.health.why_nothing_changes());
                 }
-                self.reading.health.check_writable()?;
+                has_waited = true;
                 continue;
             }
             // Without threads nobody else can be at work.

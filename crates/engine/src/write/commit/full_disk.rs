@@ -1,0 +1,59 @@
+//! Puts and deletes on a disk that others fill: what is refused, what passes, and when
+//! it ends.
+
+use crate::{Batch, Compression, Db, Durability, Error};
+use std::time::Duration;
+use tanada_vfs::MemoryMachine;
+
+fn key(n: u32) -> [u8; 4] {
+    n.wrapping_mul(0x9e37_79b1).to_be_bytes()
+}
+
+/// Deletes are how room is made: what is kept free is enough for their logs, and for the
+/// flushes of what they fill.
+#[test]
+fn a_full_disk_takes_deletes_through_many_flushes_and_refuses_puts() {
+    const DELETES: u32 = 80_000;
+    let machine = MemoryMachine::new(1);
+    let builder = Db::builder("/db").memory(16 << 20).durability(Durability::Buffered);
+    let db = builder.compression(Compression::None).env(machine.env()).open().unwrap();
+    let value = vec![7; 30 << 10];
+    for n in 0..600 {
+        db.put(key(n), &value).unwrap();
+    }
+    let core = db.default_keyspace().core();
+    machine.set_disk_size(machine.used_space() + core.reserve_bytes() + (1 << 20));
+    let mut written = 600;
+    let refused = loop {
+        match db.put(key(written), &value) {
+            Ok(_) => written += 1,
+            Err(e) => break e,
+        }
+        assert!(written < 2_000, "a full disk refuses");
+    };
+    assert!(matches!(refused, Error::ReadOnly { .. }), "{refused:?}");
+
+    // A batch of deletes with one put among them is no batch of deletes.
+    let mut mixed = Batch::new();
+    mixed.delete(key(1));
+    mixed.put(key(2), "value");
+    assert!(matches!(db.write(mixed), Err(Error::ReadOnly { .. })));
+    assert!(db.contains(key(1)).unwrap(), "nothing of it was done");
+
+    let flushes = db.stats().flush.jobs;
+    for n in 0..DELETES {
+        if n % 1000 == 0 {
+            // What failed is tried again after a while.
+            machine.clock().advance(Duration::from_secs(2));
+        }
+        let free = machine.env().fs.free_space("/".as_ref()).unwrap();
+        db.delete(key(n)).unwrap_or_else(|e| panic!("delete {n}, {free} bytes free: {e}"));
+        assert!(!db.contains(key(n)).unwrap());
+    }
+    assert!(db.stats().flush.jobs > flushes + 2, "deletes alone filled MemTables");
+    assert_eq!(db.iter().count(), 0);
+
+    machine.set_disk_size(u64::MAX);
+    db.put("room", "again").unwrap();
+    assert_eq!(db.stats().read_only, None);
+}
