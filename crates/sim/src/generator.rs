@@ -82,6 +82,20 @@ pub struct Generator<C = Dice> {
     pool: Vec<Key>,
     hot: Vec<Key>,
     stamp: u64,
+    leaning: Leaning,
+}
+
+/// What a stretch of operations has more of than others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaning {
+    Nothing,
+    /// Nobody writes.
+    Reads,
+    Deletes,
+    /// Values that expire, and a clock that is set back and forward.
+    Expiry,
+    /// Values of many blocks beside those of no or few bytes.
+    Sizes,
 }
 
 impl Generator {
@@ -112,7 +126,7 @@ impl<C: Choices> Generator<C> {
     pub fn drawing_from(mut choices: C, profile: Profile) -> Generator<C> {
         let pool = awkward_keys::pool(&mut |bound| choices.below(bound), profile.keys);
         let hot = (0..3).map(|_| pick(&mut choices, &pool).clone()).collect();
-        Generator { dice: choices, profile, pool, hot, stamp: 0 }
+        Generator { dice: choices, profile, pool, hot, stamp: 0, leaning: Leaning::Nothing }
     }
 
     /// The source, for choices that belong to the same sequence.
@@ -120,12 +134,23 @@ impl<C: Choices> Generator<C> {
         &mut self.dice
     }
 
+    /// From here on there is more of something, or of nothing. Where nobody asks for it,
+    /// all is mixed evenly.
+    pub fn lean(&mut self) {
+        use Leaning::*;
+        self.leaning = *pick(&mut self.dice, &[Nothing, Nothing, Reads, Deletes, Expiry, Sizes]);
+    }
+
     /// The next operation.
     pub fn operation(&mut self) -> Operation {
         if self.dice.chance(self.profile.upkeep_permille) {
             return self.upkeep();
         }
-        let reads = if self.profile.mostly_writes { 8 } else { 55 };
+        let reads = match self.leaning {
+            Leaning::Reads => 100,
+            _ if self.profile.mostly_writes => 8,
+            _ => 55,
+        };
         if self.dice.below(100) >= reads {
             return match self.dice.below(10) {
                 0..=5 => Operation::WriteOne(self.write()),
@@ -168,6 +193,12 @@ impl<C: Choices> Generator<C> {
     }
 
     fn upkeep(&mut self) -> Operation {
+        if self.leaning == Leaning::Expiry && self.dice.chance(600) {
+            return match self.dice.below(3) {
+                0 if self.profile.dies => Operation::SetBack(self.span_ms(60_000)),
+                _ => Operation::Advance(self.span_ms(20_000)),
+            };
+        }
         match self.dice.below(100) {
             0..=34 => Operation::Flush(self.dice.chance(600).then(|| self.space())),
             35..=59 => Operation::Compact(self.space(), self.range()),
@@ -227,10 +258,12 @@ impl<C: Choices> Generator<C> {
 
     fn write(&mut self) -> Write {
         let (space, key) = (self.space(), self.key());
-        if self.dice.chance(200) {
+        let deletes = if self.leaning == Leaning::Deletes { 850 } else { 200 };
+        if self.dice.chance(deletes) {
             return Write { space, key, value: None, ttl_ms: None };
         }
-        let ttl_ms = self.dice.chance(120).then(|| self.span_ms(8_000));
+        let expires = if self.leaning == Leaning::Expiry { 700 } else { 120 };
+        let ttl_ms = self.dice.chance(expires).then(|| self.span_ms(8_000));
         Write { space, key, value: Some(self.value()), ttl_ms }
     }
 
@@ -242,6 +275,15 @@ impl<C: Choices> Generator<C> {
 
     fn value(&mut self) -> ValueSpec {
         self.stamp += 1;
+        if self.leaning == Leaning::Sizes {
+            let len = match self.dice.below(10) {
+                0 => 20_000 + self.dice.below(80_000),
+                1..=3 => 3_000 + self.dice.below(9_000),
+                _ => self.dice.below(4),
+            };
+            let plain = self.dice.chance(600);
+            return ValueSpec { len: len as usize, stamp: self.stamp, plain };
+        }
         let len = if self.dice.chance(self.profile.huge_permille) {
             100 << 10
         } else if self.dice.chance(self.profile.large_permille) {

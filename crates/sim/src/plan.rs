@@ -49,7 +49,10 @@ pub enum Event {
     CutAt(u64, Exit),
     /// Calls fail.
     Fault(Fault),
-    /// Nothing fails any more, and time passes.
+    /// So many bytes of the disk are free from now on, in later lives too, for whatever
+    /// others have written to it; `None`: as many as anybody wants.
+    Room(Option<u64>),
+    /// Nothing fails any more, the disk has room, and time passes.
     Mend,
 }
 
@@ -131,17 +134,30 @@ impl Plan {
         let settings =
             Settings { compression: generator.compression(), durability: generator.durability() };
         let tuning = random_tuning(generator.dice());
-        let fails = generator.dice().chance(400);
+        let trouble = Trouble {
+            calls_fail: generator.dice().chance(400),
+            disk_fills: generator.dice().chance(250),
+        };
         let mut turns = Vec::new();
         while (turns.len() as u64) < most && !generator.dice().is_over() {
-            let event = event(generator, fails);
+            if generator.dice().chance(40) {
+                generator.lean();
+            }
+            let event = event(generator, trouble);
             turns.push(Turn { event, seed: generator.dice().below(1 << 16) });
         }
         Plan { seed, settings, tuning, turns }
     }
 }
 
-fn event<C: Choices>(generator: &mut Generator<C>, fails: bool) -> Event {
+/// What a run has besides its operations.
+#[derive(Clone, Copy)]
+struct Trouble {
+    calls_fail: bool,
+    disk_fills: bool,
+}
+
+fn event<C: Choices>(generator: &mut Generator<C>, trouble: Trouble) -> Event {
     let dice = generator.dice();
     match dice.below(1000) {
         0..=149 => Event::Work(1 + dice.below(4)),
@@ -152,9 +168,21 @@ fn event<C: Choices>(generator: &mut Generator<C>, fails: bool) -> Event {
             };
             Event::CutAt(dice.below(60), exit)
         }
-        175..=194 if fails => Event::Fault(fault(dice)),
-        195..=219 if fails => Event::Mend,
+        175..=194 if trouble.calls_fail => Event::Fault(fault(dice)),
+        195..=219 if trouble.calls_fail || trouble.disk_fills => Event::Mend,
+        220..=264 if trouble.disk_fills => Event::Room(room(dice)),
         _ => Event::Do(generator.operation()),
+    }
+}
+
+/// From a disk with no byte left to one with somewhat more than the engine keeps free.
+fn room(dice: &mut impl Choices) -> Option<u64> {
+    match dice.below(8) {
+        0 => Some(0),
+        1 | 2 => Some(dice.below(64 << 10)),
+        3 | 4 => Some(dice.below(2 << 20)),
+        5 | 6 => Some((2 << 20) + dice.below(4 << 20)),
+        _ => None,
     }
 }
 

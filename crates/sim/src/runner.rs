@@ -23,7 +23,7 @@ use tanada_vfs::{Clock, MemoryMachine};
 /// Where the database lies on its machine.
 pub const PATH: &str = "/db";
 /// Least budget that the engine takes, so that MemTables fill and caches evict.
-const MEMORY_BYTES: u64 = 16 << 20;
+pub const MEMORY_BYTES: u64 = 16 << 20;
 /// Snapshots, iterators and cursors held at once, of each.
 const SLOTS: usize = 4;
 

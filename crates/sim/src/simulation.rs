@@ -16,7 +16,7 @@ use crate::oracle::Oracle;
 use crate::others::{Deed, Others};
 use crate::plan::{Event, Plan, Turn};
 use crate::repaired::everything_comes_out;
-use crate::runner::{PATH, Runner, Surroundings};
+use crate::runner::{MEMORY_BYTES, PATH, Runner, Surroundings};
 use crate::trace::Trace;
 use crate::tuning::descriptor_limit;
 use parking_lot::Mutex;
@@ -36,6 +36,9 @@ const MOST_ORDERS: u64 = 50_000;
 const MOST_DEPTH: u32 = 2;
 /// Tries to write, after which a cured database must have taken one.
 const MOST_CURES: u32 = 4;
+/// Where others leave less, an edit of the manifest may fail in its middle, and nobody
+/// knows what is on disk.
+const LEAST_ROOM: u64 = 1 << 20;
 /// Seeds of which one has its database repaired at the end.
 const REPAIR_EVERY: u64 = 8;
 /// So many looks for work in a row, in different orders, that there is none.
@@ -124,11 +127,21 @@ struct State {
     others: Option<Arc<Others>>,
     /// Whether nobody holds what a write needs.
     may_write: bool,
-    /// Whether errors may be answered.
+    /// Whether calls fail, so that errors may be answered.
     faulty: bool,
+    /// Whether the disk has an end, so that errors may be answered.
+    tight: bool,
+    /// Whether the disk has had less than [`LEAST_ROOM`] since it has an end.
+    cramped: bool,
     depth: u32,
     changes: u64,
     deeds: u64,
+}
+
+impl State {
+    fn may_answer_errors(&self) -> bool {
+        self.faulty || self.tight
+    }
 }
 
 /// What the next life begins with.
@@ -136,6 +149,7 @@ struct Fallen {
     machine: MemoryMachine,
     oracle: Oracle,
     exit: Exit,
+    tight: bool,
 }
 
 impl World {
@@ -146,6 +160,7 @@ impl World {
         {
             let mut state = self.state.lock();
             state.changes += 1;
+            state.cramped |= state.tight && free_bytes(machine) < LEAST_ROOM;
             if state.fallen.is_some() {
                 return;
             }
@@ -156,7 +171,8 @@ impl World {
                         _ => machine.kill(),
                     };
                     let oracle = self.oracle.lock().clone();
-                    state.fallen = Some(Fallen { machine, oracle, exit });
+                    let tight = state.tight;
+                    state.fallen = Some(Fallen { machine, oracle, exit, tight });
                     state.cut = None;
                     return;
                 }
@@ -184,7 +200,7 @@ impl World {
             }
             state.depth += 1;
             state.deeds += 1;
-            (others, state.may_write, state.faulty)
+            (others, state.may_write, state.may_answer_errors())
         };
         for _ in 0..1 + dice.below(3) {
             let deed = Deed::draw(&mut dice, may_write);
@@ -199,6 +215,10 @@ impl World {
     }
 }
 
+fn free_bytes(machine: &MemoryMachine) -> u64 {
+    machine.env().fs.free_space(Path::new("/")).expect("every machine has a root")
+}
+
 /// Only these may be answered when a call fails: the cause, or what it led to.
 fn is_cause(e: &Error) -> bool {
     matches!(e, Error::Io(_) | Error::ReadOnly { .. } | Error::Poisoned { .. })
@@ -209,6 +229,8 @@ struct Simulation {
     world: Arc<World>,
     trace: Trace,
     l0_runs: u64,
+    /// Bytes that the logs and tables of all that MemTables may hold will not fill.
+    enough_for_deletes: u64,
     /// Whether a call has failed in this life: files may have been left lying.
     scarred: bool,
     summary: Summary,
@@ -240,8 +262,18 @@ impl Simulation {
         });
         let world = Arc::new(World { orders, oracle, state: Mutex::default() });
         let l0_runs = plan.tuning.l0_runs.unwrap_or(8) as u64;
-        let summary = Summary::default();
-        let mut simulation = Simulation { runner, world, trace, l0_runs, scarred: false, summary };
+        // A log of the usual size, or four times the first one.
+        let log = plan.tuning.log_bytes.map_or(1 << 20, |bytes| 4 * bytes);
+        let memtables = plan.tuning.memtables_max_bytes.unwrap_or(MEMORY_BYTES);
+        let mut simulation = Simulation {
+            runner,
+            world,
+            trace,
+            l0_runs,
+            enough_for_deletes: log + memtables + (256 << 10),
+            scarred: false,
+            summary: Summary::default(),
+        };
         simulation.come_up(Exit::Close, 0);
         simulation
     }
@@ -264,6 +296,7 @@ impl Simulation {
                 self.runner.distrust_closing();
                 self.runner.faults().add(fault.rule());
             }
+            Event::Room(bytes) => self.leave_room(*bytes),
             Event::Mend => self.mend(),
         }
         self.fall();
@@ -278,22 +311,57 @@ impl Simulation {
         }
         let writes = matches!(operation, Operation::WriteOne(_) | Operation::WriteBatch(..));
         self.world.state.lock().may_write = !writes;
+        let passes = self.must_pass(operation);
         match self.runner.apply(operation) {
+            Err(e) if passes && !self.has_fallen() => {
+                panic!("a full disk refuses a delete, which is how room is made: {e}")
+            }
             Ok(()) if matches!(operation, Operation::CreateKeyspace(..)) => self.meet(),
             Ok(()) => {}
             Err(e) => {
                 self.expect_cause(&e);
                 if matches!(e, Error::Poisoned { .. }) && !self.has_fallen() {
+                    assert!(self.may_poison(), "a disk with some room ended the writing: {e}");
                     self.reopen(Exit::Kill);
                 }
             }
         }
     }
 
+    /// Others fill the disk up to so many bytes, or make room on it.
+    fn leave_room(&mut self, bytes: Option<u64>) {
+        let machine = self.runner.machine();
+        machine.set_disk_size(bytes.map_or(u64::MAX, |bytes| machine.used_space() + bytes));
+        self.world.state.lock().tight |= bytes.is_some();
+        self.scarred |= bytes.is_some();
+        self.runner.distrust_closing();
+    }
+
+    /// Whether this only deletes, on a disk that has no other trouble than too little
+    /// room for puts, and enough for logs and tables of all that MemTables may hold.
+    fn must_pass(&self, operation: &Operation) -> bool {
+        let deletes = match operation {
+            Operation::WriteOne(write) => write.value.is_none(),
+            Operation::WriteBatch(writes, _) => {
+                !writes.is_empty() && writes.iter().all(|write| write.value.is_none())
+            }
+            _ => false,
+        };
+        let state = self.world.state.lock();
+        let only_tight = state.tight && !(state.faulty || state.cramped) && state.cut.is_none();
+        drop(state);
+        deletes && only_tight && free_bytes(self.runner.machine()) >= self.enough_for_deletes
+    }
+
+    fn may_poison(&self) -> bool {
+        let state = self.world.state.lock();
+        state.faulty || state.cramped
+    }
+
     /// An error is fine where calls fail, or where nobody will see it.
     fn expect_cause(&self, e: &Error) {
-        let faulty = self.world.state.lock().faulty;
-        assert!((faulty && is_cause(e)) || self.has_fallen(), "nothing fails here: {e:?}");
+        let may_fail = self.world.state.lock().may_answer_errors();
+        assert!((may_fail && is_cause(e)) || self.has_fallen(), "nothing fails here: {e:?}");
     }
 
     fn has_fallen(&self) -> bool {
@@ -306,11 +374,14 @@ impl Simulation {
         loop {
             let Some(fallen) = self.world.state.lock().fallen.take() else { return };
             self.part();
-            let Fallen { machine, oracle, exit } = fallen;
+            let Fallen { machine, oracle, exit, tight } = fallen;
             let floor = self.runner.fall_back(machine, oracle, exit);
             self.summary.crashes += 1;
             self.summary.cut_calls += 1;
-            self.world.state.lock().faulty = false;
+            {
+                let mut state = self.world.state.lock();
+                (state.faulty, state.tight) = (false, tight);
+            }
             self.come_up(exit, floor);
         }
     }
@@ -338,13 +409,12 @@ impl Simulation {
         self.runner.faults().before_each_change(hook);
         if let Err(e) = self.runner.come_up(exit, floor) {
             self.expect_cause(&e);
-            self.runner.faults().clear();
-            self.world.state.lock().faulty = false;
+            self.end_trouble();
             if let Err(e) = self.runner.come_up(exit, floor) {
                 panic!("it does not open though nothing fails any more: {e}");
             }
         }
-        self.scarred = self.world.state.lock().faulty;
+        self.scarred = self.world.state.lock().may_answer_errors();
         self.meet();
     }
 
@@ -371,8 +441,11 @@ impl Simulation {
     /// Calls succeed again, a while passes, and writes must be taken: at once, or
     /// after an opening when the database says that it needs one.
     fn mend(&mut self) {
+        let troubled = self.world.state.lock().may_answer_errors();
+        let may_poison = self.may_poison();
         self.runner.faults().clear();
-        if !self.world.state.lock().faulty || self.has_fallen() {
+        self.runner.machine().set_disk_size(u64::MAX);
+        if !troubled || self.has_fallen() {
             return;
         }
         self.runner.machine().clock().advance(Duration::from_secs(2));
@@ -386,13 +459,23 @@ impl Simulation {
             }
         }
         match outcome {
-            Err(Error::Poisoned { .. }) if !self.has_fallen() => self.reopen(Exit::Kill),
+            Err(Error::Poisoned { .. }) if may_poison && !self.has_fallen() => {
+                self.reopen(Exit::Kill);
+            }
             Err(e) if !self.has_fallen() => {
                 panic!("nothing fails any more, yet it takes no writes: {e}")
             }
             _ => {}
         }
-        self.world.state.lock().faulty = false;
+        self.end_trouble();
+    }
+
+    /// No call fails any more, and the disk has no end.
+    fn end_trouble(&self) {
+        self.runner.faults().clear();
+        self.runner.machine().set_disk_size(u64::MAX);
+        let mut state = self.world.state.lock();
+        (state.faulty, state.tight, state.cramped) = (false, false, false);
     }
 
     fn try_to_write(&mut self) -> Result<()> {
@@ -409,6 +492,8 @@ impl Simulation {
         self.world.state.lock().cut = None;
         self.mend();
         self.fall();
+        // The disk that the next life began on may still have an end.
+        self.mend();
         if self.scarred {
             self.reopen(Exit::Kill);
         }
