@@ -37,6 +37,11 @@ const HEAD_BYTES: usize = 16;
 ///    when walking backward, so that smaller heads win; all ones where it
 ///    stands on none. Of a single source no head is kept.
 ///
+/// It is turned by a seek alone: [`MergeCursor::prev`] behind a seek that walks
+/// forward, or [`MergeCursor::next`] behind one that walks backward, would leave the
+/// other sources on the wrong side, and panics. Whoever turns round knows the key that
+/// it stands on, and passes over its other versions anyhow.
+///
 /// An error of any source ends the walk: the cursor is invalid, and every step
 /// answers the same error until the next seek. An end that comes without an
 /// error is therefore the end.
@@ -52,8 +57,6 @@ pub(crate) struct MergeCursor<C> {
     runner_up: u128,
     direction: Direction,
     failed: Option<Error>,
-    /// The current key while the direction is being turned.
-    turning_key: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +99,6 @@ impl<C: Cursor> MergeCursor<C> {
             runner_up: 0,
             direction: Direction::Forward,
             failed: None,
-            turning_key: Vec::new(),
         }
     }
 
@@ -268,51 +270,6 @@ impl<C: Cursor> MergeCursor<C> {
     fn step_from_nowhere(&self) -> Result<(), Error> {
         self.failed.clone().map_or(Ok(()), Err)
     }
-
-    /// Brings all sources but the current one to the other side of the current entry.
-    ///
-    /// A MemTable may have grown since its cursor was placed, so a neighbour of
-    /// where a source stands need not be on the right side yet: hence the loops.
-    #[cold]
-    fn turn(&mut self, to: Direction) -> Result<(), Error> {
-        let current = self.winner();
-        let mut key = std::mem::take(&mut self.turning_key);
-        let entry = self.sources[current].bare_entry();
-        key.clear();
-        key.extend_from_slice(entry.key);
-        let seqno = entry.seqno;
-        let outcome = self
-            .sources
-            .iter_mut()
-            .enumerate()
-            .filter(|(i, _)| *i != current)
-            .try_for_each(|(_, source)| cross(source, (&key, seqno), to));
-        self.turning_key = key;
-        self.direction = to;
-        outcome.or_else(|e| self.fail(e))
-    }
-}
-
-/// Moves `source` to its nearest entry on the far side of `from`.
-fn cross<C: Cursor>(source: &mut C, from: (&[u8], SeqNo), to: Direction) -> Result<(), Error> {
-    let on_far_side = |source: &C| {
-        let entry = source.bare_entry();
-        let order = compare_internal((entry.key, entry.seqno), from);
-        order == if to == Direction::Forward { Ordering::Greater } else { Ordering::Less }
-    };
-    if !source.valid() {
-        source.seek(from.0, from.1)?;
-        if to == Direction::Backward && !source.valid() {
-            source.seek_last()?;
-        }
-    }
-    while source.valid() && !on_far_side(source) {
-        match to {
-            Direction::Forward => source.next()?,
-            Direction::Backward => source.prev()?,
-        }
-    }
-    Ok(())
 }
 
 impl<C: Cursor> Cursor for MergeCursor<C> {
@@ -376,17 +333,12 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
         if !self.valid() {
             return self.step_from_nowhere();
         }
+        assert_eq!(self.direction, Direction::Forward, "a merge is turned by a seek");
         let current = self.winner();
-        let turned = self.direction != Direction::Forward;
-        if turned {
-            self.turn(Direction::Forward)?;
-        }
         if let Err(e) = self.sources[current].next() {
             return self.fail(e);
         }
-        if turned {
-            self.rebuild::<true>();
-        } else if self.sources.len() == 1 {
+        if self.sources.len() == 1 {
             // Nobody to play against: no head is needed.
             self.live = self.sources[0].valid();
         } else {
@@ -400,17 +352,12 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
         if !self.valid() {
             return self.step_from_nowhere();
         }
+        assert_eq!(self.direction, Direction::Backward, "a merge is turned by a seek");
         let current = self.winner();
-        let turned = self.direction != Direction::Backward;
-        if turned {
-            self.turn(Direction::Backward)?;
-        }
         if let Err(e) = self.sources[current].prev() {
             return self.fail(e);
         }
-        if turned {
-            self.rebuild::<false>();
-        } else if self.sources.len() == 1 {
+        if self.sources.len() == 1 {
             self.live = self.sources[0].valid();
         } else {
             self.replay::<false>(current);
