@@ -11,11 +11,13 @@
 //! What each came to stands in `target/mutants/outcomes`, a line each.
 
 mod list;
+mod outcome;
 mod switch;
 mod tree;
 mod trial;
 
 use list::Mutant;
+use outcome::Outcome;
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -24,7 +26,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use tree::Tree;
-use trial::{Outcome, Trial};
+use trial::Trial;
 
 /// Variable that chooses the mutant in a build that holds many.
 const CHOICE: &str = "TANADA_MUTANT";

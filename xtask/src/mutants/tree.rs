@@ -1,8 +1,8 @@
 //! A copy of the repository, with mutants in it, and its builds.
 
 use super::list::Mutant;
+use super::outcome::Outcome;
 use super::switch;
-use super::trial::Outcome;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! One mutant before the tests: first those of its own room, then lives, then all.
 
 use super::list::Mutant;
+use super::outcome::Outcome;
 use super::tree::Tree;
 use std::process::{Command, Stdio};
 
@@ -22,33 +23,6 @@ const LIMITS: &str = "ulimit -v 6291456 -f 4194304; exec \"$@\"";
 
 /// Exit code of `timeout` when it had to end what it ran.
 const TIMED_OUT: i32 = 124;
-
-/// What became of a mutant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// A stage failed, as it should.
-    Noticed(&'static str),
-    /// A stage did not end.
-    Hung(&'static str),
-    Unviable,
-    /// The quick stages passed.
-    Unnoticed,
-    /// All stages passed.
-    Survived,
-}
-
-impl Outcome {
-    /// The word for it, and the stage.
-    pub(super) fn words(&self) -> (&'static str, &'static str) {
-        match self {
-            Outcome::Noticed(stage) => ("noticed", stage),
-            Outcome::Hung(stage) => ("hung", stage),
-            Outcome::Unviable => ("unviable", ""),
-            Outcome::Unnoticed => ("unnoticed", ""),
-            Outcome::Survived => ("survived", ""),
-        }
-    }
-}
 
 /// What can be run before a mutant.
 enum Stage {
