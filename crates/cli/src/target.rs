@@ -272,7 +272,7 @@ fn bound<'a>(key: Option<&'a [u8]>, kind: fn(&'a [u8]) -> Bound<&'a [u8]>) -> Bo
 fn scan_directory(db: &Db, scan: &Scan, visit: &mut dyn FnMut(Record) -> Result<()>) -> Result<()> {
     // A prefix is a range too, and may be narrowed by start and end.
     let prefix = scan.prefix.as_deref().unwrap_or_default();
-    let after_prefix = successor(prefix);
+    let after_prefix = tanada::prefix_end(prefix);
     let start = scan.start.as_deref().map_or(prefix, |start| start.max(prefix));
     let end = match (scan.end.as_deref(), after_prefix.as_deref()) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -299,14 +299,6 @@ fn scan_directory(db: &Db, scan: &Scan, visit: &mut dyn FnMut(Record) -> Result<
         visit(record)?;
     }
     Ok(())
-}
-
-/// The first key behind all keys with this prefix; `None` when there is none.
-fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
-    let kept = prefix.iter().rposition(|&byte| byte != 0xff)?;
-    let mut next = prefix[..=kept].to_vec();
-    next[kept] += 1;
-    Some(next)
 }
 
 fn scan_server(
@@ -345,17 +337,4 @@ fn scan_server(
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_successor_of_a_prefix_is_behind_every_key_that_begins_with_it() {
-        assert_eq!(successor(b"ab"), Some(b"ac".to_vec()));
-        assert_eq!(successor(b"a\xff\xff"), Some(b"b".to_vec()));
-        assert_eq!(successor(b"\xff"), None);
-        assert_eq!(successor(b""), None);
-    }
 }

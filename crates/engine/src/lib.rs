@@ -52,6 +52,6 @@ pub use tanada_vfs as vfs;
 pub use types::error::{Error, Result};
 pub use types::explain::{Explain, Outcome, Step, Tier};
 pub use types::options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOptions};
-pub use types::range::KeyRange;
+pub use types::range::{KeyRange, prefix_end};
 pub use types::stats::*;
 pub use write::batch::Batch;

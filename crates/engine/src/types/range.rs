@@ -52,8 +52,12 @@ impl<K: AsRef<[u8]>> KeyRange for (Bound<K>, Bound<K>) {
 }
 
 /// The first key behind all keys that start with `prefix`; `None` when there
-/// is none (the prefix is empty or all 0xff).
-pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+/// is none (the prefix is empty or all 0xff). Allocates it.
+///
+/// ```
+/// assert_eq!(tanada::prefix_end(b"user:"), Some(b"user;".to_vec()));
+/// ```
+pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|&b| b != 0xff)?;
     let mut end = prefix[..=last].to_vec();
     end[last] += 1;
@@ -67,6 +71,7 @@ mod tests {
     #[test]
     fn a_prefix_ends_behind_its_last_key() {
         assert_eq!(prefix_end(b"user:"), Some(b"user;".to_vec()));
+        assert_eq!(prefix_end(b"ab"), Some(b"ac".to_vec()));
         assert_eq!(prefix_end(b"a\xff\xff"), Some(b"b".to_vec()));
         assert_eq!(prefix_end(b"\xff"), None);
         assert_eq!(prefix_end(b""), None);

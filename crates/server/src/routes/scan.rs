@@ -52,7 +52,7 @@ impl Scan {
         };
         let prefix = prefix.unwrap_or_default();
         let lower = prefix.as_ref().max(start.as_deref().unwrap_or_default()).to_vec();
-        let upper = match (after_prefix(&prefix), end.map(|e| e.into_owned())) {
+        let upper = match (tanada::prefix_end(&prefix), end.map(|e| e.into_owned())) {
             (Some(a), Some(b)) => Bound::Excluded(a.min(b)),
             (Some(a), None) | (None, Some(a)) => Bound::Excluded(a),
             (None, None) => Bound::Unbounded,
@@ -102,14 +102,6 @@ impl Scan {
 /// What a page that ends with the key `last` tells a client to go on with.
 pub(crate) fn cursor_behind(direction: Direction, last: &[u8]) -> String {
     to_url_base64(&[&[direction.mark()], last].concat())
-}
-
-/// The smallest key behind all keys that begin with `prefix`, if there is one.
-fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|&b| b != 0xff)?;
-    let mut after = prefix[..=last].to_vec();
-    after[last] += 1;
-    Some(after)
 }
 
 /// `GET /v1/kv`
