@@ -237,6 +237,8 @@ impl<S: Store> Overlay<'_, S> {
 }
 
 #[cfg(test)]
+mod drawn;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::etag::Condition;
