@@ -16,8 +16,17 @@ pub(crate) struct Tree {
     others: Vec<String>,
 }
 
-/// Directories that hold no source of ours.
-const SKIPPED: &[&str] = &["target", ".git", "data", "node_modules", "corpus"];
+/// Directories that hold no source of ours, wherever they are.
+const SKIPPED: &[&str] = &["target", ".git", "node_modules", "corpus"];
+
+/// Where somebody who tries the server out has a database. A folder of that name in a
+/// crate is source.
+const SKIPPED_AT_THE_ROOT: &str = "data";
+
+fn is_skipped(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    SKIPPED.contains(&name) || path == SKIPPED_AT_THE_ROOT
+}
 
 impl Tree {
     /// Reads all `.rs`, `.md` and `.toml` files below `root`.
@@ -33,7 +42,7 @@ impl Tree {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = format!("{prefix}{name}");
             if entry.file_type()?.is_dir() {
-                if !SKIPPED.contains(&name.as_str()) {
+                if !is_skipped(&path) {
                     self.others.push(path.clone());
                     self.read_dir(&entry.path(), &format!("{path}/"))?;
                 }
@@ -87,5 +96,20 @@ impl Tree {
     /// Names of the directories below `crates/`, with `xtask` and `bench`, that hold a `Cargo.toml`.
     pub(crate) fn packages(&self) -> Vec<&str> {
         self.files.keys().filter_map(|path| path.strip_suffix("/Cargo.toml")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_is_read_whatever_its_folder_is_called_and_what_is_built_is_not() {
+        for path in ["target", "fuzz/target", "fuzz/corpus", "data", ".git"] {
+            assert!(is_skipped(path), "{path}");
+        }
+        for path in ["crates", "crates/table/src/data", "database"] {
+            assert!(!is_skipped(path), "{path}");
+        }
     }
 }
