@@ -11,6 +11,8 @@ pub(crate) mod sieve;
 mod doorkeeper;
 mod admission;
 
+pub(crate) use admission::Turn;
+
 use crate::counters::Counters;
 use crate::epoch::{Limbo, Pin, pin};
 use crate::get::FilterStats;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tanada_format::{TableId, planted};
 use tanada_vfs::sync::atomic::AtomicU64;
-use tanada_vfs::sync::{Mutex, MutexGuard};
+use tanada_vfs::sync::Mutex;
 
 // What a get counts lies in one cache line.
 const HITS: usize = 0; // + kind
@@ -68,6 +70,8 @@ pub struct BlockCache {
     memory: Arc<BlockMemory>,
     /// Of the listed blocks, what lies in `memory`.
     listed_bytes: AtomicU64,
+    /// Of that, what long blocks take.
+    listed_long_bytes: AtomicU64,
     /// Of the capacity, what the listed blocks leave to what is not listed. Without it
     /// they would grow into what was just given back, and runs would go and come.
     withheld_bytes: AtomicU64,
@@ -79,6 +83,9 @@ pub struct BlockCache {
     /// it when their turn comes, and who waits for room has the next that there is.
     /// Nothing is locked under it but the cache.
     long_reads: Mutex<()>,
+    /// How often one who had that turn has waited for room and found none. Relaxed: who
+    /// reads it before and behind the lock knows how long others waited meanwhile.
+    vain_waits: AtomicU64,
     /// Where the read-ahead of jobs lies: they count it.
     job_memory: Arc<BlockMemory>,
     doorkeeper: Doorkeeper,
@@ -163,9 +170,11 @@ impl BlockCache {
             capacity_bytes: AtomicU64::new(capacity_bytes),
             memory: Arc::new(BlockMemory::new()),
             listed_bytes: AtomicU64::new(0),
+            listed_long_bytes: AtomicU64::new(0),
             withheld_bytes: AtomicU64::new(0),
             pending_bytes: AtomicU64::new(0),
             long_reads: Mutex::new(()),
+            vain_waits: AtomicU64::new(0),
             job_memory: Arc::new(BlockMemory::new()),
             doorkeeper: Doorkeeper::new(capacity_bytes),
             counters: Counters::new(),
@@ -181,12 +190,6 @@ impl BlockCache {
     /// counts what they may take.
     pub(crate) fn job_memory(&self) -> &Arc<BlockMemory> {
         &self.job_memory
-    }
-
-    /// Waits for the turn to read a block of this sealed length; none for one that is
-    /// not long.
-    pub(crate) fn turn_of(&self, len: u32) -> Option<MutexGuard<'_, ()>> {
-        (len as usize > LONG_BYTES).then(|| self.long_reads.lock())
     }
 
     /// Gives up blocks for what was just taken from the memory and is not listed: a long
@@ -336,6 +339,9 @@ impl BlockCache {
         if let Some((run, bytes)) = home {
             order.runs.join(run, place);
             self.listed_bytes.fetch_add(bytes, Ordering::Relaxed);
+            if bytes > LONG_BYTES as u64 {
+                self.listed_long_bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
         }
         block.set_node(place);
         slots.slot(number).fill(block.clone());
@@ -429,6 +435,9 @@ impl BlockCache {
         if let Some((run, bytes)) = home {
             runs.leave(run, place);
             self.listed_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            if bytes > LONG_BYTES as u64 {
+                self.listed_long_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            }
         }
     }
 

@@ -350,3 +350,73 @@ fn each_read_of_looking_at_a_long_value_and_of_loading_it_may_fail_and_the_next_
     // Index, trailer, eight pieces and more, the sum; trailer and block again.
     assert!(failed > 10, "{failed}");
 }
+
+/// One of 2 MiB that lay in the cache, held by nobody, stood in the way of one that was
+/// longer than all that blocks may take, and stayed there: that one was refused for good.
+#[test]
+fn a_long_value_in_the_cache_that_nobody_holds_is_in_nobodys_way() {
+    let env = Env::memory(1);
+    let all = [Entry::put("long:0", 1, long(0, 2 << 20)), Entry::put("long:1", 2, long(1, LEN))];
+    write(&env, TableOptions { compression: Compression::None, ..options() }, &all);
+    let cache = BlockCache::new(5 << 19);
+    let table = read(&env, &cache);
+    for _ in 0..3 {
+        assert!(get(&table, 0).unwrap() == all[0].value);
+    }
+    assert!(cache.used_bytes() > 2 * MIB, "it is in the cache");
+    assert!(get(&table, 1).unwrap() == all[1].value);
+    let held = get(&table, 0).unwrap();
+    assert!(matches!(get(&table, 1), Err(Error::MemoryFull { .. })));
+    drop(held);
+    assert!(get(&table, 1).unwrap() == all[1].value);
+}
+
+/// Counts the reads.
+#[derive(Debug)]
+struct Counted {
+    file: Bytes,
+    reads: AtomicU64,
+}
+
+impl ReadFile for Counted {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.file.read_exact_at(buf, offset)
+    }
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+}
+
+/// One long value in a table made a merge read the trailer of each block of some KiB by
+/// itself, which had been read with others already.
+#[test]
+fn a_cursor_on_demand_reads_short_blocks_beside_a_long_one_in_as_few_reads_as_others() {
+    let mut all = vec![Entry::put("z", 1, long(1, 2 << 20))];
+    all.extend((0..400).map(|n| Entry::put(format!("a{n:03}"), n + 1, long(n, 9_000))));
+    let all = sorted(all);
+    let env = Env::memory(1);
+    write(&env, options(), &all);
+    let file = Arc::new(Counted { file: Bytes(bytes(&env)), reads: 0.into() });
+    let cache = BlockCache::new(0);
+    let table = Arc::new(Table::open(file.clone(), ID, DATABASE, &cache).unwrap());
+    let reads_of = |cursor: TableCursor| {
+        let mut cursor = cursor;
+        let before = file.reads.load(Ordering::Relaxed);
+        cursor.seek_first().unwrap();
+        for entry in &all[..400] {
+            assert_eq!(cursor.bare_entry().key, entry.key);
+            cursor.next().unwrap();
+        }
+        assert_eq!(cursor.key(), b"z");
+        file.reads.load(Ordering::Relaxed) - before
+    };
+    let at_once = reads_of(TableCursor::new(table.clone(), CursorOptions::compaction()));
+    let cursor = TableCursor::new(table.clone(), CursorOptions::compaction());
+    let on_demand = reads_of(cursor.on_demand());
+    // A trailer with each read of many blocks; the long one in pieces.
+    assert!(on_demand <= 2 * at_once + 20, "{on_demand} reads, {at_once} without");
+}

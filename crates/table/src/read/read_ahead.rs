@@ -65,7 +65,7 @@ impl ReadAhead {
     }
 
     /// The sealed block, when it lies in what was read.
-    fn held(&self, handle: Handle) -> Option<&[u8]> {
+    pub(crate) fn held(&self, handle: Handle) -> Option<&[u8]> {
         let at = usize::try_from(handle.offset.checked_sub(self.start)?).ok()?;
         self.bytes.as_deref()?.get(at..)?.get(..handle.len as usize)
     }

@@ -190,6 +190,7 @@ impl TableCursor {
                 let handle = index.index().handle(number);
                 if self.on_demand
                     && self.table.may_be_long(handle)
+                    && !self.ahead.held(handle).is_some_and(|sealed| self.table.is_short(sealed))
                     && let Some(bare) = self.table.look_at_long(handle)?
                 {
                     self.number = number;

@@ -2,6 +2,7 @@
 
 use super::Table;
 use crate::Error;
+use crate::cache::Turn;
 use crate::epoch::pin;
 use crate::get::{CacheUse, GetContext, ReadMode};
 use crate::index::Handle;
@@ -74,7 +75,7 @@ impl Table {
         {
             return Ok(block.clone());
         }
-        let block = self.read_now(kind, handle, context.cache)?;
+        let block = self.read_now(kind, handle, context.cache, turn.as_ref())?;
         drop(turn);
         if kind == Kind::Index {
             let p = (number - self.top.blocks()) as usize;
@@ -119,15 +120,21 @@ impl Table {
     /// Reads, checks and decodes one block. One read of the file; a second one, of some
     /// bytes, for a long block.
     pub(crate) fn read(&self, kind: Kind, handle: Handle, cache: CacheUse) -> Result<Block, Error> {
-        let _turn = self.cache.turn_of(handle.len);
-        self.read_now(kind, handle, cache)
+        let turn = self.cache.turn_of(handle.len);
+        self.read_now(kind, handle, cache, turn.as_ref())
     }
 
-    fn read_now(&self, kind: Kind, handle: Handle, cache: CacheUse) -> Result<Block, Error> {
+    fn read_now(
+        &self,
+        kind: Kind,
+        handle: Handle,
+        cache: CacheUse,
+        turn: Option<&Turn<'_>>,
+    ) -> Result<Block, Error> {
         self.check_inside(handle)?;
         let len = handle.len as usize;
         if len > SCRATCH_LEN {
-            return self.read_long(kind, handle, cache);
+            return self.read_long(kind, handle, cache, turn);
         }
         SCRATCH.with(|scratch| {
             let scratch = &mut *scratch.borrow_mut();
@@ -153,7 +160,7 @@ impl Table {
             let checked = sealed::check(sealed, self.id, handle.offset, self.max_block_len);
             let checked = checked.map_err(damaged)?;
             let permit = match checked.raw_len > LONG_BYTES {
-                true => Some(self.cache.admit_long(checked.raw_len, cache)?),
+                true => Some(self.cache.admit_long(checked.raw_len, cache, None)?),
                 false => None,
             };
             let block = block::unseal(&checked, handle.offset, memory).map_err(damaged);

@@ -3,6 +3,7 @@
 
 use super::Table;
 use crate::Error;
+use crate::cache::Turn;
 use crate::data::data_block::{self, MAX_HEAD_LEN};
 use crate::get::CacheUse;
 use crate::index::Handle;
@@ -36,6 +37,7 @@ impl Table {
         kind: Kind,
         handle: Handle,
         cache: CacheUse,
+        turn: Option<&Turn<'_>>,
     ) -> Result<Block, Error> {
         let (len, offset) = (handle.len as usize, handle.offset);
         let told = match kind {
@@ -51,7 +53,7 @@ impl Table {
             Some(Told { compression: Compression::Zstd, raw_len }) => (len, raw_len),
             _ => (len, 0),
         };
-        let permit = self.cache.admit_long(buffer_len + apart, cache)?;
+        let permit = self.cache.admit_long(buffer_len + apart, cache, turn)?;
         let memory = Some(self.memory());
         let mut buffer = Room::new(buffer_len, memory);
         let mut raw = (apart > 0).then(|| Room::new(apart, memory));
@@ -126,6 +128,14 @@ impl Table {
     #[inline]
     pub(crate) fn may_be_long(&self, handle: Handle) -> bool {
         self.max_block_len > LONG_BYTES && handle.len as usize > LONG_BYTES / 256
+    }
+
+    /// Whether a sealed data block that is in memory is not long, as far as its trailer
+    /// says.
+    pub(crate) fn is_short(&self, sealed: &[u8]) -> bool {
+        let told = |trailer| sealed::told(trailer, sealed.len(), self.max_block_len);
+        let told = sealed.last_chunk().map(told);
+        told.is_some_and(|told| told.is_ok_and(|told| told.raw_len <= LONG_BYTES))
     }
 
     /// The entry of a data block, without its value, when the block is long and has no
