@@ -424,3 +424,48 @@ fn a_keyspace_for_which_there_is_no_room_is_refused_and_not_created() {
     keyspace(name).unwrap();
     check_memory(&db);
 }
+
+/// Each had its copy for the log in the account, and together they left no room for what
+/// the first of them takes in a MemTable: it was refused, though the others only waited
+/// for it.
+#[test]
+fn puts_of_long_values_at_once_wait_for_each_other_and_none_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Db::builder(dir.path().join("db")).memory(BUDGET);
+    let db = builder.durability(Durability::Buffered).open().unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..12u64 {
+            let db = &db;
+            scope.spawn(move || {
+                for n in 0..5 {
+                    let n = 100 * thread + n;
+                    db.put(key(n), long_value(n)).unwrap();
+                }
+            });
+        }
+    });
+    for n in (0..12).flat_map(|thread| (0..5).map(move |n| 100 * thread + n)) {
+        assert!(db.get(key(n)).unwrap().unwrap() == long_value(n), "{n}");
+    }
+    assert_eq!(check_memory(&db).queue_bytes, 0);
+}
+
+/// Short values were written, for a full MemTable is flushed where there is no room.
+#[test]
+fn a_long_value_is_written_where_a_flush_of_what_is_not_sealed_yet_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Db::builder(dir.path().join("db")).memory(4 * BUDGET);
+    let db = builder.durability(Durability::Buffered).open().unwrap();
+    for n in 0..7_000 {
+        db.put(key(n), value(1, n)).unwrap();
+    }
+    // All that can be had: beside it there is a MemTable of 7 MB, and room for a chunk.
+    let mut claim = db.claim_memory(1 << 20).unwrap();
+    while claim.grow(64 << 10).is_ok() {}
+    let active = check_memory(&db).memtable_bytes;
+    assert!(active > 7 << 20, "{active}");
+    let long = vec![7; 3 << 20];
+    db.put("long", &long).unwrap();
+    drop(claim);
+    assert!(db.get("long").unwrap().unwrap() == long);
+}

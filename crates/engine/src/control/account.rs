@@ -41,7 +41,7 @@ pub(crate) struct Account {
     parts: [AtomicU64; Part::COUNT],
     /// The sum of all parts.
     taken: AtomicU64,
-    /// Bumped at each return of a MemTable or a claim.
+    /// Bumped at each return of a MemTable, a claim or the copy of a long value.
     returns: AtomicU64,
     /// Threads that wait for such a return.
     waiting: AtomicU64,
@@ -104,15 +104,16 @@ impl Account {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// How often a MemTable or a claim has been given back.
+    /// How often a MemTable, a claim or the copy of a long value has been given back.
     pub(crate) fn returns(&self) -> u64 {
         self.returns.load(Ordering::SeqCst)
     }
 
+    /// Wakes those who wait for memory.
     /// SeqCst with [`Account::wait_past`]: either the one that waits sees the return,
     /// or this sees that somebody waits.
     #[cold]
-    fn tell_of_return(&self) {
+    pub(crate) fn tell_of_return(&self) {
         self.returns.fetch_add(1, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) != 0 {
             drop(self.gate.lock());

@@ -21,6 +21,17 @@ pub(crate) struct Commit {
     /// been let into it.
     pub(crate) room: Condvar,
     pub(crate) writer: Mutex<Writer>,
+    /// Held to look for room, so that of two at once one is the first; outside of the
+    /// other two, and of the lock of the budget's division.
+    pub(crate) bodies: Mutex<Bodies>,
+}
+
+/// The copies of long values that puts have made for the log.
+#[derive(Default)]
+pub(crate) struct Bodies {
+    pub(crate) count: usize,
+    /// The longest since there was none, in bytes.
+    pub(crate) largest_bytes: u64,
 }
 
 #[derive(Default)]
@@ -142,6 +153,7 @@ impl Commit {
         Commit {
             queue: Mutex::default(),
             room: Condvar::new(),
+            bodies: Mutex::default(),
             writer: Mutex::new(Writer {
                 wal,
                 token,

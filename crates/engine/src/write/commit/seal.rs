@@ -39,7 +39,7 @@ impl Core {
 
     /// Seals active MemTables, the largest first, until those that are left hold half
     /// of what they may: of many small ones as many as make a flush worth its syncs.
-    pub(super) fn seal_largest(&self, writer: &mut Writer, cost: u64) {
+    pub(crate) fn seal_largest(&self, writer: &mut Writer, cost: u64) {
         let keyspaces = self.reading.keyspaces.load().all_of(self.unflushed.active());
         let size = |keyspace: &Arc<KeyspaceState>| keyspace.view.load().active.size_bytes();
         let mut by_size: Vec<_> = keyspaces.iter().map(|k| (size(k), k)).collect();
