@@ -469,3 +469,20 @@ fn a_long_value_is_written_where_a_flush_of_what_is_not_sealed_yet_makes_room() 
     drop(claim);
     assert!(db.get("long").unwrap().unwrap() == long);
 }
+
+/// A reader had what blocks might take when a claim was there, for as long as nobody wrote.
+#[test]
+fn a_long_value_is_read_once_a_claim_that_left_no_room_for_it_is_given_back() {
+    let db = open(Env::memory(1));
+    for n in 0..4 {
+        db.put(key(n), long_value(n)).unwrap();
+    }
+    db.flush().unwrap();
+    let mut claim = db.claim_memory(1 << 20).unwrap();
+    while claim.grow(64 << 10).is_ok() {}
+    let held = db.get(key(0)).unwrap().unwrap();
+    assert!(matches!(db.get(key(1)), Err(Error::MemoryFull { .. })));
+    drop(claim);
+    let second = db.get(key(1)).unwrap().unwrap();
+    assert!(second == long_value(1) && held == long_value(0));
+}

@@ -61,6 +61,7 @@ impl MemoryClaim {
         if bytes > 0 && !self.reading.health.owner.is_forked() {
             self.bytes -= bytes;
             self.reading.budget.account.give(Part::Claims, bytes);
+            self.reading.hand_on();
         }
     }
 }

@@ -103,16 +103,25 @@ impl Budget {
     /// allows. MemTables count with at least the one that is being filled, so that
     /// the caches need not shrink at every write; it takes the pool's chunks first.
     pub(crate) fn divide(&self, row_cache: RowCacheUse, needed: u64) -> CacheShares {
-        let pooled = self.account.of(Part::Pool);
-        let headroom = self.memtable_seal.saturating_sub(pooled).max(needed);
-        let left = self.total.saturating_sub(self.taken() + headroom);
-        let left = left.max(self.caches_floor()).min(self.caches_max);
+        let left = self.shared_out(needed);
         self.granted.store(left, Ordering::Relaxed);
         let row_cache = match row_cache {
             RowCacheUse::Asked => left / 8,
             RowCacheUse::Aside => 0,
         };
         CacheShares { row_cache, block_cache: left - row_cache }
+    }
+
+    fn shared_out(&self, needed: u64) -> u64 {
+        let pooled = self.account.of(Part::Pool);
+        let headroom = self.memtable_seal.saturating_sub(pooled).max(needed);
+        let left = self.total.saturating_sub(self.taken() + headroom);
+        left.max(self.caches_floor()).min(self.caches_max)
+    }
+
+    /// What the caches would have more, were it divided anew.
+    pub(crate) fn ungranted(&self) -> u64 {
+        self.shared_out(0).saturating_sub(self.granted())
     }
 
     /// What the caches may take, or could not give back.

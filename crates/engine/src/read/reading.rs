@@ -30,6 +30,9 @@ const IN_PASSING_BYTES: u64 = 256 << 10;
 /// the heap are given back.
 const DROPPED_ROWS_BYTES: u64 = 8 << 20;
 
+/// What has been given back to the budget is left where it is up to here.
+const LEAST_HANDED_ON: u64 = 1 << 20;
+
 /// What reads look at.
 pub(crate) struct Reading {
     // Constants.
@@ -129,6 +132,14 @@ impl Reading {
     /// Gives the caches what the budget leaves them now.
     pub(crate) fn rebalance(&self) {
         self.rebalance_for(0);
+    }
+
+    /// Gives the caches what claims have given back, once that is enough for a long value:
+    /// readers wait for room for theirs, and there may be nobody who writes.
+    pub(crate) fn hand_on(&self) {
+        if self.budget.ungranted() >= LEAST_HANDED_ON {
+            self.rebalance();
+        }
     }
 
     /// As [`Reading::rebalance`], so that `needed` bytes more can be taken. Answers
