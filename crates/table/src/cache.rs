@@ -26,8 +26,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tanada_format::{TableId, planted};
-use tanada_vfs::sync::atomic::AtomicU64;
 use tanada_vfs::sync::Mutex;
+use tanada_vfs::sync::atomic::AtomicU64;
 
 // What a get counts lies in one cache line.
 const HITS: usize = 0; // + kind

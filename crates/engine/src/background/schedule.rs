@@ -4,8 +4,8 @@
 //! its own. One thread flushes: writers soon wait for it, so it runs before those
 //! that compact. The compacting ones take what it leaves, and lend a hand when a
 //! second keyspace wants its flush, or while it deletes files. One more only
-//! prepares logs: the next one must be ready before the writer needs it, however
-//! long a flush takes. Without threads the same jobs are done by whoever would
+//! prepares logs, and gives the system free memory back: the next log must be ready
+//! before the writer needs it, however long a flush takes. Without threads the same jobs are done by whoever would
 //! otherwise wait, in the same order, or in one that a simulation draws, so that a
 //! run depends on its seed alone.
 
@@ -26,6 +26,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tanada_format::planted;
 use tanada_vfs::Priority;
+use tanada_vfs::real::give_back_free_heap;
 
 /// How often a thread without work looks whether it is time for some.
 const TICK: Duration = Duration::from_secs(1);
@@ -48,6 +49,8 @@ enum Job {
     PrepareLog,
     Delete(Vec<PathBuf>),
     Compact(Arc<KeyspaceState>, Box<Plan>),
+    /// Free pages of the heap, to the system.
+    GiveBackHeap,
 }
 
 impl Core {
@@ -77,6 +80,8 @@ impl Core {
 
     /// Starts the threads; without any the work is done inline.
     pub(crate) fn start_background(self: &Arc<Core>) -> Result<()> {
+        let background = Arc::clone(&self.background);
+        self.reading.freed_heap.served_by(move || background.work_arrived());
         let fixed = [
             ("tanada-flush".to_owned(), Worker::Flusher, Priority::Soon),
             ("tanada-log".to_owned(), Worker::LogKeeper, Priority::Soon),
@@ -186,11 +191,15 @@ impl Core {
             }
             Job::Delete(files) => self.delete_files(files),
             Job::Compact(keyspace, plan) => self.run_plan(keyspace, plan).map(drop),
+            Job::GiveBackHeap => {
+                give_back_free_heap();
+                Ok(())
+            }
         };
         let keyspace = match &job {
             Job::Flush(keyspaces) => keyspaces.first().map(|k| k.id),
             Job::Compact(k, _) => Some(k.id),
-            Job::PrepareLog | Job::Delete(_) => None,
+            Job::PrepareLog | Job::Delete(_) | Job::GiveBackHeap => None,
         };
         match &outcome {
             Ok(()) if keyspace.is_some() => self.heal_if_there_is_room(),
@@ -220,6 +229,7 @@ impl Core {
                 }
                 touched.push(keyspace);
             }
+            Job::GiveBackHeap => {}
         }
         self.job_ended(&mut state, &touched);
     }
@@ -246,3 +256,6 @@ impl Core {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

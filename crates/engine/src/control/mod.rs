@@ -4,6 +4,7 @@
 pub(crate) mod counters;
 pub(crate) mod account;
 pub(crate) mod budget;
+pub(crate) mod freed_heap;
 pub(crate) mod owner;
 pub(crate) mod health;
 pub(crate) mod pacing;

@@ -53,7 +53,7 @@ pub(crate) struct Core {
     pub(crate) commit: Commit,
     /// The manifest and what only its writers may change.
     pub(crate) manifest: Mutex<Manifest>,
-    pub(crate) background: Background,
+    pub(crate) background: Arc<Background>,
 
     /// Keeps other processes out until closed.
     pub(crate) lock: Mutex<Option<Box<dyn DirLock>>>,

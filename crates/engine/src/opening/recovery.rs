@@ -15,6 +15,7 @@
 use crate::control::account::Part;
 use crate::control::budget::{Budget, Bytes, MIN_MEMORY, RowCacheUse};
 use crate::control::counters::Counters;
+use crate::control::freed_heap::FreedHeap;
 use crate::control::health::Health;
 use crate::control::owner::Owner;
 use crate::control::pacing::Pacing;
@@ -117,6 +118,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         balancing: Mutex::new(()),
         rows_high_bytes: AtomicU64::new(0),
         rows_kept_bytes: AtomicU64::new(0),
+        freed_heap: FreedHeap::default(),
         counters: Counters::new(),
         health: Health::new(Owner::new(lock.process())),
         holders: Holders::default(),
@@ -143,7 +145,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         unflushed,
         commit: Commit::new(wal, token, last_seqno.plus(1), 0),
         manifest: Mutex::new(manifest),
-        background: Background::new(oldest_log),
+        background: Arc::new(Background::new(oldest_log)),
         lock: Mutex::new(Some(lock)),
         config,
     });

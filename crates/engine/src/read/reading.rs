@@ -5,6 +5,7 @@
 use crate::control::account::Part;
 use crate::control::budget::{Budget, RowCacheUse};
 use crate::control::counters::{Count, Counters};
+use crate::control::freed_heap::FreedHeap;
 use crate::control::health::Health;
 use crate::memtable::ChunkPool;
 use crate::read::holders::Holders;
@@ -18,7 +19,6 @@ use std::sync::atomic::Ordering;
 use tanada_format::{DatabaseId, SeqNo, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::Env;
-use tanada_vfs::real::give_back_free_heap;
 use tanada_vfs::sync::atomic::AtomicU64;
 use tanada_vfs::sync::{ArcSwap, Mutex};
 
@@ -26,9 +26,11 @@ use tanada_vfs::sync::{ArcSwap, Mutex};
 /// have just inserted, before they give up others.
 const IN_PASSING_BYTES: u64 = 256 << 10;
 
-/// When the row cache has dropped so much, or a little and it was the last, free pages of
-/// the heap are given back.
+/// When the row cache has dropped so much, and this part of what it had, or a little and
+/// it was the last, free pages of the heap are given back: that takes the longer the
+/// larger the heap is.
 const DROPPED_ROWS_BYTES: u64 = 8 << 20;
+const DROPPED_ROWS_PART: u64 = 8;
 
 /// What has been given back to the budget is left where it is up to here.
 const LEAST_HANDED_ON: u64 = 1 << 20;
@@ -54,6 +56,8 @@ pub(crate) struct Reading {
     pub(crate) rows_high_bytes: AtomicU64,
     /// The same, since free pages of the heap in which they lie were last given back.
     pub(crate) rows_kept_bytes: AtomicU64,
+    /// Whether it is time to give back free pages of the heap.
+    pub(crate) freed_heap: FreedHeap,
     pub(crate) counters: Counters,
     pub(crate) health: Health,
     pub(crate) holders: Holders,
@@ -147,8 +151,8 @@ impl Reading {
     pub(crate) fn rebalance_for(&self, needed: u64) -> bool {
         let (has_room, dropped_rows) = self.divide_for(needed);
         if dropped_rows {
-            // Without the lock: others wait for it.
-            give_back_free_heap();
+            // Not here: this may be a writer, with the locks that all others wait for.
+            self.freed_heap.ask();
         }
         has_room
     }
@@ -170,7 +174,10 @@ impl Reading {
         let most = |of: &AtomicU64| rows.max(of.load(Ordering::Relaxed));
         let (high, kept) = (most(&self.rows_high_bytes), most(&self.rows_kept_bytes));
         let all_gone = self.row_cache.is_empty();
-        let least = if all_gone { DROPPED_ROWS_BYTES / 32 } else { DROPPED_ROWS_BYTES };
+        let least = match all_gone {
+            true => DROPPED_ROWS_BYTES / 32,
+            false => DROPPED_ROWS_BYTES.max(kept / DROPPED_ROWS_PART),
+        };
         let dropped_rows = kept - rows >= least;
         self.rows_kept_bytes.store(if dropped_rows { rows } else { kept }, Ordering::Relaxed);
         // Rows that go lie between others: hardly a page becomes free before the last goes.

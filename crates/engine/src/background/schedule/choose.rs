@@ -26,6 +26,9 @@ impl Core {
 
     /// The most urgent work that conflicts with nothing in flight.
     pub(super) fn next_job(&self, state: &mut State, worker: Worker) -> Option<Job> {
+        if worker == Worker::LogKeeper && self.reading.freed_heap.take() {
+            return Some(Job::GiveBackHeap);
+        }
         if !self.may_start(state) {
             return None;
         }

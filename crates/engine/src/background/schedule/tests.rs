@@ -1,0 +1,41 @@
+//! Which thread does what.
+
+use super::{Job, Worker};
+use crate::{Db, Durability};
+use std::sync::Arc;
+use tanada_vfs::Env;
+
+const MEMORY: u64 = 256 << 20;
+
+/// A writer gave free pages of the heap back itself, with its locks held and all others
+/// who allocate waiting: each time that the row cache had dropped 8 MiB.
+#[test]
+fn the_heap_of_rows_that_are_dropped_is_given_back_by_the_thread_that_prepares_logs() {
+    let builder = Db::builder("/db").memory(MEMORY).durability(Durability::Buffered);
+    let db = builder.env(Env::memory(1)).open().unwrap();
+    // So few gets that nobody looks yet whether the row cache pays.
+    let keys = || (0..8_000u64).map(u64::to_be_bytes);
+    for key in keys() {
+        db.put(key, [7; 2000]).unwrap();
+    }
+    db.flush().unwrap();
+    for key in keys() {
+        assert!(db.get(key).unwrap().is_some());
+    }
+    let rows = db.stats().memory.row_cache_bytes;
+    assert!(rows > 12 << 20, "{rows}");
+    let core = Arc::clone(db.default_keyspace().core());
+    let given_back = |worker| {
+        let job = core.next_job(&mut core.background.state.lock(), worker);
+        matches!(job, Some(Job::GiveBackHeap))
+    };
+    assert!(!given_back(Worker::LogKeeper), "no row has gone");
+    let mut claim = db.claim_memory(1 << 20).unwrap();
+    while claim.grow(1 << 20).is_ok() {}
+    assert!(db.stats().memory.row_cache_bytes < 4 << 20);
+    for worker in [Worker::Caller, Worker::Flusher, Worker::Compactor] {
+        assert!(!given_back(worker), "not who writers wait for");
+    }
+    assert!(given_back(Worker::LogKeeper));
+    assert!(!given_back(Worker::LogKeeper), "once");
+}
