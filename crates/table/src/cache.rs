@@ -54,16 +54,21 @@ const LEAST_FOR_BLOCKS: u64 = 4;
 /// A cache of decoded blocks, shared by any number of tables.
 ///
 /// 1. A block is in its slot exactly when it is on the list.
-/// 2. `used` is the sum of the listed blocks' bytes and of what open tables
-///    keep resident. The blocks take what that leaves of the capacity, and a quarter
-///    of it at least: so `used` exceeds the capacity only by what is resident beyond
-///    three quarters, or between an insertion and the evictions that follow it.
+/// 2. `blocks` is the sum of the listed blocks' bytes, `resident` of what open tables
+///    keep resident; what is used is both. The blocks take what that leaves of the
+///    capacity, and a quarter of it at least: so both together exceed the capacity only
+///    by what is resident beyond three quarters, or between an insertion and the
+///    evictions that follow it.
+///
+/// Who wants one of the three never takes the difference of the two others: they are read
+/// one after the other, and a table that is opened or closed in between would make it
+/// less than nothing.
 pub struct BlockCache {
     /// Guards the list, and every write to a slot.
     order: Mutex<Order>,
     /// Written under the lock; read without it, for statistics and decisions
     /// that may be a moment late (relaxed).
-    used_bytes: AtomicU64,
+    blocks_bytes: AtomicU64,
     resident_bytes: AtomicU64,
     capacity_bytes: AtomicU64,
     /// Where the blocks lie.
@@ -139,6 +144,8 @@ pub struct BlockCacheStats {
     pub used_bytes: u64,
     /// Of these, what open tables need as long as they are open: top indexes and slots.
     pub resident_bytes: u64,
+    /// The others: blocks and their bookkeeping.
+    pub block_bytes: u64,
     /// Beside these: blocks that only readers still hold, and holes between blocks.
     pub unlisted_bytes: u64,
     pub capacity_bytes: u64,
@@ -165,7 +172,7 @@ impl BlockCache {
                 runs: RunLists::default(),
                 limbo: Limbo::new(),
             }),
-            used_bytes: AtomicU64::new(0),
+            blocks_bytes: AtomicU64::new(0),
             resident_bytes: AtomicU64::new(0),
             capacity_bytes: AtomicU64::new(capacity_bytes),
             memory: Arc::new(BlockMemory::new()),
@@ -251,12 +258,14 @@ impl BlockCache {
 
     /// Bytes in use: blocks, bookkeeping, and resident parts of open tables.
     pub fn used_bytes(&self) -> u64 {
-        self.used_bytes.load(Ordering::Relaxed)
+        self.block_bytes() + self.resident_bytes.load(Ordering::Relaxed)
     }
 
     /// Statistics.
     pub fn stats(&self) -> BlockCacheStats {
         let sum = |i| self.counters.sum(i);
+        let block_bytes = self.block_bytes();
+        let resident_bytes = self.resident_bytes.load(Ordering::Relaxed);
         BlockCacheStats {
             data_hits: sum(HITS + Kind::Data as usize),
             data_misses: sum(MISSES + Kind::Data as usize),
@@ -267,8 +276,9 @@ impl BlockCache {
             insertions: sum(INSERTED),
             evictions: sum(EVICTED),
             blocks: self.order.lock().list.len() as u64,
-            used_bytes: self.used_bytes(),
-            resident_bytes: self.resident_bytes.load(Ordering::Relaxed),
+            used_bytes: block_bytes + resident_bytes,
+            resident_bytes,
+            block_bytes,
             unlisted_bytes: self.unlisted_bytes(),
             capacity_bytes: self.capacity_bytes(),
         }
@@ -313,10 +323,9 @@ impl BlockCache {
         capacity.saturating_sub(resident).max(capacity / LEAST_FOR_BLOCKS)
     }
 
-    /// What blocks take. The two sums are read one after the other: a moment late.
+    /// What blocks take.
     fn block_bytes(&self) -> u64 {
-        let resident = self.resident_bytes.load(Ordering::Relaxed);
-        self.used_bytes().saturating_sub(resident)
+        self.blocks_bytes.load(Ordering::Relaxed)
     }
 
     /// Puts a block that was just read into its slot and makes room for it.
@@ -330,7 +339,7 @@ impl BlockCache {
         let mut order = self.order.lock();
         if let Some(winner) = slots.get(number, &pin()) {
             if planted!(block_cache_pays_twice) {
-                self.used_bytes.fetch_add(cost, Ordering::Relaxed);
+                self.blocks_bytes.fetch_add(cost, Ordering::Relaxed);
             }
             return winner.clone();
         }
@@ -345,7 +354,7 @@ impl BlockCache {
         }
         block.set_node(place);
         slots.slot(number).fill(block.clone());
-        self.used_bytes.fetch_add(cost, Ordering::Relaxed);
+        self.blocks_bytes.fetch_add(cost, Ordering::Relaxed);
         drop(order);
         self.counters.bump(INSERTED);
         self.withhold_less();
@@ -431,7 +440,7 @@ impl BlockCache {
         cost_bytes: u64,
         home: Option<(RunId, u64)>,
     ) {
-        self.used_bytes.fetch_sub(cost_bytes, Ordering::Relaxed);
+        self.blocks_bytes.fetch_sub(cost_bytes, Ordering::Relaxed);
         if let Some((run, bytes)) = home {
             runs.leave(run, place);
             self.listed_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -444,7 +453,6 @@ impl BlockCache {
     /// Takes note of an opened table's resident bytes.
     pub(crate) fn add_resident(&self, bytes: u64) {
         self.resident_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
         if self.block_bytes() > self.limit_bytes() {
             self.shrink();
         }
@@ -468,7 +476,6 @@ impl BlockCache {
             drop(freed);
         }
         self.resident_bytes.fetch_sub(resident_bytes, Ordering::Relaxed);
-        self.used_bytes.fetch_sub(resident_bytes, Ordering::Relaxed);
     }
 }
 

@@ -12,6 +12,7 @@ mod map;
 mod modules;
 mod opening;
 mod planted;
+mod statistics;
 mod translations;
 
 use crate::source::Source;
@@ -58,6 +59,11 @@ const RULES: &[Rule] = &[
         planted::RULE,
         "every listed failure has its planted bug, or waits for its feature",
         planted::check,
+    ),
+    (
+        statistics::RULE,
+        "where statistics are gathered nothing is subtracted below zero",
+        statistics::check,
     ),
     (links::RULE, "relative links in the docs lead somewhere", links::check),
     (translations::RULE, "a page and its translation are in step", translations::check),

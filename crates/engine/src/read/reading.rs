@@ -189,7 +189,7 @@ impl Reading {
         // Blocks that readers hold stay where they are. What open tables keep is not for
         // writers to wait for: it is bounded where tables are opened.
         let cached = self.block_cache.stats();
-        let blocks = cached.used_bytes.saturating_sub(cached.resident_bytes);
+        let blocks = cached.block_bytes;
         let blocks = match self.block_cache.excess_bytes() {
             0 => blocks,
             excess => blocks.max(cached.capacity_bytes + excess),

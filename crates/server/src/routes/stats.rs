@@ -26,11 +26,11 @@ pub(super) async fn stats(app: &Arc<App>, request: &mut Request<Incoming>) -> Re
 
 fn server_stats(app: &App) -> ServerStats {
     ServerStats {
-        uptime_ms: (app.clock.monotonic_ns() - app.started_ns) / 1_000_000,
+        uptime_ms: app.clock.monotonic_ns().saturating_sub(app.started_ns) / 1_000_000,
         connections: app.connections.stats(),
         queued_writes: app.writes.len() as u64,
         commit_groups: app.commits.groups.load(Ordering::Relaxed),
         committed_requests: app.commits.requests.load(Ordering::Relaxed),
-        open_scans: (app.limits.max_scans - app.scans.available_permits()) as u64,
+        open_scans: app.limits.max_scans.saturating_sub(app.scans.available_permits()) as u64,
     }
 }
