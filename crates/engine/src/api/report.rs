@@ -7,7 +7,7 @@ use crate::read::view::KeyspaceState;
 use crate::tree::version::Version;
 use crate::types::stats::{
     AmplificationStats, CacheStats, FilterStats, JobStats, KeyspaceStats, LevelStats, MemoryStats,
-    OperationStats, StallStats, Stats, TableStats, WalStats,
+    ObsoleteStats, OperationStats, StallStats, Stats, TableStats, WalStats,
 };
 use std::sync::atomic::Ordering;
 use tanada_table::BlockCacheStats;
@@ -74,6 +74,7 @@ impl Core {
             block_cache,
             filter: self.filter_stats(),
             wal,
+            obsolete: self.obsolete_stats(),
             flush,
             compaction,
             stalls: StallStats {
@@ -165,6 +166,16 @@ impl Core {
             batches: self.reading.counters.get(Count::Batches),
             syncs: self.reading.counters.get(Count::Syncs),
             sync_ns: self.reading.counters.get(Count::SyncNs),
+        }
+    }
+
+    fn obsolete_stats(&self) -> ObsoleteStats {
+        let (queued, held) = self.reading.tables.deletions.obsolete();
+        ObsoleteStats {
+            files: queued.files,
+            bytes: queued.bytes,
+            held_tables: held.files,
+            held_bytes: held.bytes,
         }
     }
 
@@ -270,7 +281,6 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::Db;
     use tanada_vfs::Env;
 

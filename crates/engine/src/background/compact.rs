@@ -3,7 +3,7 @@
 use crate::core::Core;
 use crate::read::scan::Bounds;
 use crate::read::view::{KeyspaceState, View};
-use crate::tree::compaction::{self, JobOutput, Plan};
+use crate::tree::compaction::{self, Begun, JobOutput, Plan};
 use crate::tree::manifest::Edit;
 use crate::types::error::Result;
 use std::sync::Arc;
@@ -28,14 +28,23 @@ pub struct CompactSummary {
 }
 
 impl Core {
-    /// Merges all tables of the range down to the last level, MemTables first.
+    /// Merges all tables of the range down to the last level, MemTables first; then removes
+    /// the tables that this has replaced, and the logs that held what is in tables now. On
+    /// return the directory holds nothing of a value that was overwritten or deleted
+    /// before, unless somebody reads at an earlier moment.
     pub(crate) fn compact(
         &self,
         keyspace: &Arc<KeyspaceState>,
         bounds: &Bounds,
     ) -> Result<CompactSummary> {
         self.reading.health.check_readable()?;
-        self.flush(Some(keyspace))?;
+        // Later writes are not its business: it must end though writers go on.
+        let begun = Begun { seqno: self.reading.visible(), now_ms: self.reading.now_ms() };
+        let out_of_logs = self.flush_out_of_logs();
+        if out_of_logs.is_err() {
+            // The tables can be merged all the same; the logs are told of at the end.
+            self.flush(Some(keyspace))?;
+        }
         let count = |summary: &mut (u64, u64)| {
             let version = &keyspace.view.load().version;
             *summary = (version.table_count() as u64, version.size_bytes());
@@ -43,19 +52,13 @@ impl Core {
         let (mut before, mut after) = ((0, 0), (0, 0));
         count(&mut before);
         let mut summary = CompactSummary::default();
-        // Tables written from here on are not its business: it must end though
-        // writers go on.
-        let begun = {
-            let mut manifest = self.manifest.lock();
-            // It may have been closed meanwhile, and be another process's by now.
-            self.reading.health.check_readable()?;
-            manifest.table_id()?
-        };
         while let Some(output) = self.run_next_by_hand(keyspace, bounds, begun)? {
             summary.jobs += 1;
             summary.entries_dropped += output.entries_in - output.entries_out;
         }
         count(&mut after);
+        self.remove_files_by_hand()?;
+        out_of_logs?;
         (summary.tables_before, summary.bytes_before) = before;
         (summary.tables_after, summary.bytes_after) = after;
         Ok(summary)

@@ -43,11 +43,57 @@ impl Flush<'_> {
     }
 }
 
+/// When a flush goes on in another log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NewLog {
+    /// When the present one is large: what is reserved for it goes with what is in it.
+    IfLarge,
+    /// When the present one holds anything.
+    Always,
+}
+
 impl Core {
     /// Seals the MemTables (of one keyspace, or of all) and waits until they
     /// are in tables.
     pub(crate) fn flush(&self, only: Option<&Arc<KeyspaceState>>) -> Result<()> {
+        self.flush_and_begin(only, NewLog::IfLarge).map(drop)
+    }
+
+    /// Flushes all, and lets go of every log that was written until now.
+    ///
+    /// # Errors
+    /// As [`Core::flush`]; or why no other log could be begun, after the flush.
+    pub(crate) fn flush_out_of_logs(&self) -> Result<()> {
+        let (sealed_at, new_log) = self.flush_and_begin(None, NewLog::Always)?;
+        new_log?;
+        self.wal.sync_up_to(sealed_at).map_err(|e| self.reading.health.poison(&e))?;
+        {
+            let mut manifest = self.manifest.lock();
+            // It may have been closed meanwhile, and be another process's by now.
+            self.reading.health.check_readable()?;
+            // A MemTable that this misses, for it receives its first write, begins behind
+            // the seal.
+            let needed = self.unflushed.oldest().unwrap_or(sealed_at).min(sealed_at);
+            let oldest_log = self.wal.oldest_needed_for(needed);
+            if oldest_log > self.background.oldest_log() {
+                let edit = Edit { oldest_log: Some(oldest_log), ..Edit::default() };
+                manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
+                self.background.set_oldest_log(oldest_log);
+            }
+        }
+        self.drop_old_logs();
+        Ok(())
+    }
+
+    /// Seals and waits. Answers where the log stood then, and whether another could be
+    /// begun there, if that was wanted.
+    fn flush_and_begin(
+        &self,
+        only: Option<&Arc<KeyspaceState>>,
+        when: NewLog,
+    ) -> Result<(LogPosition, Result<()>)> {
         self.reading.health.check_readable()?;
+        let mut new_log = Ok(());
         let (keyspaces, sealed_at) = {
             let mut writer = self.commit.writer();
             // It may have been closed meanwhile, and be another process's by now.
@@ -60,7 +106,9 @@ impl Core {
                     self.reading.keyspaces.load().all_of(filled)
                 }
             };
-            if keyspaces.iter().any(|k| k.view.load().active.size_bytes() > 0) {
+            if when == NewLog::Always {
+                new_log = writer.wal.leave_log();
+            } else if keyspaces.iter().any(|k| k.view.load().active.size_bytes() > 0) {
                 // Or the whole of a large log would stay for the sake of its last
                 // record. That the new one cannot be made harms nothing.
                 let _ = writer.wal.begin_anew();
@@ -86,8 +134,7 @@ impl Core {
                 self.reading.health.check_writable()?;
             }
         }
-        self.drop_old_logs_now();
-        Ok(())
+        Ok((sealed_at, new_log))
     }
 
     /// Writes all sealed MemTables of these keyspaces to level 0, all of them with one
@@ -281,6 +328,7 @@ impl Core {
         self.reading.retired.0.fetch_add(1, Ordering::Release);
         self.unflushed.flushed(starts);
         self.background.set_oldest_log(oldest_log);
+        self.drop_old_logs();
         Ok(())
     }
 

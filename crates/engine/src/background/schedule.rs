@@ -2,10 +2,12 @@
 //!
 //! Each thread asks [`Core::next_job`] for the most urgent piece of work that is
 //! its own. One thread flushes: writers soon wait for it, so it runs before those
-//! that compact. The compacting ones take what it leaves, and lend a hand when a
-//! second keyspace wants its flush, or while it deletes files. One more only
-//! prepares logs, and gives the system free memory back: the next log must be ready
-//! before the writer needs it, however long a flush takes. Without threads the same jobs are done by whoever would
+//! those that compact. The compacting ones take what it leaves, and lend a hand when a
+//! second keyspace wants its flush. One more only prepares logs, and gives the system
+//! free memory back: the next log must be ready before the writer needs it, however long
+//! a flush takes. And one only removes files, as soon as nobody needs them: who lets go
+//! of one may be a reader, on a database where nothing else happens. Without threads the
+//! same jobs are done by whoever would
 //! otherwise wait, in the same order, or in one that a simulation draws, so that a
 //! run depends on its seed alone.
 
@@ -19,8 +21,6 @@ use crate::core::work::State;
 use crate::read::view::KeyspaceState;
 use crate::tree::compaction::Plan;
 use crate::types::error::{Error, Result};
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -39,6 +39,7 @@ enum Worker {
     Flusher,
     Compactor,
     LogKeeper,
+    Remover,
 }
 
 /// A piece of work, marked as in flight.
@@ -47,7 +48,7 @@ enum Job {
     Flush(Vec<Arc<KeyspaceState>>),
     /// Creates the next log ahead of its use.
     PrepareLog,
-    Delete(Vec<PathBuf>),
+    Delete,
     Compact(Arc<KeyspaceState>, Box<Plan>),
     /// Free pages of the heap, to the system.
     GiveBackHeap,
@@ -85,6 +86,7 @@ impl Core {
         let fixed = [
             ("tanada-flush".to_owned(), Worker::Flusher, Priority::Soon),
             ("tanada-log".to_owned(), Worker::LogKeeper, Priority::Soon),
+            ("tanada-files".to_owned(), Worker::Remover, Priority::Later),
         ];
         let compactors = (0..self.compactors())
             .map(|i| (format!("tanada-{i}"), Worker::Compactor, Priority::Later));
@@ -108,6 +110,7 @@ impl Core {
         self.background.state.lock().stop = true;
         self.background.work.notify_all();
         self.background.progress.notify_all();
+        self.reading.tables.deletions.stop();
         let threads = std::mem::take(&mut *self.background.threads.lock());
         for thread in threads {
             if planted!(close_leaves_jobs_behind) {
@@ -130,6 +133,9 @@ impl Core {
     /// A thread's life.
     fn work(&self, worker: Worker) {
         loop {
+            if worker == Worker::Remover {
+                self.reading.tables.deletions.wait();
+            }
             let job = {
                 let mut state = self.background.state.lock();
                 loop {
@@ -189,7 +195,7 @@ impl Core {
                 let _ = self.wal.prepare_next();
                 Ok(())
             }
-            Job::Delete(files) => self.delete_files(files),
+            Job::Delete => self.delete_files(),
             Job::Compact(keyspace, plan) => self.run_plan(keyspace, plan).map(drop),
             Job::GiveBackHeap => {
                 give_back_free_heap();
@@ -199,38 +205,48 @@ impl Core {
         let keyspace = match &job {
             Job::Flush(keyspaces) => keyspaces.first().map(|k| k.id),
             Job::Compact(k, _) => Some(k.id),
-            Job::PrepareLog | Job::Delete(_) | Job::GiveBackHeap => None,
+            Job::PrepareLog | Job::Delete | Job::GiveBackHeap => None,
         };
         match &outcome {
             Ok(()) if keyspace.is_some() => self.heal_if_there_is_room(),
             Ok(()) => {}
             Err(e) => self.job_failed(e, keyspace, matches!(job, Job::Flush(_))),
         }
-        let mut state = self.background.state.lock();
         let mut touched = Vec::new();
-        match job {
+        let mut state = match job {
             Job::Flush(keyspaces) => {
+                let mut state = self.background.state.lock();
                 for keyspace in &keyspaces {
                     state.flushing.remove(&keyspace.id);
                 }
                 touched = keyspaces;
+                state
             }
-            Job::PrepareLog => state.preparing = false,
-            Job::Delete(files) => {
+            Job::PrepareLog => {
+                let mut state = self.background.state.lock();
+                state.preparing = false;
+                state
+            }
+            Job::Delete => {
+                let mut state = self.background.state.lock();
                 state.deleting = false;
-                if outcome.is_err() {
-                    state.log_files.extend(files);
-                }
+                state
             }
             Job::Compact(keyspace, plan) => {
+                let job = plan.job();
+                // It may hold the last of the tables that were replaced: whoever hears of
+                // the end of this job may rely on their being ready to be removed.
+                drop(plan);
+                let mut state = self.background.state.lock();
                 state.compactions -= 1;
                 if let Some(in_flight) = state.compacting.get_mut(&keyspace.id) {
-                    in_flight.finish(&plan);
+                    in_flight.end(&job);
                 }
                 touched.push(keyspace);
+                state
             }
-            Job::GiveBackHeap => {}
-        }
+            Job::GiveBackHeap => self.background.state.lock(),
+        };
         self.job_ended(&mut state, &touched);
     }
 
@@ -244,14 +260,7 @@ impl Core {
     }
 
     /// Removes files that nothing needs any more.
-    pub(crate) fn delete_files(&self, logs: &[PathBuf]) -> Result<()> {
-        for path in logs {
-            match self.reading.env.fs.remove(path) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
+    pub(crate) fn delete_files(&self) -> Result<()> {
         while self.reading.tables.deletions.run(&*self.reading.env.fs, 16)? > 0 {}
         Ok(())
     }

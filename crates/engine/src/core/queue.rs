@@ -62,8 +62,6 @@ pub(crate) struct Writer {
     pub(crate) checked_log: LogId,
     /// The log being written when a successor was last asked for.
     pub(crate) asked_behind: LogId,
-    /// Logs before this one have been handed over for deletion.
-    pub(crate) removed_before: LogId,
     /// How often memory had been given back when a write was last refused for want of
     /// it. Until more is, writes are refused without a wait.
     pub(crate) refused_at: Option<u64>,
@@ -162,7 +160,6 @@ impl Commit {
                 active_bytes,
                 checked_log: LogId(0),
                 asked_behind: LogId(0),
-                removed_before: LogId(0),
                 refused_at: None,
             }),
         }

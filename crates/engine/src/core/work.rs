@@ -5,7 +5,6 @@
 use super::lineup::Lineup;
 use crate::tree::compaction::InFlight;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo};
 use tanada_vfs::JoinHandle;
@@ -55,8 +54,6 @@ pub(crate) struct State {
     pub(crate) deleting: bool,
     /// Whether a thread is creating the next log.
     pub(crate) preparing: bool,
-    /// Log files to remove.
-    pub(crate) log_files: Vec<PathBuf>,
     /// Bumped at each end of a job.
     pub(crate) ended: u64,
     /// No job starts before this moment, after a failure.
@@ -140,14 +137,6 @@ impl Background {
     /// Whether a job has failed and nothing has been tried since.
     pub(crate) fn has_just_failed(&self) -> bool {
         self.state.lock().retry_at_ns != 0
-    }
-
-    /// Lets a thread remove these files.
-    pub(crate) fn delete_later(&self, files: Vec<PathBuf>) {
-        if !files.is_empty() {
-            self.state.lock().log_files.extend(files);
-            self.work_arrived();
-        }
     }
 
     /// Number of ends of jobs so far; pass it to [`Background::wait_past`].

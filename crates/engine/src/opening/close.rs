@@ -5,9 +5,6 @@ use crate::tree::manifest::Edit;
 use crate::types::error::Result;
 use std::sync::atomic::Ordering;
 
-/// Files that closing removes at most.
-const MOST_DELETIONS: usize = 16;
-
 impl Core {
     /// Closes the database once; later calls find it closed and do nothing.
     ///
@@ -36,7 +33,7 @@ impl Core {
         self.stop_background();
         if !was_poisoned {
             self.wal.discard_spare();
-            self.delete_some();
+            self.delete_the_rest();
         }
         let noted = match synced {
             Ok(()) if !was_poisoned => self.note_end(),
@@ -55,10 +52,10 @@ impl Core {
         self.lock.lock().take();
     }
 
-    /// Removes tables and manifests that nobody needs, as many as take no time to speak
-    /// of. Others, logs, and what cannot be removed are found by the next opening.
-    fn delete_some(&self) {
-        let _ = self.reading.tables.deletions.run(&*self.reading.env.fs, MOST_DELETIONS);
+    /// Removes files that nobody needs: few, for a thread removes them as they come. What
+    /// cannot be removed is found by the next opening.
+    fn delete_the_rest(&self) {
+        let _ = self.reading.tables.deletions.run_all(&*self.reading.env.fs);
     }
 
     /// Notes in the manifest how much of the log is durable, so that a log that is

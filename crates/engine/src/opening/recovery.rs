@@ -33,7 +33,7 @@ use crate::read::reading::{Reading, Retired, Visible};
 use crate::read::row_cache::{RowCache, Worth};
 use crate::read::view::KeyspaceState;
 use crate::tree::manifest::{self, CreatedKeyspace, Current, Edit, Found, Manifest};
-use crate::tree::version::TableStore;
+use crate::tree::version::{Deletion, TableStore};
 use crate::types::error::{Error, Result};
 use crate::types::keyspace_options;
 use crate::wal::{self, RecordPlace, RecoverFrom, Tail, WalWriter};
@@ -152,7 +152,10 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     replay.replay_rest(&core)?;
     core.commit.writer().active_bytes = replay.active_bytes();
     core.background.set_sealed_to(core.opened_position);
-    core.background.delete_later(superseded);
+    for path in superseded {
+        let size_bytes = core.reading.env.fs.open(&path).map_or(0, |file| file.len());
+        core.reading.tables.deletions.push(Deletion { path, size_bytes });
+    }
     core.catch_up()?;
     core.reading.rebalance();
     core.line_up_all();

@@ -68,23 +68,20 @@ impl Core {
     /// # Errors
     /// Only what leaves unknown what is on disk.
     pub(crate) fn catch_up(&self) -> Result<()> {
-        self.drop_old_logs_now();
+        self.drop_old_logs();
         if planted!(logs_pile_up_with_openings) {
             return Ok(());
         }
         if self.has_too_much_log() {
             self.flush_before_anybody_writes()?;
-            self.drop_old_logs_now();
         }
         let mut left = Left { merges: MOST_MERGES, bytes: SHORT_MERGE_BYTES };
         for keyspace in self.reading.keyspaces.load().iter() {
             self.merge_what_flushes_left(keyspace)?;
             self.join_small_tables(keyspace, &mut left)?;
         }
-        let logs = std::mem::take(&mut self.background.state.lock().log_files);
-        if self.delete_files(&logs).is_err() {
-            self.background.delete_later(logs);
-        }
+        // What cannot be removed stays in the queue, for the background.
+        let _ = self.delete_files();
         Ok(())
     }
 

@@ -23,6 +23,7 @@ pub struct Stats {
     pub filter: FilterStats,
     pub tables: TableStats,
     pub wal: WalStats,
+    pub obsolete: ObsoleteStats,
     pub flush: JobStats,
     pub compaction: JobStats,
     pub stalls: StallStats,
@@ -168,6 +169,21 @@ pub struct TableStats {
     pub descriptor_openings: u64,
     /// Descriptors closed to make room, while their tables stayed open.
     pub descriptor_closings: u64,
+}
+
+/// Files on disk that nobody needs any more: tables that were replaced, logs whose writes
+/// are in tables, old manifests.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)]
+pub struct ObsoleteStats {
+    /// They wait to be removed, or are being removed.
+    pub files: u64,
+    pub bytes: u64,
+    /// Tables that cursors, iterators or jobs still read: they are removed once these let
+    /// go of them.
+    pub held_tables: u64,
+    pub held_bytes: u64,
 }
 
 /// The write-ahead log.

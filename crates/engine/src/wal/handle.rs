@@ -248,12 +248,18 @@ impl WalHandle {
         self.0.commits_sync.store(true, Ordering::Relaxed);
     }
 
-    /// Forgets the logs before `id`, and says where they are.
-    pub(super) fn take_before(&self, id: LogId) -> Vec<PathBuf> {
+    /// Forgets the logs before `id` (never the one being written) and answers their paths
+    /// and sizes, for removal. The manifest must name `id` or a later log as
+    /// the oldest needed, durably, before the first is removed.
+    ///
+    /// The directory need not be synced after the removals: a name that comes
+    /// back after a power cut is that of a log before the oldest needed, which
+    /// recovery does not read but hands out for removal again.
+    pub(crate) fn take_before(&self, id: LogId) -> Vec<(PathBuf, u64)> {
         let mut files = self.0.files.lock();
         let current = files.last().expect("a writer never lets go of the log it writes").id;
         let keep = files.partition_point(|file| file.id < id.min(current));
-        files.drain(..keep).map(|file| log_path(&self.0.dir, file.id)).collect()
+        files.drain(..keep).map(|file| (log_path(&self.0.dir, file.id), file.bytes)).collect()
     }
 
     /// Whether a failure has left unknown what is on disk.

@@ -200,15 +200,10 @@ impl WalWriter {
         &self.handle
     }
 
-    /// Forgets the logs before `id` (never the one being written) and answers
-    /// their paths, for removal. The manifest must name `id` or a later log as
-    /// the oldest needed, durably, before the first is removed.
-    ///
-    /// The directory need not be synced after the removals: a name that comes
-    /// back after a power cut is that of a log before the oldest needed, which
-    /// recovery does not read but hands out for removal again.
+    /// As [`WalHandle::take_before`], without sizes.
+    #[cfg(test)]
     pub(crate) fn take_before(&mut self, id: LogId) -> Vec<PathBuf> {
-        self.handle.take_before(id)
+        self.handle.take_before(id).into_iter().map(|(path, _)| path).collect()
     }
 
     /// Hands out, once, the paths of logs that no recovery reads any more, though they
@@ -233,6 +228,19 @@ impl WalWriter {
             false => return Ok(()),
         };
         self.go_on_in(next)
+    }
+
+    /// As [`WalWriter::begin_anew`] in a log of whatever size, unless it holds nothing: for
+    /// who wants nothing that was written to stay in a log.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub(crate) fn leave_log(&mut self) -> Result<()> {
+        self.handle.check()?;
+        match self.cursor.offset() > LOG_HEADER_LEN {
+            true => self.handle.smallest_file().and_then(|next| self.go_on_in(next)),
+            false => Ok(()),
+        }
     }
 
     /// Goes on in a new file with room for a record of `needed` bytes.

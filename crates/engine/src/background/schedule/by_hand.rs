@@ -4,31 +4,62 @@
 use crate::core::Core;
 use crate::read::scan::Bounds;
 use crate::read::view::KeyspaceState;
-use crate::tree::compaction::{self, JobOutput, ManualStep, Plan};
+use crate::tree::compaction::{self, Begun, JobOutput, ManualStep, Plan};
 use crate::types::error::{Error, Result};
 use std::sync::Arc;
-use tanada_format::TableId;
 
 /// A compaction that its caller runs. However it ends, by a panic even, it is no longer
 /// in flight then: closing waits for that.
 struct ByHand<'c> {
     core: &'c Core,
     keyspace: &'c Arc<KeyspaceState>,
-    plan: &'c Plan,
+    /// Until the job has ended.
+    plan: Option<Plan>,
 }
 
 impl Drop for ByHand<'_> {
     fn drop(&mut self) {
+        let plan = self.plan.take().expect("a job ends once");
+        let job = plan.job();
+        // It may hold the last of the tables that were replaced.
+        drop(plan);
         let mut state = self.core.background.state.lock();
         if let Some(in_flight) = state.compacting.get_mut(&self.keyspace.id) {
-            in_flight.finish(self.plan);
+            in_flight.end(&job);
         }
         state.by_hand -= 1;
         self.core.job_ended(&mut state, std::slice::from_ref(self.keyspace));
     }
 }
 
+/// Somebody removes files in a thread of his own: closing waits for that.
+struct Removing<'c>(&'c Core);
+
+impl Drop for Removing<'_> {
+    fn drop(&mut self) {
+        self.0.background.state.lock().by_hand -= 1;
+        self.0.background.progress.notify_all();
+    }
+}
+
 impl Core {
+    /// Removes all files that nobody needs now. Those that a thread is removing have gone
+    /// too when this returns.
+    ///
+    /// # Errors
+    /// Why one could not be removed: the background tries again.
+    pub(crate) fn remove_files_by_hand(&self) -> Result<()> {
+        let _removing = {
+            let mut state = self.background.state.lock();
+            if state.stop {
+                return Err(Error::Closed);
+            }
+            state.by_hand += 1;
+            Removing(self)
+        };
+        Ok(self.reading.tables.deletions.run_all(&*self.reading.env.fs)?)
+    }
+
     /// Runs the next job that a compaction by hand needs, once nothing in flight
     /// is in its way. `None`: nothing more is needed.
     ///
@@ -38,7 +69,7 @@ impl Core {
         &self,
         keyspace: &Arc<KeyspaceState>,
         bounds: &Bounds,
-        begun: TableId,
+        begun: Begun,
     ) -> Result<Option<JobOutput>> {
         loop {
             let mut state = self.background.state.lock();
@@ -70,8 +101,10 @@ impl Core {
             in_flight.start(&plan);
             state.by_hand += 1;
             drop(state);
-            let job = ByHand { core: self, keyspace, plan: &plan };
-            return self.run_plan(job.keyspace, job.plan).map(Some);
+            drop(version);
+            let job = ByHand { core: self, keyspace, plan: Some(*plan) };
+            let plan = job.plan.as_ref().expect("it has not ended");
+            return self.run_plan(job.keyspace, plan).map(Some);
         }
     }
 }

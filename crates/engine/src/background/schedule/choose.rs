@@ -34,9 +34,9 @@ impl Core {
         }
         let flushes = match worker {
             Worker::Caller | Worker::Flusher => true,
-            // The flusher is faster, unless it is busy; it may be who deletes.
-            Worker::Compactor => !state.flushing.is_empty() || state.deleting,
-            Worker::LogKeeper => false,
+            // The flusher is faster, unless it is busy.
+            Worker::Compactor => !state.flushing.is_empty(),
+            Worker::LogKeeper | Worker::Remover => false,
         };
         if flushes && let Some(job) = self.next_flush(state, 0) {
             return Some(job);
@@ -44,10 +44,12 @@ impl Core {
         if worker == Worker::LogKeeper {
             return self.next_log(state);
         }
-        if let Some(job) = self.next_deletion(state) {
+        if matches!(worker, Worker::Caller | Worker::Remover)
+            && let Some(job) = self.next_deletion(state)
+        {
             return Some(job);
         }
-        if worker == Worker::Flusher {
+        if matches!(worker, Worker::Flusher | Worker::Remover) {
             return None;
         }
         let idle = self.is_idle(state);
@@ -133,12 +135,11 @@ impl Core {
     }
 
     fn next_deletion(&self, state: &mut State) -> Option<Job> {
-        let garbage = !state.log_files.is_empty() || !self.reading.tables.deletions.is_empty();
-        if !garbage || state.deleting {
+        if self.reading.tables.deletions.is_empty() || state.deleting {
             return None;
         }
         state.deleting = true;
-        Some(Job::Delete(std::mem::take(&mut state.log_files)))
+        Some(Job::Delete)
     }
 
     /// Whether there will be something to look for though no work arrives: the next

@@ -60,7 +60,7 @@ impl Core {
             return;
         }
         let at_work = !state.flushing.is_empty() || state.compactions > 0 || state.deleting;
-        let garbage = !state.log_files.is_empty() || !self.reading.tables.deletions.is_empty();
+        let garbage = !self.reading.tables.deletions.is_empty();
         if !at_work && !garbage && !state.lineup.is_sweeping() && !self.unflushed.any_sealed() {
             self.heal_unless_hopeless(state);
         }

@@ -62,6 +62,12 @@ impl Model {
         TableId(self.last_id)
     }
 
+    /// A compaction by hand begins now.
+    pub(super) fn begun(&self) -> Begun {
+        let newest = self.version.tables().map(|table| table.meta().max_seqno).max();
+        Begun { seqno: newest.unwrap_or(SeqNo::ZERO), now_ms: self.now_ms }
+    }
+
     pub(super) fn moment(&self) -> Moment {
         let oldest_snapshot = self.snapshots.first().copied().unwrap_or(SeqNo::MAX);
         Moment { now_ms: self.now_ms, oldest_snapshot }

@@ -7,7 +7,7 @@ use super::tree::{Keys, Moment, Tree};
 use crate::tree::version::{TableHandle, Version};
 use std::ops::Bound;
 use std::sync::Arc;
-use tanada_format::TableId;
+use tanada_format::SeqNo;
 
 /// Seeds tried in a level before another level gets its turn.
 const SEEDS: usize = 16;
@@ -62,6 +62,25 @@ pub(crate) fn pick_idle(
     })
 }
 
+/// When a compaction by hand began: what came later is not its business, so that it ends
+/// while writers go on.
+///
+/// A table is told by what is in it, not by its id: the outputs of jobs that were in flight
+/// have later ids and old contents.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    /// The newest write of then.
+    pub(crate) seqno: SeqNo,
+    /// Wall-clock milliseconds.
+    pub(crate) now_ms: u64,
+}
+
+impl Begun {
+    /// So late that everything is its business.
+    #[cfg(test)]
+    pub(crate) const LAST: Begun = Begun { seqno: SeqNo::MAX, now_ms: u64::MAX };
+}
+
 /// What a compaction by hand has to do next.
 #[derive(Debug)]
 pub(crate) enum ManualStep {
@@ -76,23 +95,20 @@ pub(crate) enum ManualStep {
 /// Brings all data of a key range into one run of the last level, and rewrites
 /// what lies there with deletes or expired values in it. To be asked again,
 /// with the version of then, after each job.
-///
-/// `begun` is the first table id not used when the compaction by hand began:
-/// later tables are not its business, so that it ends while writers go on.
 pub(crate) fn plan_range(
     version: &Version,
     config: &Config,
     in_flight: &InFlight,
     moment: Moment,
     range: (Bound<&[u8]>, Bound<&[u8]>),
-    begun: TableId,
+    begun: Begun,
 ) -> ManualStep {
     let tree = Tree::new(version, config, in_flight, moment);
     let mut waiting = false;
     for level in 0..=LAST {
         for run in tree.runs(level) {
             for table in run.overlapping(range.0, range.1).iter() {
-                if table.id() >= begun || !tree.is_unfinished(level, table) {
+                if !tree.is_unfinished(level, table, begun) {
                     continue;
                 }
                 let source = if level == LAST { LAST } else { 0 };
@@ -107,9 +123,15 @@ pub(crate) fn plan_range(
 }
 
 impl<'v> Tree<'v> {
-    /// Whether a compaction by hand has work with this table.
-    fn is_unfinished(&self, level: usize, table: &TableHandle) -> bool {
-        level != LAST || self.depth(level, Keys::of(table)) > 1 || self.garbage(table.meta()) > 0
+    /// Whether a compaction by hand has work with this table: it holds something from
+    /// before and is not in its place, or still has what was garbage then. A job that has
+    /// begun since has dropped that from what it wrote to the last level.
+    fn is_unfinished(&self, level: usize, table: &TableHandle, begun: Begun) -> bool {
+        let meta = table.meta();
+        meta.min_seqno <= begun.seqno
+            && (level != LAST
+                || self.depth(level, Keys::of(table)) > 1
+                || (meta.created_ms <= begun.now_ms && self.garbage(meta) > 0))
     }
 
     /// A table of level 0 that lies over nothing goes down for free.

@@ -98,6 +98,11 @@ impl Plan {
         self.inputs.iter().flat_map(|run| &run.tables)
     }
 
+    /// How [`InFlight`] knows the job: without the tables, which shall not live on for it.
+    pub(crate) fn job(&self) -> Job {
+        Job { name: name_of(self), tables: self.tables().map(|table| table.id()).collect() }
+    }
+
     /// Bytes of all inputs.
     pub(crate) fn input_bytes(&self) -> u64 {
         self.tables().map(|table| table.meta().size_bytes).sum()
@@ -141,7 +146,15 @@ impl Plan {
     }
 }
 
-/// The jobs of one tree that are under way, so that no two touch each other.
+/// A job under way, by the ids of its inputs.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    name: TableId,
+    tables: Vec<TableId>,
+}
+
+/// The jobs of one tree that are under way, so that no two touch each other. Holds no
+/// table: who is told that a job has ended may rely on its inputs having been let go of.
 ///
 /// Two jobs over the same inputs would each write their own truth; a job whose
 /// outputs pass those of another in the same keys would turn old and new around.
@@ -160,8 +173,10 @@ pub(crate) struct InFlight {
 struct Input {
     job: TableId,
     level: usize,
-    /// One of its tables: while it is in the tree, all of them are.
-    table: Arc<TableHandle>,
+    /// One of its tables, and a key by which it is found: while it is in the tree, all of
+    /// them are.
+    table: TableId,
+    key: Box<[u8]>,
     bytes: u64,
 }
 
@@ -191,7 +206,8 @@ impl InFlight {
         self.inputs.extend(plan.inputs.iter().map(|run| Input {
             job: name_of(plan),
             level: run.level.index(),
-            table: Arc::clone(&run.tables[0]),
+            table: run.tables[0].id(),
+            key: run.tables[0].meta().min_key.clone(),
             bytes: run.tables.iter().map(|table| table.meta().size_bytes).sum(),
         }));
         self.next_turn();
@@ -212,21 +228,27 @@ impl InFlight {
     pub(crate) fn bytes_in(&self, version: &Version, level: usize) -> u64 {
         let runs = version.levels()[level].runs();
         let is_there = |input: &&Input| {
-            let key = &input.table.meta().min_key;
-            let found = runs.iter().filter_map(|run| run.find(key));
-            found.into_iter().any(|found| found.id() == input.table.id())
+            let found = runs.iter().filter_map(|run| run.find(&input.key));
+            found.into_iter().any(|found| found.id() == input.table)
         };
         let taken = self.inputs.iter().filter(|input| input.level == level);
         taken.filter(is_there).map(|input| input.bytes).sum()
     }
 
-    /// Notes that `plan` has ended, well or not.
-    pub(crate) fn finish(&mut self, plan: &Plan) {
-        for table in plan.tables() {
-            self.tables.remove(&table.id());
+    /// Notes that a job has ended, well or not. Its plan should be gone: with it the last
+    /// holder of tables that the job has replaced.
+    pub(crate) fn end(&mut self, job: &Job) {
+        for table in &job.tables {
+            self.tables.remove(table);
         }
-        self.outputs.retain(|output| output.job != name_of(plan));
-        self.inputs.retain(|input| input.job != name_of(plan));
+        self.outputs.retain(|output| output.job != job.name);
+        self.inputs.retain(|input| input.job != job.name);
+    }
+
+    /// As [`InFlight::end`], for a plan that lives on.
+    #[cfg(test)]
+    pub(crate) fn finish(&mut self, plan: &Plan) {
+        self.end(&plan.job());
     }
 
     /// Whether a job has this table as input.

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::Bound;
 use std::path::Path;
-use tanada_format::{SeqNo, TableId, hash_key};
+use tanada_format::{SeqNo, hash_key};
 
 /// Entries of one MemTable, and their bytes.
 const MEMTABLE: u64 = 64;
@@ -317,7 +317,7 @@ fn tell(workload: &Workload, text: &mut String) {
     for jobs in 0.. {
         let m = &bench.model;
         let all = (Bound::Unbounded, Bound::Unbounded);
-        let begun = TableId(u64::MAX);
+        let begun = Begun::LAST;
         match plan_range(&m.version, &m.config, &m.in_flight, m.moment(), all, begun) {
             ManualStep::Run(plan) => bench.start(*plan, u64::MAX),
             ManualStep::Wait => panic!("nothing is in flight"),

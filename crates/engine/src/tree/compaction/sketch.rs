@@ -58,7 +58,7 @@ impl Sketch {
     /// What a compaction of everything by hand does next.
     pub(super) fn by_hand(&self) -> String {
         let all = (Bound::Unbounded, Bound::Unbounded);
-        let (version, config, begun) = (&self.version, &self.config, TableId(u64::MAX));
+        let (version, config, begun) = (&self.version, &self.config, Begun::LAST);
         match plan_range(version, config, &self.in_flight, self.moment, all, begun) {
             ManualStep::Run(plan) => told(&plan),
             ManualStep::Wait => "wait".into(),

@@ -139,7 +139,9 @@ impl TableHandle {
         if planted!(backup_vs_deletion) {
             self.store.forget(self.meta.id, 0);
         }
-        self.obsolete.store(true, Ordering::Relaxed);
+        if !self.obsolete.swap(true, Ordering::Relaxed) {
+            self.store.deletions.hold(self.meta.size_bytes);
+        }
     }
 }
 
@@ -149,7 +151,7 @@ impl Drop for TableHandle {
             self.store.open_tables.remove(self);
         }
         if *self.obsolete.get_mut() {
-            self.store.forget(self.meta.id, self.meta.size_bytes);
+            self.store.forget_held(self.meta.id, self.meta.size_bytes);
         }
     }
 }

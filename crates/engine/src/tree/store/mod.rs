@@ -104,6 +104,11 @@ impl TableStore {
         let _ = self.fs.remove(&self.path(id));
     }
 
+    /// Queues the file of an obsolete table for removal: its last reader has gone. No I/O.
+    fn forget_held(&self, id: TableId, size_bytes: u64) {
+        self.deletions.push_held(Deletion { path: self.path(id), size_bytes });
+    }
+
     /// Queues the file of a table for removal that nobody will read again. No I/O.
     pub(crate) fn forget(&self, id: TableId, size_bytes: u64) {
         self.deletions.push(Deletion { path: self.path(id), size_bytes });

@@ -49,7 +49,6 @@ impl Core {
             writer.checked_log = writer.wal.current_log();
             self.watch_space()?;
         }
-        self.drop_old_logs(writer);
         if writer.wal.handle().wants_next() && writer.asked_behind != writer.checked_log {
             writer.asked_behind = writer.checked_log;
             self.background.work_arrived();

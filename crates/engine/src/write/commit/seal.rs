@@ -6,6 +6,7 @@
 use crate::core::Core;
 use crate::core::queue::Writer;
 use crate::read::view::KeyspaceState;
+use crate::tree::version::Deletion;
 use std::sync::Arc;
 use tanada_format::{LogPosition, planted};
 
@@ -68,17 +69,12 @@ impl Core {
         self.reading.keyspaces.load().all_of(pinning)
     }
 
-    /// Hands logs that no MemTable needs to the background for deletion.
-    pub(super) fn drop_old_logs(&self, writer: &mut Writer) {
-        let oldest = self.background.oldest_log();
-        if oldest > writer.removed_before {
-            writer.removed_before = oldest;
-            self.background.delete_later(writer.wal.take_before(oldest));
+    /// Hands logs that no MemTable needs to the background for deletion: at once when the
+    /// manifest durably needs none of them, for nobody may write for a long time.
+    pub(crate) fn drop_old_logs(&self) {
+        let deletions = &self.reading.tables.deletions;
+        for (path, size_bytes) in self.wal.take_before(self.background.oldest_log()) {
+            deletions.push(Deletion { path, size_bytes });
         }
-    }
-
-    /// As [`Core::drop_old_logs`], for who does not write.
-    pub(crate) fn drop_old_logs_now(&self) {
-        self.drop_old_logs(&mut self.commit.writer());
     }
 }

@@ -3,14 +3,14 @@
 use super::super::disk::*;
 use super::super::sketch::Sketch;
 use super::*;
-use crate::tree::compaction::{Config, InFlight, ManualStep, Moment, plan_range};
+use crate::tree::compaction::{Begun, Config, InFlight, ManualStep, Moment, plan_range};
 use crate::tree::merge::vec_cursor::{OwnedEntry, VecCursor, sort};
 use crate::types::error::Error;
 use proptest::prelude::*;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use tanada_format::{TableId, ValueKind};
+use tanada_format::ValueKind;
 use tanada_vfs::fault::{EIO, ENOSPC, Op, Rule};
 
 /// The plan that merges everything.
@@ -20,7 +20,7 @@ fn merge_all(disk: &Disk) -> Plan {
     let moment = Moment { now_ms: 1000, oldest_snapshot: SeqNo::MAX };
     let all = (Bound::Unbounded, Bound::Unbounded);
     let in_flight = InFlight::default();
-    match plan_range(&disk.version, &config, &in_flight, moment, all, TableId(u64::MAX)) {
+    match plan_range(&disk.version, &config, &in_flight, moment, all, Begun::LAST) {
         ManualStep::Run(plan) => *plan,
         step => panic!("there is something to merge: {step:?}"),
     }
@@ -155,7 +155,7 @@ fn merge_of(tree: &str) -> Plan {
     let tree = Sketch::new(Config::for_memtable(1 << 20), tree);
     let all = (Bound::Unbounded, Bound::Unbounded);
     let (version, config, in_flight) = (&tree.version, &tree.config, &tree.in_flight);
-    match plan_range(version, config, in_flight, tree.moment, all, TableId(u64::MAX)) {
+    match plan_range(version, config, in_flight, tree.moment, all, Begun::LAST) {
         ManualStep::Run(plan) => *plan,
         step => panic!("there is something to merge: {step:?}"),
     }
@@ -430,7 +430,7 @@ fn job_rate() {
         let moment = Moment { now_ms: 1000, oldest_snapshot: SeqNo::MAX };
         let all = (Bound::Unbounded, Bound::Unbounded);
         let in_flight = InFlight::default();
-        let step = plan_range(&disk.version, &config, &in_flight, moment, all, TableId(u64::MAX));
+        let step = plan_range(&disk.version, &config, &in_flight, moment, all, Begun::LAST);
         let ManualStep::Run(mut plan) = step else { panic!("there is work") };
         plan.method = Method::Merge;
         let start = now_ns();
