@@ -15,8 +15,10 @@ mod by_hand;
 mod choose;
 mod compactions;
 mod failure;
+mod quiet;
 
 use crate::core::Core;
+use quiet::Patience;
 use crate::core::work::State;
 use crate::read::view::KeyspaceState;
 use crate::tree::compaction::Plan;
@@ -28,7 +30,7 @@ use tanada_format::planted;
 use tanada_vfs::Priority;
 use tanada_vfs::real::give_back_free_heap;
 
-/// How often a thread without work looks whether it is time for some.
+/// How soon a thread looks again that has found nothing, where there will be something.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Which jobs a thread takes.
@@ -46,6 +48,8 @@ enum Worker {
 enum Job {
     /// Of these keyspaces.
     Flush(Vec<Arc<KeyspaceState>>),
+    /// Seals what nobody has written to for a while.
+    Seal,
     /// Creates the next log ahead of its use.
     PrepareLog,
     Delete,
@@ -97,6 +101,7 @@ impl Core {
                 Some(handle) => {
                     self.background.inline.store(false, Ordering::Relaxed);
                     self.background.threads.lock().push(handle);
+                    self.listen_to_readers();
                 }
                 None => break,
             }
@@ -133,9 +138,6 @@ impl Core {
     /// A thread's life.
     fn work(&self, worker: Worker) {
         loop {
-            if worker == Worker::Remover {
-                self.reading.tables.deletions.wait();
-            }
             let job = {
                 let mut state = self.background.state.lock();
                 loop {
@@ -149,12 +151,19 @@ impl Core {
                             drop(state);
                             state = self.background.state.lock();
                         }
-                        None if state.retry_at_ns != 0
-                            || (worker == Worker::Compactor && self.looks_again(&state)) =>
-                        {
-                            self.background.work.wait_for(&mut state, TICK);
+                        // Else the queue itself wakes it.
+                        None if worker == Worker::Remover && state.retry_at_ns == 0 => {
+                            drop(state);
+                            self.reading.tables.deletions.wait();
+                            state = self.background.state.lock();
                         }
-                        None => self.background.work.wait(&mut state),
+                        None => match self.patience(&mut state, worker) {
+                            Patience::None => {}
+                            Patience::Until(wait) => {
+                                self.background.work.wait_for(&mut state, wait);
+                            }
+                            Patience::Endless => self.background.work.wait(&mut state),
+                        },
                     }
                 }
             };
@@ -190,6 +199,10 @@ impl Core {
     fn run(&self, job: Job) {
         let outcome = match &job {
             Job::Flush(keyspaces) => self.flush_sealed(keyspaces),
+            Job::Seal => {
+                self.seal_quiet();
+                Ok(())
+            }
             Job::PrepareLog => {
                 // A failure harms nothing: the writer will try itself.
                 let _ = self.wal.prepare_next();
@@ -205,7 +218,7 @@ impl Core {
         let keyspace = match &job {
             Job::Flush(keyspaces) => keyspaces.first().map(|k| k.id),
             Job::Compact(k, _) => Some(k.id),
-            Job::PrepareLog | Job::Delete | Job::GiveBackHeap => None,
+            Job::Seal | Job::PrepareLog | Job::Delete | Job::GiveBackHeap => None,
         };
         match &outcome {
             Ok(()) if keyspace.is_some() => self.heal_if_there_is_room(),
@@ -222,6 +235,7 @@ impl Core {
                 touched = keyspaces;
                 state
             }
+            Job::Seal => self.background.state.lock(),
             Job::PrepareLog => {
                 let mut state = self.background.state.lock();
                 state.preparing = false;

@@ -28,6 +28,8 @@ pub(crate) struct Lineup {
     /// When the last sweep began, and how many jobs had ended by then.
     began_ns: u64,
     began_ended: u64,
+    /// Whether another is to begin though no job has ended.
+    wanted: bool,
     /// Keyspaces with tables in level 0.
     level_0: BTreeSet<KeyspaceId>,
     pressures: BTreeMap<KeyspaceId, u64>,
@@ -55,14 +57,24 @@ impl Lineup {
     }
 
     /// Begins a sweep over all keyspaces when one is due: a job has ended since the last
-    /// began (else nothing new is heard of), and that was a while ago.
-    pub(crate) fn begin_sweep(&mut self, keyspaces: usize, ended: u64, now_ns: u64) {
+    /// began or one is [wanted](Lineup::want_sweep), and that was a while ago. Answers
+    /// whether it has begun.
+    pub(crate) fn begin_sweep(&mut self, keyspaces: usize, ended: u64, now_ns: u64) -> bool {
         let is_due = self.began_ns == 0 || now_ns.saturating_sub(self.began_ns) >= SWEEP_NS;
-        if self.left == 0 && self.began_ended != ended && is_due {
+        let begins = self.left == 0 && self.awaits_sweep(ended) && is_due;
+        if begins {
             self.left = keyspaces;
             self.began_ns = now_ns.max(1);
             self.began_ended = ended;
+            self.wanted = false;
         }
+        begins
+    }
+
+    /// Lets all keyspaces be asked soon though no job ends: time has passed, or a reader has
+    /// gone.
+    pub(crate) fn want_sweep(&mut self) {
+        self.wanted = true;
     }
 
     /// Begins a sweep over all keyspaces, unless one is under way.
@@ -80,9 +92,10 @@ impl Lineup {
         Some(KeyspaceId(id))
     }
 
-    /// Whether a job has ended since the last sweep began: another will be due.
+    /// Whether a job has ended since the last sweep began, or another one is wanted: it will
+    /// be due.
     pub(crate) fn awaits_sweep(&self, ended: u64) -> bool {
-        self.began_ended != ended
+        self.wanted || self.began_ended != ended
     }
 
     /// Whether a sweep is under way.
@@ -149,7 +162,7 @@ mod tests {
         let sweep = |lineup: &mut Lineup| {
             std::iter::from_fn(|| lineup.sweep(5).map(|id| id.0)).collect::<Vec<_>>()
         };
-        lineup.begin_sweep(5, 0, 10);
+        assert!(!lineup.begin_sweep(5, 0, 10));
         assert_eq!(sweep(&mut lineup), [0; 0], "no job has ended");
         lineup.begin_sweep(5, 1, 10);
         assert_eq!(sweep(&mut lineup), [0, 1, 2, 3, 4]);
@@ -157,6 +170,11 @@ mod tests {
         assert!(!lineup.is_sweeping(), "too early");
         lineup.begin_sweep(5, 2, SWEEP_NS + 10);
         assert_eq!(sweep(&mut lineup).len(), 5);
+        assert!(!lineup.begin_sweep(5, 2, 9 * SWEEP_NS), "nothing is new");
+        lineup.want_sweep();
+        assert!(lineup.begin_sweep(5, 2, 9 * SWEEP_NS), "time has passed");
+        assert_eq!(sweep(&mut lineup).len(), 5);
+        assert!(!lineup.begin_sweep(5, 2, 19 * SWEEP_NS), "once");
     }
 
     #[test]

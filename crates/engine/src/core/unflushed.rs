@@ -63,9 +63,13 @@ impl Unflushed {
         *self.sets.lock() == Sets::of(keyspaces)
     }
 
-    /// Notes the first write into an active MemTable. Under the writer lock.
-    pub(crate) fn touched(&self, start: Start) {
-        self.sets.lock().active.insert(start);
+    /// Notes the first write into an active MemTable. Under the writer lock. Answers
+    /// whether all of them were empty.
+    pub(crate) fn touched(&self, start: Start) -> bool {
+        let active = &mut self.sets.lock().active;
+        let first = active.is_empty();
+        active.insert(start);
+        first
     }
 
     /// Notes that an active MemTable is about to be sealed: before its flush could end,
@@ -111,6 +115,11 @@ impl Unflushed {
     pub(crate) fn active_before(&self, position: LogPosition) -> Vec<KeyspaceId> {
         let sets = self.sets.lock();
         sets.active.iter().take_while(|start| start.0 < position).map(|start| start.1).collect()
+    }
+
+    /// Whether any active MemTable holds something.
+    pub(crate) fn any_active(&self) -> bool {
+        !self.sets.lock().active.is_empty()
     }
 
     /// Whether any keyspace waits for a flush, or is in one.

@@ -3,7 +3,8 @@
 //! Only data and waiting; the jobs themselves are in `background`.
 
 use super::lineup::Lineup;
-use crate::tree::compaction::InFlight;
+use crate::read::holders::LooksBack;
+use crate::tree::compaction::{Due, InFlight};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo};
@@ -64,6 +65,13 @@ pub(crate) struct State {
     pub(crate) idle_done: SeqNo,
     /// Compaction stays off in these keyspaces: a table in them is damaged.
     pub(crate) damaged: BTreeSet<KeyspaceId>,
+    /// What waits in the trees that were asked in vain since all were last asked.
+    pub(crate) due: Due,
+    /// How far back readers looked before the first of these trees was asked that keeps
+    /// garbage for them.
+    pub(crate) kept_for: Option<LooksBack>,
+    /// When MemTables were last sealed for want of writers.
+    pub(crate) quiet_sealed_ns: Option<u64>,
 }
 
 impl Background {

@@ -39,8 +39,8 @@ use crate::types::keyspace_options;
 use crate::wal::{self, RecordPlace, RecoverFrom, Tail, WalWriter};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use tanada_format::{DatabaseId, KeyspaceId, LogId, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::sync::atomic::AtomicU64;
@@ -122,6 +122,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         counters: Counters::new(),
         health: Health::new(Owner::new(lock.process())),
         holders: Holders::default(),
+        on_release: OnceLock::new(),
         chunks: Arc::clone(replay.chunks()),
         retired: Retired::default(),
         visible: Visible(AtomicU64::new(last_seqno.0)),

@@ -75,7 +75,11 @@ impl Drop for Hold {
             // What it holds is the parent's.
             std::mem::forget(Arc::clone(&self.reading));
         } else if let Some(place) = self.place {
-            drop(self.reading.holders.leave(place));
+            let (gone, awaited) = self.reading.holders.leave(place);
+            drop(gone);
+            if awaited {
+                self.reading.tell_of_release();
+            }
         }
     }
 }

@@ -74,10 +74,23 @@ pub(crate) struct JobMoment {
     pub(crate) now_ms: u64,
 }
 
+/// How far back anybody looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LooksBack {
+    /// The least sequence number that somebody reads at; [`SeqNo::MAX`] when nobody does.
+    pub(crate) seqno: SeqNo,
+    /// The earliest moment by which somebody judges expiry; `u64::MAX` when nobody does.
+    pub(crate) now_ms: u64,
+}
+
 /// All that live.
 #[derive(Default)]
 pub(crate) struct Holders {
     lists: [List; LISTS],
+    /// How far back somebody looked when the background found garbage that is only kept
+    /// for readers, and went to sleep; 0 for what nobody waits for. Relaxed: written before
+    /// a lock of each list is taken, and read behind one.
+    awaited: [AtomicU64; 2],
     /// The latest moment that a job has judged expiry by. Relaxed: written before a
     /// job takes the lists' locks, read under one of them.
     judged_ms: AtomicU64,
@@ -135,11 +148,49 @@ impl Holders {
         holder.views[end].replace(view)
     }
 
-    /// The holder is gone; answered, to be dropped by the caller.
-    pub(crate) fn leave(&self, place: Place) -> Option<Holder> {
-        let mut slots = self.lists[place.list].0.lock();
-        slots.free.push(place.slot);
-        slots.holders[place.slot].take()
+    /// The holder is gone; answered, to be dropped by the caller, and whether the
+    /// background waits for that.
+    pub(crate) fn leave(&self, place: Place) -> (Option<Holder>, bool) {
+        let gone = {
+            let mut slots = self.lists[place.list].0.lock();
+            slots.free.push(place.slot);
+            slots.holders[place.slot].take()
+        };
+        let awaited = gone.as_ref().is_some_and(|gone| self.is_awaited(gone));
+        (gone, awaited)
+    }
+
+    /// How far back anybody looks now.
+    pub(crate) fn looks_back(&self) -> LooksBack {
+        let mut all = LooksBack { seqno: SeqNo::MAX, now_ms: u64::MAX };
+        self.each(|holder| {
+            all.seqno = all.seqno.min(holder.seqno);
+            all.now_ms = all.now_ms.min(holder.now_ms);
+        });
+        all
+    }
+
+    /// From now on the end of who looks back as far as `seen` is told, once. Answers
+    /// whether anybody still does: else it has been missed.
+    pub(crate) fn await_release(&self, seen: LooksBack) -> bool {
+        // `u64::MAX` would be every snapshot's moment.
+        let now_ms = if seen.now_ms == u64::MAX { 0 } else { seen.now_ms };
+        self.awaited[0].store(seen.seqno.0, Ordering::Relaxed);
+        self.awaited[1].store(now_ms, Ordering::Relaxed);
+        // Whoever has left this behind is not listed, and who is listed sees it.
+        self.looks_back() == seen
+    }
+
+    /// One load or two where nobody waits; else short scans, which look back no further
+    /// than now, pay no more than that either.
+    fn is_awaited(&self, gone: &Holder) -> bool {
+        let [seqno, now_ms] = [0, 1].map(|i| self.awaited[i].load(Ordering::Relaxed));
+        if gone.seqno.0 > seqno && gone.now_ms > now_ms {
+            return false;
+        }
+        let left = self.looks_back();
+        let further = left.seqno.0 > seqno || (now_ms != 0 && left.now_ms > now_ms);
+        further && self.awaited[0].swap(0, Ordering::Relaxed) != 0
     }
 
     /// For a job that starts when the clock says `now_ms`.
@@ -202,10 +253,27 @@ mod tests {
         let (first, second) = (enter(&holders, 7, 1000), enter(&holders, 7, 1000));
         enter(&holders, 3, 1000);
         assert_eq!(seqnos(), [SeqNo(3), SeqNo(7)]);
-        holders.leave(first);
+        drop(holders.leave(first));
         assert_eq!(seqnos(), [SeqNo(3), SeqNo(7)]);
-        holders.leave(second);
+        drop(holders.leave(second));
         assert_eq!(seqnos(), [SeqNo(3)]);
+    }
+
+    #[test]
+    fn the_end_of_the_last_that_looks_so_far_back_is_told_once_and_that_of_others_is_not() {
+        let holders = Holders::default();
+        let (first, second) = (enter(&holders, 7, 1000), enter(&holders, 7, 1000));
+        let brief = || holders.leave(enter(&holders, 9, 1001)).1;
+        assert!(!brief(), "nobody waits");
+        assert!(holders.await_release(holders.looks_back()));
+        assert!(!brief());
+        assert!(!holders.leave(first).1, "another looks as far back");
+        assert!(holders.leave(second).1);
+        assert!(!brief(), "once");
+        let old = enter(&holders, 7, 1000);
+        let seen = holders.looks_back();
+        drop(holders.leave(old));
+        assert!(!holders.await_release(seen), "it had gone before");
     }
 
     /// A cursor judges expiry by the moment when it was opened. A compaction that
@@ -215,7 +283,7 @@ mod tests {
         let holders = Holders::default();
         let old = enter(&holders, 1, 500);
         assert_eq!(holders.job_moment(1000).now_ms, 500);
-        holders.leave(old);
+        drop(holders.leave(old));
         assert_eq!(holders.job_moment(1000).now_ms, 1000);
         // It read the clock before that job did, and was listed behind it.
         let (_, _, now_ms) = holders.enter((NOW, KeyspaceId(0)), (0, 900), || SeqNo(1));

@@ -14,8 +14,8 @@ use crate::read::row_cache::{RowCache, Worth};
 use crate::read::view::{KeyspaceState, View};
 use crate::tree::version::TableStore;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use tanada_format::{DatabaseId, SeqNo, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::Env;
@@ -61,6 +61,9 @@ pub(crate) struct Reading {
     pub(crate) counters: Counters,
     pub(crate) health: Health,
     pub(crate) holders: Holders,
+    /// Called when the last of those readers goes that the background waits for: set once,
+    /// where there are threads.
+    pub(crate) on_release: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Of all MemTables.
     pub(crate) chunks: Arc<ChunkPool>,
 
@@ -102,6 +105,14 @@ impl Reading {
     #[inline]
     pub(crate) fn visible(&self) -> SeqNo {
         SeqNo(self.visible.0.load(Ordering::Acquire))
+    }
+
+    /// The last of those readers has gone that the background waits for.
+    #[cold]
+    pub(crate) fn tell_of_release(&self) {
+        if let Some(tell) = self.on_release.get() {
+            tell();
+        }
     }
 
     /// Counts a scan that begins.

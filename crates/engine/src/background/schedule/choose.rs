@@ -53,7 +53,10 @@ impl Core {
             return None;
         }
         let idle = self.is_idle(state);
-        let job = self.next_compaction(state, 0, idle);
+        let mut job = self.next_compaction(state, 0, idle);
+        if job.is_none() && worker == Worker::Compactor {
+            job = self.next_seal(state);
+        }
         if job.is_none() {
             self.heal_where_nothing_is_due(state);
         }

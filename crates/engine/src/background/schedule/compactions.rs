@@ -7,8 +7,9 @@ use super::Job;
 use crate::core::Core;
 use crate::core::lineup::{FEW, SWEPT_AT_ONCE};
 use crate::core::work::State;
+use crate::read::holders::LooksBack;
 use crate::read::view::KeyspaceState;
-use crate::tree::compaction::{self, Moment};
+use crate::tree::compaction::{self, Due, Moment};
 use std::sync::Arc;
 use tanada_format::SeqNo;
 
@@ -26,9 +27,13 @@ impl Core {
         }
         let keyspaces = self.reading.keyspaces.load();
         let count = keyspaces.len();
-        let now = (self.picking_moment(), idle);
+        // Before the moment: a reader that goes in between is waited for in vain, and that
+        // is found out.
+        let looks_back = self.reading.holders.looks_back();
+        let now = (self.picking_moment(), idle, looks_back);
         if count <= FEW {
             while state.lineup.pop().is_some() {}
+            (state.due, state.kept_for) = (Due::default(), None);
             let turned = keyspaces.iter().skip(first).chain(keyspaces.iter().take(first));
             return turned.into_iter().find_map(|k| self.ask(state, k, now));
         }
@@ -48,7 +53,14 @@ impl Core {
         match self.background.is_inline() {
             // Who does the work himself wants all that there is.
             true => state.lineup.sweep_again(count),
-            false => state.lineup.begin_sweep(count, ended, now_ns),
+            false => {
+                if state.due.at_ms.is_some_and(|at_ms| at_ms <= self.reading.now_ms()) {
+                    state.lineup.want_sweep();
+                }
+                if state.lineup.begin_sweep(count, ended, now_ns) {
+                    (state.due, state.kept_for) = (Due::default(), None);
+                }
+            }
         }
         for _ in 0..SWEPT_AT_ONCE {
             let keyspace = keyspaces.get(state.lineup.sweep(count)?)?;
@@ -66,7 +78,7 @@ impl Core {
         &self,
         state: &mut State,
         keyspace: &Arc<KeyspaceState>,
-        (moment, idle): (Moment, bool),
+        (moment, idle, looks_back): (Moment, bool, LooksBack),
     ) -> Option<Job> {
         if state.damaged.contains(&keyspace.id) {
             return None;
@@ -81,7 +93,17 @@ impl Core {
         let plan = match idle {
             true => compaction::pick_idle(&version, config, in_flight, moment),
             false => compaction::pick(&version, config, in_flight, moment),
-        }?;
+        };
+        let Some(plan) = plan else {
+            if !self.background.is_inline() {
+                let due = compaction::due(&version, config, moment, self.reading.now_ms());
+                state.due = state.due.and(due);
+                if due.waits_for_readers {
+                    state.kept_for.get_or_insert(looks_back);
+                }
+            }
+            return None;
+        };
         in_flight.start(&plan);
         state.compactions += 1;
         Some(Job::Compact(Arc::clone(keyspace), Box::new(plan)))

@@ -12,6 +12,7 @@ mod plan;
 mod tree;
 mod join;
 mod pick;
+mod due;
 pub(crate) mod visible;
 mod older;
 mod guards;
@@ -21,6 +22,7 @@ mod output;
 mod run;
 
 pub(crate) use config::Config;
+pub(crate) use due::{Due, due};
 pub(crate) use guards::flush_guards;
 pub(crate) use job_io::JobIo;
 pub(crate) use join::has_many_small_tables;

@@ -81,8 +81,9 @@ impl Target {
         }
         let mem = &active.as_ref().expect("set above").1;
         if self.before.is_none() {
-            if mem.touch(start) {
-                core.unflushed.touched((start, id));
+            if mem.touch(start) && core.unflushed.touched((start, id)) {
+                // There is something now to be flushed once nobody writes.
+                core.background.work_arrived();
             }
             self.before = Some(mem.size_bytes());
         }

@@ -1,0 +1,114 @@
+//! What is done while nobody writes and no job ends, and how long a thread sleeps that has
+//! found nothing.
+//!
+//! Nobody would wake it: values expire, tables of deletes get old, the last reader of a
+//! deleted value goes, and deletes lie in a MemTable that never gets full. So each look for
+//! work that finds none notes when there will be some ([`compaction::due`]), readers that
+//! keep garbage tell when they go, and MemTables are sealed after a while.
+
+use super::{Job, TICK, Worker};
+use crate::core::Core;
+use crate::core::work::State;
+use std::sync::Arc;
+use std::time::Duration;
+use tanada_format::planted;
+
+/// MemTables are sealed when nobody has written for this long: they may delete much.
+const QUIET_NS: u64 = 60_000_000_000;
+
+/// But no more often than this: each time costs a flush, and makes a small table.
+const BETWEEN_SEALS_NS: u64 = 600_000_000_000;
+
+/// The clock may be set while a thread sleeps.
+const LONGEST_MS: u64 = 900_000;
+
+/// How long a thread sleeps, unless it is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Not at all: what it has looked at has changed meanwhile.
+    None,
+    Until(Duration),
+    Endless,
+}
+
+impl Core {
+    /// How long a thread waits that has just found nothing to do.
+    pub(super) fn patience(&self, state: &mut State, worker: Worker) -> Patience {
+        if state.retry_at_ns != 0 {
+            return Patience::Until(TICK);
+        }
+        if worker != Worker::Compactor || !self.reading.health.may_work() {
+            return Patience::Endless;
+        }
+        if planted!(quiet_database_keeps_garbage) {
+            return match self.looks_again(state) {
+                true => Patience::Until(TICK),
+                false => Patience::Endless,
+            };
+        }
+        if let Some(seen) = state.kept_for.take()
+            && !self.reading.holders.await_release(seen)
+        {
+            state.lineup.want_sweep();
+            return Patience::None;
+        }
+        if self.looks_again(state) {
+            return Patience::Until(TICK);
+        }
+        let clock = &self.reading.env.clock;
+        let until_due = state.due.at_ms.map(|at_ms| {
+            Duration::from_millis(at_ms.saturating_sub(self.reading.now_ms()).min(LONGEST_MS))
+        });
+        let until_seal = self.quiet_at(state).map(|at_ns| {
+            Duration::from_nanos(at_ns.saturating_sub(clock.monotonic_ns()))
+        });
+        match until_due.into_iter().chain(until_seal).min() {
+            Some(wait) => Patience::Until(wait.max(TICK)),
+            None => Patience::Endless,
+        }
+    }
+
+    /// When MemTables are sealed if nobody writes until then.
+    fn quiet_at(&self, state: &State) -> Option<u64> {
+        let after_the_last = state.quiet_sealed_ns.map_or(0, |at_ns| at_ns + BETWEEN_SEALS_NS);
+        let quiet_ns = state.idle_since.0 + QUIET_NS;
+        self.unflushed.any_active().then(|| quiet_ns.max(after_the_last))
+    }
+
+    /// Seals MemTables when nobody has written for a while.
+    pub(super) fn next_seal(&self, state: &mut State) -> Option<Job> {
+        let now_ns = self.reading.env.clock.monotonic_ns();
+        let is_quiet = state.idle_since.1 == self.reading.visible()
+            && self.quiet_at(state).is_some_and(|at_ns| at_ns <= now_ns);
+        if !is_quiet || planted!(quiet_database_keeps_garbage) {
+            return None;
+        }
+        state.quiet_sealed_ns = Some(now_ns);
+        Some(Job::Seal)
+    }
+
+    /// Seals all MemTables, unless somebody writes just now.
+    pub(super) fn seal_quiet(&self) {
+        if let Some(mut writer) = self.commit.writer.try_lock() {
+            // That another cannot be begun harms nothing.
+            let _ = writer.wal.begin_anew();
+            let keyspaces = self.reading.keyspaces.load();
+            self.seal(&mut writer, &keyspaces.all_of(self.unflushed.active()));
+        }
+    }
+
+    /// Lets readers wake the threads when they let go of garbage.
+    pub(super) fn listen_to_readers(self: &Arc<Core>) {
+        let core = Arc::downgrade(self);
+        // Set at the first thread.
+        let _ = self.reading.on_release.set(Box::new(move || {
+            if let Some(core) = core.upgrade() {
+                core.background.state.lock().lineup.want_sweep();
+                core.background.work.notify_all();
+            }
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests;
