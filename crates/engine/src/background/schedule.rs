@@ -18,11 +18,11 @@ mod failure;
 mod quiet;
 
 use crate::core::Core;
-use quiet::Patience;
 use crate::core::work::State;
 use crate::read::view::KeyspaceState;
 use crate::tree::compaction::Plan;
 use crate::types::error::{Error, Result};
+use quiet::Patience;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

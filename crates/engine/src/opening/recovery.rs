@@ -39,12 +39,13 @@ use crate::types::keyspace_options;
 use crate::wal::{self, RecordPlace, RecoverFrom, Tail, WalWriter};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use tanada_format::{DatabaseId, KeyspaceId, LogId, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::sync::atomic::AtomicU64;
-use tanada_vfs::sync::{ArcSwap, Mutex};
+use tanada_vfs::sync::{ArcSwap, Mutex, OnceLock};
 use tanada_vfs::{DirLock, Env, LockHeld};
 
 /// The default keyspace's name in the manifest.

@@ -59,9 +59,9 @@ impl Core {
         let until_due = state.due.at_ms.map(|at_ms| {
             Duration::from_millis(at_ms.saturating_sub(self.reading.now_ms()).min(LONGEST_MS))
         });
-        let until_seal = self.quiet_at(state).map(|at_ns| {
-            Duration::from_nanos(at_ns.saturating_sub(clock.monotonic_ns()))
-        });
+        let until_seal = self
+            .quiet_at(state)
+            .map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(clock.monotonic_ns())));
         match until_due.into_iter().chain(until_seal).min() {
             Some(wait) => Patience::Until(wait.max(TICK)),
             None => Patience::Endless,

@@ -64,7 +64,7 @@ pub(crate) fn due(version: &Version, config: &Config, moment: Moment, clock_ms: 
 }
 
 fn may_wait(sums: &Sums, config: &Config) -> bool {
-    sums.first_expired_ms != u64::MAX || sums.most_tombstones >= 10 * config.garbage_percent
+    sums.first_expired_ms != u64::MAX || sums.most_useless >= 10 * config.garbage_percent
 }
 
 /// When all of a table has expired, and when it is old and mostly garbage.
@@ -72,9 +72,9 @@ fn moments(meta: &TableMeta, config: &Config) -> [Option<u64>; 2] {
     let all_dead = (meta.expiring == meta.entries).then_some(meta.max_expires_at_ms);
     let is_most = |garbage: u64| garbage * 100 >= meta.entries * config.garbage_percent;
     let old_ms = meta.created_ms.saturating_add(config.garbage_age_ms);
-    let garbage = if is_most(meta.tombstones) {
+    let garbage = if is_most(meta.useless()) {
         Some(old_ms)
-    } else if is_most(meta.tombstones + meta.expiring) {
+    } else if is_most(meta.useless() + meta.expiring) {
         Some(old_ms.max(meta.max_expires_at_ms))
     } else {
         None

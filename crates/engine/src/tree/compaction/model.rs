@@ -192,6 +192,7 @@ impl Model {
             min_expires_at_ms: expiring().min().unwrap_or(0),
             max_expires_at_ms: expiring().max().unwrap_or(0),
             expiring: expiring().count() as u64,
+            superseded: entries.windows(2).filter(|pair| pair[0].key == pair[1].key).count() as u64,
         }
     }
 }

@@ -257,5 +257,6 @@ pub(crate) fn describe(summary: TableSummary, created_ms: u64) -> TableMeta {
         min_expires_at_ms: properties.min_expires_at_ms,
         max_expires_at_ms: properties.max_expires_at_ms,
         expiring: properties.expiring,
+        superseded: properties.entries.saturating_sub(properties.keys),
     }
 }

@@ -92,6 +92,7 @@ fn table(text: &str) -> TableMeta {
         min_expires_at_ms: 0,
         max_expires_at_ms: 0,
         expiring: 0,
+        superseded: 0,
     };
     for word in words {
         let number = |text: &str| -> u64 { text.parse().unwrap() };

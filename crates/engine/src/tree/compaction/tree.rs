@@ -171,14 +171,14 @@ impl<'v> Tree<'v> {
             true => meta.expiring,
             false => 0,
         };
-        (meta.tombstones + expired).min(meta.entries)
+        (meta.useless() + expired).min(meta.entries)
     }
 
     /// Whether some table of these may be mostly garbage, and old enough for a rewrite.
     pub(super) fn may_hold_garbage(&self, sums: &Sums) -> bool {
         sums.first_max_seqno <= self.moment.oldest_snapshot
             && self.is_old(sums.first_created_ms)
-            && (sums.most_tombstones >= 10 * self.config.garbage_percent
+            && (sums.most_useless >= 10 * self.config.garbage_percent
                 || self.moment.now_ms >= sums.first_expired_ms)
     }
 

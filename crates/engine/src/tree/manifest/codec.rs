@@ -74,6 +74,7 @@ mod table {
     pub(super) const EXPIRING: u64 = 13;
     pub(super) const MIN_EXPIRES_AT_MS: u64 = 14;
     pub(super) const MAX_EXPIRES_AT_MS: u64 = 15;
+    pub(super) const SUPERSEDED: u64 = 16;
 }
 
 /// The payload of `edit`.
@@ -139,10 +140,18 @@ fn put_table(out: &mut Vec<u8>, AddedTable { level, run, meta }: &AddedTable) {
         put_u64(out, table::MIN_EXPIRES_AT_MS, Some(meta.min_expires_at_ms));
         put_u64(out, table::MAX_EXPIRES_AT_MS, Some(meta.max_expires_at_ms));
     }
+    if meta.superseded != 0 {
+        // Who does not know it leaves the garbage where it is.
+        put_tagged(out, table::SUPERSEDED << 1 | 1, &meta.superseded.to_le_bytes());
+    }
 }
 
 fn put(out: &mut Vec<u8>, number: u64, content: &[u8]) {
-    write_varint(out, number << 1);
+    put_tagged(out, number << 1, content);
+}
+
+fn put_tagged(out: &mut Vec<u8>, tag: u64, content: &[u8]) {
+    write_varint(out, tag);
     write_varint(out, content.len() as u64);
     out.extend_from_slice(content);
 }
@@ -246,7 +255,7 @@ fn decode_removed(outer: &Field<'_>) -> Result<RemovedTable, DecodeError> {
 fn decode_added(outer: &Field<'_>) -> Result<AddedTable, DecodeError> {
     let (mut level, mut min_key, mut max_key) = (None, None, None);
     // The numbers by field number, all of them `u64`.
-    let mut numbers = [None; table::MAX_EXPIRES_AT_MS as usize + 1];
+    let mut numbers = [None; table::SUPERSEDED as usize + 1];
     let mut fields = outer.fields();
     while let Some(field) = fields.next()? {
         let key = || field.bytes_up_to(tanada_format::MAX_KEY_LEN).map(Box::from);
@@ -254,7 +263,7 @@ fn decode_added(outer: &Field<'_>) -> Result<AddedTable, DecodeError> {
             table::LEVEL => once(&mut level, Level(field.u8()?), &field)?,
             table::MIN_KEY => once(&mut min_key, key()?, &field)?,
             table::MAX_KEY => once(&mut max_key, key()?, &field)?,
-            known @ table::ID..=table::MAX_EXPIRES_AT_MS => {
+            known @ table::ID..=table::SUPERSEDED => {
                 once(&mut numbers[known as usize], field.u64()?, &field)?
             }
             _ => field.skip()?,
@@ -277,6 +286,7 @@ fn decode_added(outer: &Field<'_>) -> Result<AddedTable, DecodeError> {
         expiring: number(table::EXPIRING).unwrap_or(0),
         min_expires_at_ms: number(table::MIN_EXPIRES_AT_MS).unwrap_or(0),
         max_expires_at_ms: number(table::MAX_EXPIRES_AT_MS).unwrap_or(0),
+        superseded: number(table::SUPERSEDED).unwrap_or(0),
     };
     meta.check().map_err(|what| outer.damaged(what))?;
     let level = level.ok_or_else(missing)?;

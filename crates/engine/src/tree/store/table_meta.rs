@@ -1,13 +1,14 @@
 //! What the tree knows of a table without opening it. The manifest stores it.
 
-use tanada_format::{SeqNo, TableId};
+use tanada_format::{SeqNo, TableId, planted};
 
 /// Facts about one table file, fixed when it was written.
 ///
 /// Invariants, checked by [`TableMeta::check`] for bytes that come from disk:
 /// 1. `min_key <= max_key`, both 1 B to 64 KiB long.
 /// 2. `1 <= entries`, `tombstones <= entries`, `min_seqno <= max_seqno <= SeqNo::MAX`.
-/// 3. `min_expires_at_ms == 0` exactly when `max_expires_at_ms == 0`, and the
+/// 3. `superseded < entries`: each key has a newest one.
+/// 4. `min_expires_at_ms == 0` exactly when `max_expires_at_ms == 0`, and the
 ///    first is not after the second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TableMeta {
@@ -39,6 +40,9 @@ pub(crate) struct TableMeta {
     /// Entries that expire. When it equals `entries`, the whole table is dead
     /// after `max_expires_at_ms`.
     pub(crate) expiring: u64,
+    /// Entries that are not the newest of their key in this table: readers at earlier
+    /// moments needed them when it was written.
+    pub(crate) superseded: u64,
 }
 
 impl TableMeta {
@@ -55,6 +59,9 @@ impl TableMeta {
         if self.entries == 0 || self.tombstones > self.entries || self.expiring > self.entries {
             return Err("a table's entry counts contradict each other");
         }
+        if self.superseded >= self.entries {
+            return Err("a table's entries are all superseded");
+        }
         if self.min_seqno > self.max_seqno || self.max_seqno > SeqNo::MAX {
             return Err("a table's seqno range is impossible");
         }
@@ -65,6 +72,13 @@ impl TableMeta {
             return Err("a table's expiry range is impossible");
         }
         Ok(())
+    }
+
+    /// Entries that a rewrite at the bottom drops once nobody looks back: deletes, and what
+    /// is superseded. An entry that is both counts twice.
+    pub(crate) fn useless(&self) -> u64 {
+        let superseded = if planted!(snapshot_garbage_stays) { 0 } else { self.superseded };
+        self.tombstones + superseded
     }
 
     /// Whether any key of `lower..=upper` may lie in the table.

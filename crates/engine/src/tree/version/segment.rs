@@ -33,8 +33,9 @@ pub(crate) struct Sums {
     pub(crate) first_max_seqno: SeqNo,
     /// When the oldest table was written.
     pub(crate) first_created_ms: u64,
-    /// The largest share of tombstones in one table, in thousandths, rounded up.
-    pub(crate) most_tombstones: u64,
+    /// The largest share of [useless](TableMeta::useless) entries in one table, in
+    /// thousandths, rounded up.
+    pub(crate) most_useless: u64,
     /// The earliest moment at which all expiring values of some table have expired;
     /// `u64::MAX` when no value expires.
     pub(crate) first_expired_ms: u64,
@@ -55,7 +56,7 @@ impl Sums {
         max_seqno: SeqNo(0),
         first_max_seqno: SeqNo(u64::MAX),
         first_created_ms: u64::MAX,
-        most_tombstones: 0,
+        most_useless: 0,
         first_expired_ms: u64::MAX,
         first_dead_ms: u64::MAX,
         memory_bytes: 0,
@@ -74,7 +75,7 @@ impl Sums {
             max_seqno: meta.max_seqno,
             first_max_seqno: meta.max_seqno,
             first_created_ms: meta.created_ms,
-            most_tombstones: (meta.tombstones * 1000).div_ceil(meta.entries),
+            most_useless: (meta.useless() * 1000).div_ceil(meta.entries),
             first_expired_ms: expires,
             first_dead_ms: if meta.expiring == meta.entries { expires } else { u64::MAX },
             memory_bytes: (in_runs + handle) as u64,
@@ -91,7 +92,7 @@ impl Sums {
             max_seqno: self.max_seqno.max(other.max_seqno),
             first_max_seqno: self.first_max_seqno.min(other.first_max_seqno),
             first_created_ms: self.first_created_ms.min(other.first_created_ms),
-            most_tombstones: self.most_tombstones.max(other.most_tombstones),
+            most_useless: self.most_useless.max(other.most_useless),
             first_expired_ms: self.first_expired_ms.min(other.first_expired_ms),
             first_dead_ms: self.first_dead_ms.min(other.first_dead_ms),
             memory_bytes: self.memory_bytes + other.memory_bytes,

@@ -171,6 +171,27 @@ fn what_was_kept_for_a_snapshot_goes_with_it_though_nobody_writes() {
     assert_eq!(night.entries(), 0);
 }
 
+/// What was overwritten under a snapshot stayed for good: nothing told it from the rest.
+#[test]
+fn what_was_overwritten_under_a_snapshot_goes_with_it_though_nobody_writes() {
+    let night = Night::new();
+    night.load(0..20_000, 100);
+    night.db.compact(..).unwrap();
+    let single = night.bytes();
+    let snapshot = night.db.snapshot();
+    night.load(0..20_000, 101);
+    night.db.compact(..).unwrap();
+    assert_eq!(night.entries(), 40_000);
+    night.falls();
+    night.passes(HOUR);
+    assert_eq!(night.entries(), 40_000, "it is read at");
+    drop(snapshot);
+    assert!(night.was_woken());
+    night.passes(10 * MINUTE);
+    assert_eq!(night.entries(), 20_000);
+    assert!(night.bytes() < single + single / 4);
+}
+
 /// Of more than 64 keyspaces none was asked before some job had ended.
 #[test]
 fn what_expires_goes_from_many_keyspaces_though_no_job_ends() {
