@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tanada::{Builder, Db, Durability, Error, KeyspaceOptions, Scheduler, Tuning};
+use tanada::{Builder, Db, Durability, Error, KeyspaceOptions, PutOptions, Scheduler, Tuning};
 use tanada_vfs::fault::{EIO, ENOSPC, Faults, Op, Rule};
 use tanada_vfs::{Env, MemoryMachine};
 
@@ -194,4 +194,43 @@ fn who_waits_for_a_flush_hears_that_the_log_cannot_be_written() {
     assert!(matches!(db.flush(), Err(Error::Poisoned { .. })));
     assert!(matches!(db.compact(..), Err(Error::Poisoned { .. })));
     assert_eq!(db.get("key").unwrap().as_deref(), Some(&b"value"[..]));
+}
+
+/// A night in which nobody writes: what has expired and what was deleted goes, in whatever
+/// order the background looks for work, and then there is nothing left to do.
+#[test]
+fn after_a_quiet_night_nothing_is_owed() {
+    for order in [IDLE, COMPACTION_FIRST, REMOVAL_FIRST] {
+        let world = World::new();
+        let db = world.open_scheduled();
+        let brief = PutOptions::new().ttl(Duration::from_secs(30));
+        for n in 0..300 {
+            db.put(format!("deleted {n}"), [7; 300]).unwrap();
+            db.put_with(format!("expires {n}"), [7; 300], brief).unwrap();
+        }
+        db.flush().unwrap();
+        let snapshot = db.snapshot();
+        for n in 0..300 {
+            db.delete(format!("deleted {n}")).unwrap();
+        }
+        let iterator = db.iter();
+        drop((iterator, snapshot));
+        // In idle times only is a MemTable sealed that is not full.
+        for order in [IDLE, order, IDLE] {
+            world.order.0.store(order, Ordering::Relaxed);
+            for _ in 0..3 {
+                world.pass(700);
+                let mut steps = 0;
+                while db.step() {
+                    steps += 1;
+                    assert!(steps < 1000, "it never ends");
+                }
+            }
+        }
+        let stats = db.stats();
+        assert_eq!(stats.keyspaces[0].table_entries, 0, "order {order}");
+        assert_eq!((stats.obsolete.files, stats.obsolete.held_tables), (0, 0));
+        assert!(world.logs() <= 2, "{} logs", world.logs());
+        assert!(!db.step());
+    }
 }

@@ -310,6 +310,20 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         ],
     ),
     one!(
+        "snapshot_garbage_stays",
+        unit!(
+            "background::compact::tests::what_was_kept_for_a_snapshot_goes_with_the_next_compaction_by_hand"
+        ),
+        unit!(
+            "background::schedule::quiet::tests::what_was_overwritten_under_a_snapshot_goes_with_it_though_nobody_writes"
+        )
+    ),
+    one!(
+        "quiet_database_keeps_garbage",
+        unit!("background::schedule::quiet::tests::what_expires_goes_though_nobody_writes"),
+        unit!("background::schedule::quiet::tests::what_was_deleted_goes_though_nobody_writes")
+    ),
+    one!(
         "idle_keyspaces_pin_logs",
         unit!("background::many_keyspaces_tests::idle_keyspaces_pin_logs")
     ),

@@ -41,7 +41,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use tanada_format::{DatabaseId, KeyspaceId, LogId, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::sync::atomic::AtomicU64;

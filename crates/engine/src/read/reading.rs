@@ -15,12 +15,12 @@ use crate::read::view::{KeyspaceState, View};
 use crate::tree::version::TableStore;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use tanada_format::{DatabaseId, SeqNo, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::Env;
 use tanada_vfs::sync::atomic::AtomicU64;
-use tanada_vfs::sync::{ArcSwap, Mutex};
+use tanada_vfs::sync::{ArcSwap, Mutex, OnceLock};
 
 /// Blocks that the cache may hold above its capacity for a moment: those that threads
 /// have just inserted, before they give up others.

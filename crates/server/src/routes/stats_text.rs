@@ -12,7 +12,8 @@ pub(super) fn render(all: &AllStats) -> String {
 }
 
 fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
-    let Stats { operations, memory, filter, tables, wal, stalls, amplification, .. } = &all.engine;
+    let Stats { operations, memory, filter, tables, obsolete, wal, stalls, amplification, .. } =
+        &all.engine;
     writeln!(out, "database    {} at {}", all.engine.database_id, all.engine.path.display())?;
     writeln!(
         out,
@@ -98,6 +99,14 @@ fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
         tables.descriptor_limit,
         tables.descriptor_openings,
         tables.descriptor_closings
+    )?;
+    writeln!(
+        out,
+        "obsolete    {} in {} files wait to be removed; readers hold {} in {} tables",
+        Bytes(obsolete.bytes),
+        obsolete.files,
+        Bytes(obsolete.held_bytes),
+        obsolete.held_tables
     )?;
     writeln!(
         out,

@@ -88,6 +88,13 @@ impl Core {
             2 => self.next_deletion(state),
             _ => self.next_compaction(state, first, idle),
         });
+        let job = match idle {
+            true => job.or_else(|| {
+                self.note_writes(state);
+                self.next_seal(state)
+            }),
+            false => job,
+        };
         if job.is_none() {
             self.heal_where_nothing_is_due(state);
         }
@@ -161,15 +168,20 @@ impl Core {
         if self.background.is_inline() || state.compactions > 0 {
             return false;
         }
+        let idle = self.note_writes(state) >= IDLE_NS;
+        if idle {
+            state.idle_done = state.idle_since.1;
+        }
+        idle
+    }
+
+    /// Notes whether somebody has written since the last look; answers for how long
+    /// nobody has.
+    fn note_writes(&self, state: &mut State) -> u64 {
         let (now, newest) = (self.reading.env.clock.monotonic_ns(), self.reading.visible());
         if state.idle_since.1 != newest {
             state.idle_since = (now, newest);
-            return false;
         }
-        let idle = now - state.idle_since.0 >= IDLE_NS;
-        if idle {
-            state.idle_done = newest;
-        }
-        idle
+        now.saturating_sub(state.idle_since.0)
     }
 }
