@@ -91,7 +91,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     // to the background.
     let mut superseded = wal.take_superseded();
     if !planted!(logs_pile_up_with_openings) {
-        superseded.retain(|path| env.fs.remove(path).is_err());
+        superseded.retain(|(path, _)| env.fs.remove(path).is_err());
     }
     let needed = replay.oldest_needed().unwrap_or(wal.position());
     let oldest_log = wal.handle().oldest_needed_for(needed);
@@ -153,8 +153,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     replay.replay_rest(&core)?;
     core.commit.writer().active_bytes = replay.active_bytes();
     core.background.set_sealed_to(core.opened_position);
-    for path in superseded {
-        let size_bytes = core.reading.env.fs.open(&path).map_or(0, |file| file.len());
+    for (path, size_bytes) in superseded {
         core.reading.tables.deletions.push(Deletion { path, size_bytes });
     }
     core.catch_up()?;

@@ -47,9 +47,8 @@ pub(crate) struct Tail {
 impl Tail {
     /// The files that the next log makes useless: it follows its predecessor, and the
     /// records of those between the two, if they have any, are carried over into it.
-    pub(super) fn superseded(&self) -> impl Iterator<Item = LogId> {
-        let behind = self.segments.iter().map(|segment| segment.id);
-        behind.filter(|&id| Some(id) > self.predecessor)
+    pub(super) fn superseded(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().filter(|segment| Some(segment.id) > self.predecessor)
     }
 
     /// The beginning of a new database's stream.

@@ -50,7 +50,7 @@ pub(crate) struct WalWriter {
     asked: bool,
     scratch: Vec<u8>,
     /// Files that the first log of this writer has made useless.
-    superseded: Vec<PathBuf>,
+    superseded: Vec<(PathBuf, u64)>,
 }
 
 impl WalWriter {
@@ -118,7 +118,10 @@ impl WalWriter {
             full_at: 0,
             asked: false,
             scratch: Vec::new(),
-            superseded: tail.superseded().map(|id| log_path(dir, id)).collect(),
+            superseded: tail
+                .superseded()
+                .map(|segment| (log_path(dir, segment.id), segment.bytes))
+                .collect(),
         };
         // Or the next opening would carry the same records over again.
         writer.mark()?;
@@ -206,12 +209,12 @@ impl WalWriter {
         self.handle.take_before(id).into_iter().map(|(path, _)| path).collect()
     }
 
-    /// Hands out, once, the paths of logs that no recovery reads any more, though they
+    /// Hands out, once, the paths and sizes of logs that no recovery reads any more, though they
     /// lie behind the oldest needed: blank ones, those that hold nothing, and those of
     /// which this writer's first log holds all records. They may be removed at once and
     /// without a sync of the directory: the first log is durable, names the log before
     /// them as the one it follows, and has a higher id than any of them.
-    pub(crate) fn take_superseded(&mut self) -> Vec<PathBuf> {
+    pub(crate) fn take_superseded(&mut self) -> Vec<(PathBuf, u64)> {
         std::mem::take(&mut self.superseded)
     }
 
