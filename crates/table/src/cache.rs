@@ -261,10 +261,14 @@ impl BlockCache {
         self.block_bytes() + self.resident_bytes.load(Ordering::Relaxed)
     }
 
-    /// Statistics.
+    /// Statistics. Takes the cache's lock, under which a block is either listed or not:
+    /// one that goes meanwhile is counted once.
     pub fn stats(&self) -> BlockCacheStats {
         let sum = |i| self.counters.sum(i);
-        let block_bytes = self.block_bytes();
+        let order = self.order.lock();
+        let (blocks, block_bytes) = (order.list.len() as u64, self.block_bytes());
+        let unlisted_bytes = self.unlisted_bytes();
+        drop(order);
         let resident_bytes = self.resident_bytes.load(Ordering::Relaxed);
         BlockCacheStats {
             data_hits: sum(HITS + Kind::Data as usize),
@@ -275,11 +279,11 @@ impl BlockCache {
             filter_misses: sum(MISSES + Kind::Filter as usize),
             insertions: sum(INSERTED),
             evictions: sum(EVICTED),
-            blocks: self.order.lock().list.len() as u64,
+            blocks,
             used_bytes: block_bytes + resident_bytes,
             resident_bytes,
             block_bytes,
-            unlisted_bytes: self.unlisted_bytes(),
+            unlisted_bytes,
             capacity_bytes: self.capacity_bytes(),
         }
     }
