@@ -1,9 +1,10 @@
 //! A server as seen from the command line: the few requests that verbs need.
 
 use crate::failure::{Failure, Result};
-use crate::record::{Encoding, Expiry, Record, decode_base64, encode_base64, parse_time};
+use crate::record::{Expiry, Line, Record, encode_base64, format_time};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::fmt;
 use std::io::{BufRead, BufReader};
@@ -27,46 +28,26 @@ pub(crate) struct Client {
     base: String,
 }
 
-/// A value as the server tells it.
+/// A keyspace of a server; the verbs go there.
 #[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) value: Vec<u8>,
-    pub(crate) version: u64,
-    pub(crate) expires_at_ms: Option<u64>,
+pub(crate) struct ServerKeyspace<'c> {
+    client: &'c Client,
+    /// What stands before the verb in a path: nothing for the default keyspace.
+    path: String,
 }
 
 /// One page of a scan.
 #[derive(Deserialize)]
 pub(crate) struct Page {
-    items: Vec<Item>,
+    items: Vec<Box<RawValue>>,
     cursor: Option<String>,
 }
 
-/// One line of a streamed scan.
+/// The last line of a stream that broke off.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Streamed {
-    Problem { problem: Value },
-    Item(Item),
-}
-
-#[derive(Deserialize)]
-struct Item {
-    key: Option<String>,
-    key64: Option<String>,
-    #[serde(default)]
-    value: String,
-    encoding: Option<Encoding>,
-    /// Outer `None`: the server did not say.
-    #[serde(default, deserialize_with = "said")]
-    expires_at: Option<Option<String>>,
-}
-
-/// Tells a member that is null from one that is missing.
-fn said<'de, D: Deserializer<'de>>(
-    from: D,
-) -> std::result::Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(from).map(Some)
+#[serde(deny_unknown_fields)]
+struct Broken {
+    problem: Value,
 }
 
 impl Client {
@@ -84,157 +65,58 @@ impl Client {
         Ok(Client { agent: config.into(), base: url.trim_end_matches('/').to_string() })
     }
 
-    /// The value at `key`.
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Found>> {
-        let mut response = self.post("/get", &key_json(key))?;
-        if response.status() == 404 {
-            return Ok(None);
-        }
-        let answer = self.json(&mut response)?;
-        let text = answer["value"].as_str().unwrap_or_default();
-        let value = match answer["encoding"].as_str() {
-            Some("base64") => decode_base64(text).map_err(Failure::new)?,
-            _ => text.as_bytes().to_vec(),
-        };
-        let expires_at = answer["expires_at"].as_str();
-        Ok(Some(Found {
-            value,
-            version: answer["version"].as_u64().unwrap_or_default(),
-            expires_at_ms: expires_at.map(parse_time).transpose().map_err(Failure::new)?,
-        }))
+    /// The keyspace of this name, or the default one. Nothing is asked yet.
+    pub(crate) fn keyspace(&self, name: Option<&str>) -> ServerKeyspace<'_> {
+        let path = name.map_or_else(String::new, |name| {
+            format!("/v1/ks/{}", percent_encode(name.as_bytes(), PLAIN))
+        });
+        ServerKeyspace { client: self, path }
     }
 
-    /// The path of a read, as the server tells it; for an absent key too.
-    pub(crate) fn explain(&self, key: &[u8]) -> Result<Value> {
-        let mut body = key_json(key);
-        body["explain"] = true.into();
-        let mut response = self.post("/get", &body)?;
-        let status = response.status();
-        let answer = self.body(&mut response)?;
-        if status.is_success() || (status == 404 && answer.get("explain").is_some()) {
-            Ok(answer)
-        } else {
-            Err(problem(status.as_u16(), &answer))
-        }
-    }
-
-    /// Writes one record; of any size that the server takes.
-    pub(crate) fn put(
-        &self,
-        record: &Record,
-        durability: Option<&str>,
-        now_ms: u64,
-    ) -> Result<u64> {
-        let mut response = if record.key.len() > LONG_KEY_BYTES {
-            let mut body = put_json(record, now_ms);
-            set_durability(&mut body, durability);
-            self.post("/put", &body)?
-        } else {
-            // Raw: a large value is not blown up by base64.
-            let key64 = encode_base64(&record.key);
-            let mut request = self.agent.put(format!("{}/v1/kv/", self.base)).query("key64", key64);
-            if let Some(seconds) = ttl_seconds(record.expiry, now_ms) {
-                request = request.query("ttl", seconds.to_string());
-            }
-            if let Some(durability) = durability {
-                request = request.query("durability", durability);
-            }
-            self.told(request.send(&record.value[..]))?
-        };
-        Ok(self.json(&mut response)?["seq"].as_u64().unwrap_or_default())
-    }
-
-    /// Deletes a key, there or not.
-    pub(crate) fn delete(&self, key: &[u8], durability: Option<&str>) -> Result<u64> {
-        let mut body = key_json(key);
-        set_durability(&mut body, durability);
-        let mut response = self.post("/delete", &body)?;
-        Ok(self.json(&mut response)?["seq"].as_u64().unwrap_or_default())
-    }
-
-    /// Writes all records or none.
-    pub(crate) fn write(
-        &self,
-        records: &[Record],
-        durability: Option<&str>,
-        now_ms: u64,
-    ) -> Result<()> {
-        if let [record] = records {
-            return self.put(record, durability, now_ms).map(|_| ());
-        }
-        let ops: Vec<Value> = records
-            .iter()
-            .map(|record| {
-                let mut op = put_json(record, now_ms);
-                op["op"] = "put".into();
-                op
-            })
-            .collect();
-        let mut body = json!({ "ops": ops });
-        set_durability(&mut body, durability);
-        let mut response = self.post("/v1/batch", &body)?;
+    /// Creates a keyspace, if it is not there.
+    pub(crate) fn create_keyspace(&self, name: &str) -> Result<()> {
+        let mut response = self.post("/v1/keyspaces", &json!({ "name": name }))?;
         self.json(&mut response).map(|_| ())
     }
 
-    /// A page of a scan; `query` as the server takes it, without `?`.
-    pub(crate) fn scan(&self, query: &str, cursor: Option<&str>) -> Result<Page> {
-        let mut url = format!("{}/v1/kv?{query}", self.base);
-        if let Some(cursor) = cursor {
-            url.push_str(&format!("&cursor={}", percent_encode(cursor.as_bytes(), PLAIN)));
-        }
-        let mut response = self.told(self.agent.get(&url).call())?;
-        let answer = self.json(&mut response)?;
-        serde_json::from_value(answer)
-            .map_err(|e| Failure::new(format!("{} sent a page that is none: {e}", self.base)))
-    }
-
-    /// Hands every record to `visit`, as of one moment.
-    pub(crate) fn stream(&self, visit: &mut dyn FnMut(Record) -> Result<()>) -> Result<()> {
-        let request = self.agent.get(format!("{}/v1/kv", self.base));
-        let mut response = self.told(request.header("Accept", "application/x-ndjson").call())?;
+    /// Hands everything to `visit`, or all of one keyspace, as of one moment.
+    pub(crate) fn dump(
+        &self,
+        keyspace: Option<&str>,
+        visit: &mut dyn FnMut(Line) -> Result<()>,
+    ) -> Result<()> {
+        let query = keyspace.map_or_else(String::new, |name| {
+            format!("?keyspace={}", percent_encode(name.as_bytes(), PLAIN))
+        });
+        let request = self.agent.get(format!("{}/v1/dump{query}", self.base));
+        let mut response = self.told(request.call())?;
         if !response.status().is_success() {
             return self.json(&mut response).map(|_| ());
         }
-        let body = BufReader::with_capacity(256 << 10, response.body_mut().as_reader());
-        for line in body.lines() {
-            let broken = |what: &dyn fmt::Display| {
-                Failure::new(format!(
-                    "the server's answer broke off ({what}); what was written so far is incomplete"
-                ))
-            };
-            let line = line.map_err(|e| broken(&e))?;
-            let told: Streamed = serde_json::from_str(&line).map_err(|e| broken(&e))?;
-            match told {
-                Streamed::Problem { problem } => {
-                    return Err(broken(&problem["detail"].as_str().unwrap_or("no reason given")));
-                }
-                Streamed::Item(item) => {
-                    let told_expiry = item.expires_at.is_some();
-                    let mut record = item.into_record()?;
-                    if !told_expiry && let Some(found) = self.get(&record.key)? {
-                        // Only a read of the key tells when it expires.
-                        record.expiry = found.expires_at_ms.map_or(Expiry::Never, Expiry::At);
+        let broken = |what: &dyn fmt::Display| {
+            Failure::new(format!(
+                "the server's answer broke off ({what}); what was written so far is incomplete"
+            ))
+        };
+        let mut body = BufReader::with_capacity(256 << 10, response.body_mut().as_reader());
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match body.read_until(b'\n', &mut line) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(e) => return Err(broken(&e)),
+            }
+            match Line::from_json(&line) {
+                Ok(said) => visit(said)?,
+                Err(what) => match serde_json::from_slice::<Broken>(&line) {
+                    Ok(Broken { problem }) => {
+                        let detail = problem["detail"].as_str().unwrap_or("no reason given");
+                        return Err(broken(&detail));
                     }
-                    visit(record)?;
-                }
+                    Err(_) => return Err(broken(&what)),
+                },
             }
-        }
-        Ok(())
-    }
-
-    /// Merges tables, and waits for it.
-    pub(crate) fn compact(&self, start: Option<&[u8]>, end: Option<&[u8]>) -> Result<Value> {
-        let mut url = format!("{}/compact?wait=true", self.base);
-        for (name, bound) in [("start", start), ("end", end)] {
-            if let Some(bound) = bound {
-                url.push_str(&bound_parameter(name, bound));
-            }
-        }
-        let mut response = self.told(self.agent.post(&url).send_empty())?;
-        let mut job = self.json(&mut response)?;
-        match job["problem"]["detail"].as_str() {
-            Some(detail) => Err(Failure::new(format!("the compaction failed: {detail}"))),
-            None => Ok(job["summary"].take()),
         }
     }
 
@@ -252,7 +134,11 @@ impl Client {
     }
 
     fn post(&self, path: &str, body: &Value) -> Result<Response<Body>> {
-        let request = self.agent.post(format!("{}{path}", self.base));
+        self.post_to(&format!("{}{path}", self.base), body)
+    }
+
+    fn post_to(&self, url: &str, body: &Value) -> Result<Response<Body>> {
+        let request = self.agent.post(url);
         self.told(request.header("Content-Type", "application/json").send(body.to_string()))
     }
 
@@ -276,6 +162,12 @@ impl Client {
     }
 
     fn body(&self, response: &mut Response<Body>) -> Result<Value> {
+        let answer = self.raw_body(response)?;
+        Ok(serde_json::from_str(answer.get()).expect("it is JSON"))
+    }
+
+    /// The answer, which is JSON, as it was sent.
+    fn raw_body(&self, response: &mut Response<Body>) -> Result<Box<RawValue>> {
         let status = response.status();
         let bytes = response
             .body_mut()
@@ -291,6 +183,13 @@ impl Client {
         })
     }
 
+    /// A record as the server writes it everywhere.
+    fn record(&self, text: &str) -> Result<Record> {
+        Record::from_item(text.as_bytes()).map_err(|what| {
+            Failure::new(format!("{} sent a record that is none: {what}", self.base))
+        })
+    }
+
     /// The answer's JSON, or the problem that it tells.
     fn json(&self, response: &mut Response<Body>) -> Result<Value> {
         let status = response.status();
@@ -299,30 +198,140 @@ impl Client {
     }
 }
 
-impl Page {
-    /// Its records, and the cursor of the next page.
-    pub(crate) fn into_records(self) -> Result<(Vec<Record>, Option<String>)> {
-        let records = self.items.into_iter().map(Item::into_record).collect::<Result<_>>()?;
-        Ok((records, self.cursor))
+impl ServerKeyspace<'_> {
+    /// The address of a verb on this keyspace, as written behind `/v1/ks/{name}/`.
+    fn url(&self, verb: &str) -> String {
+        let base = &self.client.base;
+        match self.path.is_empty() {
+            true if verb.starts_with("kv") || verb == "batch" => format!("{base}/v1/{verb}"),
+            true => format!("{base}/{verb}"),
+            false => format!("{base}{}/{verb}", self.path),
+        }
     }
-}
 
-impl Item {
-    fn into_record(self) -> Result<Record> {
-        let key = match (self.key, self.key64) {
-            (Some(key), _) => key.into_bytes(),
-            (None, Some(key64)) => decode_base64(&key64).map_err(Failure::new)?,
-            (None, None) => return Err(Failure::new("the server sent an item without a key")),
+    fn post(&self, verb: &str, body: &Value) -> Result<Response<Body>> {
+        self.client.post_to(&self.url(verb), body)
+    }
+
+    /// The value at `key`.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Record>> {
+        let mut response = self.post("get", &key_json(key))?;
+        let status = response.status();
+        let answer = self.client.raw_body(&mut response)?;
+        if status.is_success() {
+            return self.client.record(answer.get()).map(Some);
+        }
+        let answer: Value = serde_json::from_str(answer.get()).expect("it is JSON");
+        match is_absent(&answer) {
+            true => Ok(None),
+            false => Err(problem(status.as_u16(), &answer)),
+        }
+    }
+
+    /// The path of a read, as the server tells it; for an absent key too.
+    pub(crate) fn explain(&self, key: &[u8]) -> Result<Value> {
+        let mut body = key_json(key);
+        body["explain"] = true.into();
+        let mut response = self.post("get", &body)?;
+        let status = response.status();
+        let answer = self.client.body(&mut response)?;
+        if status.is_success() || (is_absent(&answer) && answer.get("explain").is_some()) {
+            Ok(answer)
+        } else {
+            Err(problem(status.as_u16(), &answer))
+        }
+    }
+
+    /// Writes one record; of any size that the server takes.
+    pub(crate) fn put(&self, record: &Record, durability: Option<&str>) -> Result<u64> {
+        let mut response = if record.key.len() > LONG_KEY_BYTES {
+            let mut body = put_json(record);
+            set_durability(&mut body, durability);
+            self.post("put", &body)?
+        } else {
+            // Raw: a large value is not blown up by base64.
+            let key64 = encode_base64(&record.key);
+            let agent = &self.client.agent;
+            let mut request = agent.put(self.url("kv/")).query("key64", key64);
+            match record.expiry {
+                Expiry::Never => {}
+                Expiry::In(ms) => request = request.query("ttl", seconds(ms).to_string()),
+                Expiry::At(ms) => request = request.query("expires_at", format_time(ms)),
+            }
+            if let Some(durability) = durability {
+                request = request.query("durability", durability);
+            }
+            self.client.told(request.send(&record.value[..]))?
         };
-        let value = match self.encoding {
-            Some(Encoding::Base64) => decode_base64(&self.value).map_err(Failure::new)?,
-            _ => self.value.into_bytes(),
-        };
-        let expiry = match self.expires_at.flatten() {
-            Some(at) => Expiry::At(parse_time(&at).map_err(Failure::new)?),
-            None => Expiry::Never,
-        };
-        Ok(Record { key, value, expiry })
+        Ok(self.client.json(&mut response)?["seq"].as_u64().unwrap_or_default())
+    }
+
+    /// Deletes a key, there or not.
+    pub(crate) fn delete(&self, key: &[u8], durability: Option<&str>) -> Result<u64> {
+        let mut body = key_json(key);
+        set_durability(&mut body, durability);
+        let mut response = self.post("delete", &body)?;
+        Ok(self.client.json(&mut response)?["seq"].as_u64().unwrap_or_default())
+    }
+
+    /// Writes all records or none.
+    pub(crate) fn write(&self, records: &[Record], durability: Option<&str>) -> Result<()> {
+        if let [record] = records {
+            return self.put(record, durability).map(|_| ());
+        }
+        let ops: Vec<Value> = records
+            .iter()
+            .map(|record| {
+                let mut op = put_json(record);
+                op["op"] = "put".into();
+                op
+            })
+            .collect();
+        let mut body = json!({ "ops": ops });
+        set_durability(&mut body, durability);
+        let mut response = self.post("batch", &body)?;
+        self.client.json(&mut response).map(|_| ())
+    }
+
+    /// A page of a scan; `query` as the server takes it, without `?`.
+    pub(crate) fn scan(
+        &self,
+        query: &str,
+        cursor: Option<&str>,
+    ) -> Result<(Vec<Record>, Option<String>)> {
+        let mut url = format!("{}?{query}", self.url("kv"));
+        if let Some(cursor) = cursor {
+            url.push_str(&format!("&cursor={}", percent_encode(cursor.as_bytes(), PLAIN)));
+        }
+        let client = self.client;
+        let mut response = client.told(client.agent.get(&url).call())?;
+        let status = response.status();
+        let answer = client.raw_body(&mut response)?;
+        if !status.is_success() {
+            let answer = serde_json::from_str(answer.get()).expect("it is JSON");
+            return Err(problem(status.as_u16(), &answer));
+        }
+        let page: Page = serde_json::from_str(answer.get())
+            .map_err(|e| Failure::new(format!("{} sent a page that is none: {e}", client.base)))?;
+        let items = page.items.iter();
+        let records = items.map(|item| client.record(item.get())).collect::<Result<_>>()?;
+        Ok((records, page.cursor))
+    }
+
+    /// Merges tables, and waits for it.
+    pub(crate) fn compact(&self, start: Option<&[u8]>, end: Option<&[u8]>) -> Result<Value> {
+        let mut url = format!("{}?wait=true", self.url("compact"));
+        for (name, bound) in [("start", start), ("end", end)] {
+            if let Some(bound) = bound {
+                url.push_str(&bound_parameter(name, bound));
+            }
+        }
+        let mut response = self.client.told(self.client.agent.post(&url).send_empty())?;
+        let mut job = self.client.json(&mut response)?;
+        match job["problem"]["detail"].as_str() {
+            Some(detail) => Err(Failure::new(format!("the compaction failed: {detail}"))),
+            None => Ok(job["summary"].take()),
+        }
     }
 }
 
@@ -344,7 +353,7 @@ fn key_json(key: &[u8]) -> Value {
 }
 
 /// The members of a put.
-fn put_json(record: &Record, now_ms: u64) -> Value {
+fn put_json(record: &Record) -> Value {
     let mut put = key_json(&record.key);
     match std::str::from_utf8(&record.value) {
         Ok(text) => put["value"] = text.into(),
@@ -353,8 +362,10 @@ fn put_json(record: &Record, now_ms: u64) -> Value {
             put["encoding"] = "base64".into();
         }
     }
-    if let Some(seconds) = ttl_seconds(record.expiry, now_ms) {
-        put["ttl"] = seconds.into();
+    match record.expiry {
+        Expiry::Never => {}
+        Expiry::In(ms) => put["ttl"] = seconds(ms).into(),
+        Expiry::At(ms) => put["expires_at"] = format_time(ms).into(),
     }
     put
 }
@@ -370,11 +381,11 @@ pub(crate) fn bound_parameter(name: &str, bound: &[u8]) -> String {
     format!("&{name}={}", percent_encode(bound, PLAIN))
 }
 
-/// Seconds from now; a moment that is past becomes the shortest there is.
-fn ttl_seconds(expiry: Expiry, now_ms: u64) -> Option<f64> {
-    match expiry {
-        Expiry::Never => None,
-        Expiry::In(ms) => Some(ms as f64 / 1e3),
-        Expiry::At(at) => Some(at.saturating_sub(now_ms).max(1) as f64 / 1e3),
-    }
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1e3
+}
+
+/// Whether a problem says that the key is not there, and not that something else is not.
+fn is_absent(answer: &Value) -> bool {
+    answer["type"] == "urn:tanada:problem:key-not-found"
 }

@@ -1,7 +1,8 @@
 //! The arguments that all verbs share: which database, and how keys are written.
 
 use crate::failure::{Failure, Result};
-use crate::record::decode_base64;
+use crate::record::{check_keyspace, decode_base64};
+use crate::units::parse_size;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -15,6 +16,22 @@ pub(crate) struct Place {
     /// A server's address instead, such as http://127.0.0.1:7878
     #[arg(long, value_name = "URL", conflicts_with = "data", help_heading = "Database")]
     pub(crate) url: Option<String>,
+
+    /// Memory budget while the directory is open: 512MiB, 4g; a value takes up to 3/16 of it [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "url", help_heading = "Database")]
+    pub(crate) memory: Option<u64>,
+}
+
+/// Which keyspace of it.
+#[derive(Args, Debug)]
+pub(crate) struct Space {
+    /// The keyspace [default: default]
+    #[arg(long, value_name = "NAME", value_parser = keyspace_name, help_heading = "Database")]
+    pub(crate) keyspace: Option<String>,
+}
+
+fn keyspace_name(text: &str) -> std::result::Result<String, String> {
+    check_keyspace(text).map(|()| text.to_owned())
 }
 
 /// How much a write must survive before it counts as done.

@@ -1,15 +1,17 @@
 //! The database that a verb works on, wherever it is: one set of operations
 //! over an open directory and over a server.
 
-use crate::client::{Client, bound_parameter};
+use crate::client::{Client, ServerKeyspace, bound_parameter};
 use crate::failure::{Failure, Result};
-use crate::place::{Durability, Place};
-use crate::record::{Expiry, Record};
+use crate::place::{Durability, Place, Space};
+use crate::record::{DEFAULT_KEYSPACE, Expiry, Line, Record};
 use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::time::Duration;
 use tanada::vfs::Env;
-use tanada::{Batch, Db, PutOptions, WriteOptions};
+use tanada::{Batch, Db, Keyspace, KeyspaceOptions, PutOptions, UnixMillis, WriteOptions};
 
 /// Keys on a server's page: few enough to be answered at once, many enough to be few requests.
 const PAGE: u64 = 1000;
@@ -21,6 +23,8 @@ pub(crate) struct Target {
     env: Env,
     /// Of every write; `None` leaves it to the database.
     durability: Option<Durability>,
+    /// Keyspaces that the server has been asked to create.
+    created: RefCell<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
@@ -29,19 +33,26 @@ enum Base {
     Server(Client),
 }
 
-/// Whether a database that is not there is made.
+/// One keyspace of a target.
+#[derive(Debug)]
+pub(crate) struct TargetKeyspace<'t> {
+    target: &'t Target,
+    base: KeyspaceBase<'t>,
+    /// Of what is read; `None` for the default one.
+    name: Option<String>,
+}
+
+#[derive(Debug)]
+enum KeyspaceBase<'t> {
+    Directory(&'t Db, Keyspace),
+    Server(ServerKeyspace<'t>),
+}
+
+/// Whether a database or keyspace that is not there is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
     Create,
     Refuse,
-}
-
-/// A value and its version.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) value: Vec<u8>,
-    pub(crate) version: u64,
-    pub(crate) expires_at_ms: Option<u64>,
 }
 
 /// What to scan, and how.
@@ -63,12 +74,16 @@ impl Target {
             Some(url) => Base::Server(Client::new(url)?),
             None => {
                 let create = missing == Missing::Create;
-                let db = Db::builder(&place.data).create_if_missing(create).open()?;
+                let mut builder = Db::builder(&place.data).create_if_missing(create);
+                if let Some(memory) = place.memory {
+                    builder = builder.memory(memory);
+                }
+                let db = builder.open()?;
                 write_out_piled_up_logs(&db);
                 Base::Directory(db)
             }
         };
-        Ok(Target { base, env, durability: None })
+        Ok(Target { base, env, durability: None, created: RefCell::default() })
     }
 
     /// Sets what every write must survive.
@@ -82,118 +97,67 @@ impl Target {
         self.env.clock.monotonic_ns()
     }
 
-    /// The version at `key`.
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Found>> {
-        match &self.base {
-            Base::Directory(db) => Ok(db.default_keyspace().get_record(key)?.map(|record| Found {
-                value: record.value.to_vec(),
-                version: record.seqno.0,
-                expires_at_ms: record.expires_at_ms,
-            })),
-            Base::Server(client) => Ok(client.get(key)?.map(|found| Found {
-                value: found.value,
-                version: found.version,
-                expires_at_ms: found.expires_at_ms,
-            })),
-        }
+    /// Milliseconds since 1970.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        self.env.clock.wall_ms()
     }
 
-    /// The path of a read: `{"found", "value"…, "explain": {"total_ns", "steps": [{"tier", "name", "outcome", "time_ns"}]}}`.
-    pub(crate) fn explain(&self, key: &[u8]) -> Result<Value> {
-        match &self.base {
-            Base::Directory(db) => {
-                let explain = db.default_keyspace().explain(key)?;
-                let found = Record {
-                    key: key.to_vec(),
-                    value: explain.value.as_ref().map(|value| value.to_vec()).unwrap_or_default(),
-                    expiry: Expiry::Never,
-                };
-                let mut answer: Value = serde_json::from_str(&match explain.value {
-                    Some(_) => found.to_json(),
-                    None => found.key_to_json(),
-                })
-                .expect("our own JSON reads back");
-                answer["found"] = explain.value.is_some().into();
-                answer["version"] = explain.seqno.into();
-                answer["explain"] = json!({ "total_ns": explain.total_ns, "steps": explain.steps });
-                Ok(answer)
-            }
-            Base::Server(client) => client.explain(key),
-        }
+    /// The keyspace that the command line names.
+    pub(crate) fn space(&self, space: &Space, missing: Missing) -> Result<TargetKeyspace<'_>> {
+        self.keyspace(space.keyspace.as_deref(), missing)
     }
 
-    /// Writes one record; its sequence number.
-    pub(crate) fn put(&self, record: &Record) -> Result<u64> {
-        match &self.base {
-            Base::Directory(db) => {
-                let mut batch = Batch::new();
-                self.add(&mut batch, record)?;
-                Ok(db.write_with(batch, self.write_options())?.0)
-            }
-            Base::Server(client) => {
-                client.put(record, self.durability.map(Durability::name), self.wall_ms())
-            }
-        }
-    }
-
-    /// Deletes a key; its sequence number.
-    pub(crate) fn delete(&self, key: &[u8]) -> Result<u64> {
-        match &self.base {
-            Base::Directory(db) => {
-                let mut batch = Batch::new();
-                batch.delete(key);
-                Ok(db.write_with(batch, self.write_options())?.0)
-            }
-            Base::Server(client) => client.delete(key, self.durability.map(Durability::name)),
-        }
-    }
-
-    /// Writes all records or none, in order.
-    pub(crate) fn write(&self, records: &[Record]) -> Result<()> {
-        match &self.base {
-            Base::Directory(db) => {
-                let mut batch = Batch::new();
-                for record in records {
-                    self.add(&mut batch, record)?;
-                }
-                db.write_with(batch, self.write_options())?;
-                Ok(())
-            }
-            Base::Server(client) => {
-                client.write(records, self.durability.map(Durability::name), self.wall_ms())
-            }
-        }
-    }
-
-    /// Hands every record of the scan to `visit`, in order, until it answers an error.
-    pub(crate) fn scan(
+    /// The keyspace of this name, or the default one. A server says itself, later, that
+    /// there is none of it.
+    pub(crate) fn keyspace(
         &self,
-        scan: &Scan,
-        visit: &mut dyn FnMut(Record) -> Result<()>,
+        name: Option<&str>,
+        missing: Missing,
+    ) -> Result<TargetKeyspace<'_>> {
+        let name = name.filter(|name| *name != DEFAULT_KEYSPACE);
+        let base = match &self.base {
+            Base::Directory(db) => KeyspaceBase::Directory(db, keyspace_of(db, name, missing)?),
+            Base::Server(client) => {
+                if let (Some(name), Missing::Create) = (name, missing)
+                    && !self.created.borrow().contains(name)
+                {
+                    client.create_keyspace(name)?;
+                    self.created.borrow_mut().insert(name.to_owned());
+                }
+                KeyspaceBase::Server(client.keyspace(name))
+            }
+        };
+        Ok(TargetKeyspace { target: self, base, name: name.map(str::to_owned) })
+    }
+
+    /// Hands everything there is to `visit`, as of one moment: of each keyspace its name,
+    /// if it is not the default one, and then its records in order. Of one keyspace alone
+    /// when it is named.
+    pub(crate) fn dump(
+        &self,
+        keyspace: Option<&str>,
+        visit: &mut dyn FnMut(Line) -> Result<()>,
     ) -> Result<()> {
         match &self.base {
-            Base::Directory(db) => scan_directory(db, scan, visit),
-            Base::Server(client) => scan_server(client, scan, visit),
-        }
-    }
-
-    /// Hands every record there is to `visit`, in order, as of one moment.
-    pub(crate) fn everything(&self, visit: &mut dyn FnMut(Record) -> Result<()>) -> Result<()> {
-        match &self.base {
-            Base::Directory(db) => scan_directory(db, &Scan::default(), visit),
-            Base::Server(client) => client.stream(visit),
-        }
-    }
-
-    /// Merges the tables that hold keys of the range.
-    pub(crate) fn compact(&self, start: Option<&[u8]>, end: Option<&[u8]>) -> Result<Value> {
-        match &self.base {
             Base::Directory(db) => {
-                let summary =
-                    db.compact((bound(start, Bound::Included), bound(end, Bound::Excluded)))?;
-                Ok(serde_json::to_value(summary).expect("a plain structure has a JSON form"))
+                let one = keyspace.map(|name| keyspace_of(db, Some(name), Missing::Refuse));
+                let snapshot = db.snapshot();
+                let keyspaces = match one {
+                    Some(one) => vec![one?],
+                    None => snapshot.keyspaces(),
+                };
+                for keyspace in keyspaces {
+                    let name = Some(keyspace.name()).filter(|name| *name != DEFAULT_KEYSPACE);
+                    if let Some(name) = name {
+                        visit(Line::Keyspace(name.to_owned()))?;
+                    }
+                    for record in snapshot.range_in(&keyspace, ..).records() {
+                        visit(Line::Record(record_of(record?, name)))?;
+                    }
+                }
+                Ok(())
             }
-            Base::Server(client) => client.compact(start, end),
+            Base::Server(client) => client.dump(keyspace, visit),
         }
     }
 
@@ -225,32 +189,165 @@ impl Target {
         }
     }
 
-    fn wall_ms(&self) -> u64 {
-        self.env.clock.wall_ms()
-    }
-
     fn write_options(&self) -> WriteOptions {
         match self.durability {
             Some(durability) => WriteOptions::new().durability(durability.into()),
             None => WriteOptions::new(),
         }
     }
+}
 
-    fn add(&self, batch: &mut Batch, record: &Record) -> Result<()> {
-        let ttl_ms = match record.expiry {
-            Expiry::Never => {
-                batch.put(&record.key, &record.value);
-                return Ok(());
+impl TargetKeyspace<'_> {
+    /// The record at `key`.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Record>> {
+        let found = match &self.base {
+            KeyspaceBase::Directory(_, keyspace) => {
+                keyspace.get_record(key)?.map(|record| record_of(record, None))
             }
-            Expiry::In(ms) => ms,
-            // What expired while it lay in a file is written with the shortest life
-            // there is: it still must cover an older value of its key.
-            Expiry::At(at) => at.saturating_sub(self.wall_ms()).max(1),
+            KeyspaceBase::Server(server) => server.get(key)?,
         };
-        let options = PutOptions::new().ttl(Duration::from_millis(ttl_ms));
-        batch.put_with(&record.key, &record.value, options);
-        Ok(())
+        Ok(found.map(|record| Record { keyspace: self.name.clone(), ..record }))
     }
+
+    /// The path of a read: `{"found", "value"…, "explain": {"total_ns", "steps": [{"tier", "name", "outcome", "time_ns"}]}}`.
+    pub(crate) fn explain(&self, key: &[u8]) -> Result<Value> {
+        match &self.base {
+            KeyspaceBase::Directory(_, keyspace) => {
+                let explain = keyspace.explain(key)?;
+                let found = Record {
+                    key: key.to_vec(),
+                    value: explain.value.as_ref().map(|value| value.to_vec()).unwrap_or_default(),
+                    ..Record::default()
+                };
+                let mut answer: Value = serde_json::from_str(&match explain.value {
+                    Some(_) => found.to_json(),
+                    None => found.key_to_json(),
+                })
+                .expect("our own JSON reads back");
+                answer["found"] = explain.value.is_some().into();
+                answer["version"] = explain.seqno.into();
+                answer["explain"] = json!({ "total_ns": explain.total_ns, "steps": explain.steps });
+                Ok(answer)
+            }
+            KeyspaceBase::Server(server) => server.explain(key),
+        }
+    }
+
+    /// Writes one record; its sequence number.
+    pub(crate) fn put(&self, record: &Record) -> Result<u64> {
+        match &self.base {
+            KeyspaceBase::Directory(db, keyspace) => {
+                self.write_to(db, keyspace, std::slice::from_ref(record))
+            }
+            KeyspaceBase::Server(server) => server.put(record, self.durability_name()),
+        }
+    }
+
+    /// Deletes a key; its sequence number.
+    pub(crate) fn delete(&self, key: &[u8]) -> Result<u64> {
+        match &self.base {
+            KeyspaceBase::Directory(db, keyspace) => {
+                let mut batch = Batch::new();
+                batch.delete_in(keyspace, key);
+                Ok(db.write_with(batch, self.target.write_options())?.0)
+            }
+            KeyspaceBase::Server(server) => server.delete(key, self.durability_name()),
+        }
+    }
+
+    /// Writes all records or none, in order.
+    pub(crate) fn write(&self, records: &[Record]) -> Result<()> {
+        match &self.base {
+            KeyspaceBase::Directory(db, keyspace) => {
+                self.write_to(db, keyspace, records).map(|_| ())
+            }
+            KeyspaceBase::Server(server) => server.write(records, self.durability_name()),
+        }
+    }
+
+    /// Hands every record of the scan to `visit`, in order, until it answers an error.
+    pub(crate) fn scan(
+        &self,
+        scan: &Scan,
+        visit: &mut dyn FnMut(Record) -> Result<()>,
+    ) -> Result<()> {
+        let mut visit = |record| visit(Record { keyspace: self.name.clone(), ..record });
+        match &self.base {
+            KeyspaceBase::Directory(_, keyspace) => scan_directory(keyspace, scan, &mut visit),
+            KeyspaceBase::Server(server) => scan_server(server, scan, &mut visit),
+        }
+    }
+
+    /// Merges the tables that hold keys of the range.
+    pub(crate) fn compact(&self, start: Option<&[u8]>, end: Option<&[u8]>) -> Result<Value> {
+        match &self.base {
+            KeyspaceBase::Directory(_, keyspace) => {
+                let range = (bound(start, Bound::Included), bound(end, Bound::Excluded));
+                let summary = keyspace.compact(range)?;
+                Ok(serde_json::to_value(summary).expect("a plain structure has a JSON form"))
+            }
+            KeyspaceBase::Server(server) => server.compact(start, end),
+        }
+    }
+
+    fn durability_name(&self) -> Option<&'static str> {
+        self.target.durability.map(Durability::name)
+    }
+
+    fn write_to(&self, db: &Db, keyspace: &Keyspace, records: &[Record]) -> Result<u64> {
+        let mut batch = Batch::new();
+        for record in records {
+            let options = match record.expiry {
+                Expiry::Never => PutOptions::new(),
+                Expiry::In(ms) => PutOptions::new().ttl(Duration::from_millis(ms)),
+                Expiry::At(at) => PutOptions::new().expires_at(UnixMillis(at)),
+            };
+            batch.put_in_with(keyspace, &record.key, &record.value, options);
+        }
+        let bytes = batch.size_bytes() as u64;
+        match db.write_with(batch, self.target.write_options()) {
+            Ok(seqno) => Ok(seqno.0),
+            Err(e @ tanada::Error::InvalidArgument(_))
+                if bytes > db.stats().memory.largest_batch_bytes.saturating_sub(SMALL_BYTES) =>
+            {
+                // With room to spare: the engine's own limit is 3/16.
+                let memory = bytes.saturating_mul(6).div_ceil(16 << 20) * 16;
+                Err(Failure::from(e).then(format!("say --memory {memory}MiB to write it here")))
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// What a batch takes beside its encoded bytes, at most, in the default budget.
+const SMALL_BYTES: u64 = 1 << 20;
+
+fn record_of(record: tanada::Record, keyspace: Option<&str>) -> Record {
+    Record {
+        key: record.key.to_vec(),
+        value: record.value.to_vec(),
+        expiry: record.expires_at.map_or(Expiry::Never, |at| Expiry::At(at.0)),
+        version: Some(record.version.0),
+        keyspace: keyspace.map(str::to_owned),
+    }
+}
+
+/// The keyspace of this name, or the default one.
+fn keyspace_of(db: &Db, name: Option<&str>, missing: Missing) -> Result<Keyspace> {
+    let Some(name) = name else { return Ok(db.default_keyspace().clone()) };
+    if missing == Missing::Create {
+        return Ok(db.keyspace(name, KeyspaceOptions::new())?);
+    }
+    db.find_keyspace(name)?.ok_or_else(|| {
+        let all = [&[DEFAULT_KEYSPACE.to_owned()], &db.keyspaces()[..]].concat();
+        let shown = all.iter().take(20).map(|name| format!("'{name}'")).collect::<Vec<_>>();
+        let more = if all.len() > 20 { " and others" } else { "" };
+        let there = if all.len() == 1 { "is" } else { "are" };
+        Failure::new(format!(
+            "there is no keyspace '{name}'; there {there} {}{more}; put and load create one",
+            shown.join(", ")
+        ))
+    })
 }
 
 /// Every opening begins a new log, and a log goes only when its writes are in
@@ -269,7 +366,11 @@ fn bound<'a>(key: Option<&'a [u8]>, kind: fn(&'a [u8]) -> Bound<&'a [u8]>) -> Bo
     key.map_or(Bound::Unbounded, kind)
 }
 
-fn scan_directory(db: &Db, scan: &Scan, visit: &mut dyn FnMut(Record) -> Result<()>) -> Result<()> {
+fn scan_directory(
+    keyspace: &Keyspace,
+    scan: &Scan,
+    visit: &mut dyn FnMut(Record) -> Result<()>,
+) -> Result<()> {
     // A prefix is a range too, and may be narrowed by start and end.
     let prefix = scan.prefix.as_deref().unwrap_or_default();
     let after_prefix = tanada::prefix_end(prefix);
@@ -282,27 +383,17 @@ fn scan_directory(db: &Db, scan: &Scan, visit: &mut dyn FnMut(Record) -> Result<
         return Ok(());
     }
     let start = if start.is_empty() { Bound::Unbounded } else { Bound::Included(start) };
-    let mut entries = db.range((start, bound(end, Bound::Excluded)));
-    let keyspace = db.default_keyspace();
+    let mut records = keyspace.range((start, bound(end, Bound::Excluded))).records();
     for _ in 0..scan.limit.unwrap_or(u64::MAX) {
-        let next = if scan.reverse { entries.next_back() } else { entries.next() };
-        let Some(entry) = next else { break };
-        let (key, value) = entry?;
-        // The iterator does not tell the expiry. Nobody else holds this directory,
-        // so the record read now is the one the iterator saw.
-        let mut record = Record { key: key.to_vec(), ..Record::default() };
-        if !scan.keys_only {
-            let expires_at_ms = keyspace.get_record(&*key)?.and_then(|found| found.expires_at_ms);
-            record.value = value.to_vec();
-            record.expiry = expires_at_ms.map_or(Expiry::Never, Expiry::At);
-        }
-        visit(record)?;
+        let next = if scan.reverse { records.next_back() } else { records.next() };
+        let Some(record) = next else { break };
+        visit(record_of(record?, None))?;
     }
     Ok(())
 }
 
 fn scan_server(
-    client: &Client,
+    server: &ServerKeyspace<'_>,
     scan: &Scan,
     visit: &mut dyn FnMut(Record) -> Result<()>,
 ) -> Result<()> {
@@ -321,7 +412,7 @@ fn scan_server(
                 query.push_str(&format!("&{name}=true"));
             }
         }
-        let (records, next) = client.scan(&query, cursor.as_deref())?.into_records()?;
+        let (records, next) = server.scan(&query, cursor.as_deref())?;
         left = left.saturating_sub(records.len() as u64);
         for record in records {
             visit(record)?;

@@ -46,8 +46,12 @@ fn the_four_steps_of_the_tour_show_what_they_claim() {
     let data = home.path().join("data");
 
     // Step 1. Put several keys, and see that the filters know them and not others.
-    let said =
-        with_input(&data, &["load", "-", "--format", "tsv", "--json"], terraces().as_bytes()).ok();
+    let said = with_input(
+        &data,
+        &["load", "-", "--format", "tsv", "--no-header", "--json"],
+        terraces().as_bytes(),
+    )
+    .ok();
     assert_eq!(said.json()["loaded"], 1000);
     let server = Server::start(&data, &[]);
     write_memtable_out(&server);
@@ -102,7 +106,7 @@ fn the_four_steps_of_the_tour_show_what_they_claim() {
         let rows: String = terraces().replace("rice", round);
         let file = home.path().join("rows.tsv");
         std::fs::write(&file, rows).unwrap();
-        server.tanada(&["load", file.to_str().unwrap()]).ok();
+        server.tanada(&["load", file.to_str().unwrap(), "--no-header"]).ok();
         write_memtable_out(&server);
     }
     for i in 0..100 {
@@ -161,7 +165,7 @@ fn the_four_steps_of_the_tour_show_what_they_claim() {
 fn the_tables_for_people_name_every_tier() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
-    with_input(&data, &["load", "-", "--format", "tsv"], terraces().as_bytes()).ok();
+    with_input(&data, &["load", "-", "--format", "tsv", "--no-header"], terraces().as_bytes()).ok();
     // `script` gives the command a terminal; without it only JSON can be seen.
     let command = format!("{} stats --data {}", env!("CARGO_BIN_EXE_tanada"), data.display());
     let Ok(output) = std::process::Command::new("script")

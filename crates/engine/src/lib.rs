@@ -38,14 +38,14 @@ mod schedules;
 
 pub use api::claim::MemoryClaim;
 pub use api::db::{Builder, Db};
-pub use api::keyspace::{Keyspace, Record};
+pub use api::keyspace::Keyspace;
 pub use api::snapshot::Snapshot;
 pub use api::verify::VerifyReport;
 pub use background::compact::CompactSummary;
 #[cfg(feature = "simulation")]
 pub use core::simulation::{Scheduler, Tuning};
 pub use opening::repair::{LostPart, RepairReport, RepairedFile, repair};
-pub use read::scan::{Cursor, Iter};
+pub use read::scan::{Cursor, Iter, Keys, Records};
 pub use tanada_format::{Corruption, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};
 pub use tanada_table::Value;
 pub use tanada_vfs as vfs;
@@ -53,5 +53,7 @@ pub use types::error::{Error, Result};
 pub use types::explain::{Explain, Outcome, Step, Tier};
 pub use types::options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOptions};
 pub use types::range::{KeyRange, prefix_end};
+pub use types::record::{Record, RecordRef, UnixMillis};
 pub use types::stats::*;
 pub use write::batch::Batch;
+pub use write::expiry::MAX_EXPIRES_AT_MS;

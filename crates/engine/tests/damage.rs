@@ -61,7 +61,7 @@ impl Patient {
         for (key, (value, seqno, expires_at_ms)) in contents {
             match space.get_record(key) {
                 Ok(Some(record)) => {
-                    let read = (&*record.value, record.seqno.0, record.expires_at_ms);
+                    let read = (&*record.value, record.version.0, record.expires_at.map(|at| at.0));
                     assert_eq!(read, (&value[..], *seqno, *expires_at_ms), "{key:?}");
                 }
                 Ok(None) => panic!("{} is gone without an error", key.escape_ascii()),

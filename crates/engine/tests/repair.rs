@@ -92,7 +92,7 @@ fn saved(db: &Db, name: &str) -> house::Contents {
     let record = |entry: tanada::Result<(tanada::Value, tanada::Value)>| {
         let key = entry.expect("it has been verified").0;
         let record = space.get_record(&key).expect("as above").expect("a scan saw it");
-        (key.to_vec(), (record.value.to_vec(), record.seqno.0, record.expires_at_ms))
+        (key.to_vec(), (record.value.to_vec(), record.version.0, record.expires_at.map(|at| at.0)))
     };
     space.iter().map(record).collect()
 }

@@ -4,13 +4,14 @@ use crate::body::{Bodies, Received};
 use crate::clients::Connections;
 use crate::committer::{self, CommitCounters};
 use crate::etag::Current;
+use crate::input::ends_too_late;
 use crate::jobs::Jobs;
 use crate::memory::{self, Memory, SMALL_BYTES, Share};
 use crate::options::Limits;
 use crate::pool::Pool;
 use crate::problem::{Kind, Problem, Result};
 use crate::write_queue::{
-    Bounds, Committed, Op, Ops, Outcome, Refused, WriteError, WriteQueue, WriteRequest,
+    Action, Bounds, Committed, Op, Ops, Outcome, Refused, WriteError, WriteQueue, WriteRequest,
 };
 use hyper::Request;
 use hyper::body::Incoming;
@@ -18,7 +19,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tanada::vfs::{Clock, Env};
-use tanada::{Db, Durability, Keyspace};
+use tanada::{Db, Durability, Keyspace, MAX_EXPIRES_AT_MS};
 use tokio::sync::{Semaphore, oneshot};
 
 /// One running server.
@@ -85,6 +86,7 @@ impl App {
         share: Option<Share>,
         durability: Option<Durability>,
     ) -> Result<Committed> {
+        self.check_expiries(ops.as_slice())?;
         let size_bytes = ops.size_bytes();
         let mut share = share.or_else(|| (size_bytes > SMALL_BYTES).then(|| self.memory.request()));
         if let Some(share) = &mut share {
@@ -111,6 +113,17 @@ impl App {
             }))
         });
         outcome_to_result(outcome)
+    }
+
+    /// Refuses times to live that end too late, so that none spoils its commit group.
+    fn check_expiries(&self, ops: &[Op]) -> Result<()> {
+        let ttl = |op: &Op| match &op.action {
+            Action::Put { options, .. } => options.ttl,
+            Action::Delete | Action::Check => None,
+        };
+        let Some(longest) = ops.iter().filter_map(ttl).max() else { return Ok(()) };
+        let end_ms = u128::from(self.clock.wall_ms()) + longest.as_millis();
+        if end_ms > u128::from(MAX_EXPIRES_AT_MS) { Err(ends_too_late()) } else { Ok(()) }
     }
 
     /// Writes one operation; its sequence number.

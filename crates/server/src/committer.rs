@@ -15,7 +15,7 @@ use bytes::Bytes;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tanada::{Batch, Db, Durability, Keyspace, PutOptions, WriteOptions};
+use tanada::{Batch, Db, Durability, Keyspace, WriteOptions};
 
 /// A group is large enough to share a sync widely, small enough to answer soon.
 const GROUP: Bounds = Bounds { requests: 1024, bytes: 8 << 20 };
@@ -36,7 +36,8 @@ pub(crate) fn group_within(largest_batch_bytes: u64) -> Bounds {
 
 /// What the committer asks of the database; tests have another one.
 pub(crate) trait Store {
-    fn current(&self, key: &[u8]) -> tanada::Result<Current>;
+    /// The key of this operation.
+    fn current(&self, op: &Op) -> tanada::Result<Current>;
     /// Writes all steps at once; the sequence number of the last one. Of steps that it
     /// owns it lets go as soon as they are copied.
     fn write<O: Borrow<Op>>(
@@ -46,16 +47,23 @@ pub(crate) trait Store {
     ) -> tanada::Result<u64>;
 }
 
-/// The default keyspace of a database.
+/// A database.
 pub(crate) struct DbStore {
     pub(crate) db: Db,
+    /// The default one.
     pub(crate) keyspace: Keyspace,
 }
 
+impl DbStore {
+    fn keyspace<'a>(&'a self, op: &'a Op) -> &'a Keyspace {
+        op.keyspace.as_ref().unwrap_or(&self.keyspace)
+    }
+}
+
 impl Store for DbStore {
-    fn current(&self, key: &[u8]) -> tanada::Result<Current> {
-        let record = self.keyspace.get_record(key)?;
-        Ok(record.map_or(Current::Absent, |r| Current::Version(r.seqno.0)))
+    fn current(&self, op: &Op) -> tanada::Result<Current> {
+        let record = self.keyspace(op).get_record(&op.key)?;
+        Ok(record.map_or(Current::Absent, |r| Current::Version(r.version.0)))
     }
 
     fn write<O: Borrow<Op>>(
@@ -67,11 +75,10 @@ impl Store for DbStore {
         for op in ops {
             let op = op.borrow();
             match &op.action {
-                Action::Put { value, ttl: None } => batch.put(&op.key, value),
-                Action::Put { value, ttl: Some(ttl) } => {
-                    batch.put_with(&op.key, value, PutOptions::new().ttl(*ttl));
+                Action::Put { value, options } => {
+                    batch.put_in_with(self.keyspace(op), &op.key, value, *options);
                 }
-                Action::Delete => batch.delete(&op.key),
+                Action::Delete => batch.delete_in(self.keyspace(op), &op.key),
                 Action::Check => {}
             }
         }
@@ -201,14 +208,20 @@ fn judge(group: &[WriteRequest], store: &impl Store) -> Vec<Result<u64, WriteErr
 /// have seen them, so that no condition can name them.
 struct Overlay<'s, S> {
     store: &'s S,
-    written: HashMap<Bytes, Current>,
+    /// By the names of their keyspaces, and keys.
+    written: HashMap<(Option<String>, Bytes), Current>,
+}
+
+/// What `op` is about.
+fn place(op: &Op) -> (Option<String>, Bytes) {
+    (op.keyspace.as_ref().map(|keyspace| keyspace.name().to_owned()), op.key.clone())
 }
 
 impl<S: Store> Overlay<'_, S> {
-    fn current(&self, key: &Bytes) -> tanada::Result<Current> {
-        match self.written.get(key) {
+    fn current(&self, op: &Op) -> tanada::Result<Current> {
+        match self.written.get(&place(op)) {
             Some(current) => Ok(*current),
-            None => self.store.current(key),
+            None => self.store.current(op),
         }
     }
 
@@ -216,7 +229,7 @@ impl<S: Store> Overlay<'_, S> {
     fn ask(&self, ops: &[Op]) -> Result<(), WriteError> {
         let mut failed = Vec::new();
         for (index, op) in ops.iter().enumerate().filter(|(_, op)| !op.conditions.is_empty()) {
-            let current = self.current(&op.key).map_err(WriteError::Unasked)?;
+            let current = self.current(op).map_err(WriteError::Unasked)?;
             if !op.conditions.iter().all(|condition| condition.holds(current)) {
                 failed.push(Failed { index, current });
             }
@@ -231,7 +244,7 @@ impl<S: Store> Overlay<'_, S> {
                 Action::Delete => Current::Absent,
                 Action::Check => continue,
             };
-            self.written.insert(op.key.clone(), current);
+            self.written.insert(place(op), current);
         }
     }
 }
@@ -244,6 +257,7 @@ mod tests {
     use crate::etag::Condition;
     use parking_lot::Mutex;
     use std::collections::BTreeMap;
+    use tanada::PutOptions;
     use tokio::sync::oneshot;
 
     /// Keys with their versions, the writes it got, and whether it fails.
@@ -259,8 +273,12 @@ mod tests {
     }
 
     impl Store for Fake {
-        fn current(&self, key: &[u8]) -> tanada::Result<Current> {
-            Ok(self.versions.lock().get(key).map_or(Current::Absent, |v| Current::Version(*v)))
+        fn current(&self, op: &Op) -> tanada::Result<Current> {
+            Ok(self
+                .versions
+                .lock()
+                .get(&op.key[..])
+                .map_or(Current::Absent, |v| Current::Version(*v)))
         }
 
         fn write<O: Borrow<Op>>(
@@ -300,11 +318,11 @@ mod tests {
 
     fn op(key: &'static str, action: Action, condition: Option<Condition>) -> Op {
         let key = Bytes::from_static(key.as_bytes());
-        Op { key, action, conditions: condition.into_iter().collect() }
+        Op { keyspace: None, key, action, conditions: condition.into_iter().collect() }
     }
 
     fn put(key: &'static str, condition: Option<Condition>) -> Op {
-        op(key, Action::Put { value: Bytes::new(), ttl: None }, condition)
+        op(key, Action::Put { value: Bytes::new(), options: PutOptions::new() }, condition)
     }
 
     fn commit_all(store: &Fake, requests: Vec<(Vec<Op>, Durability)>) -> Vec<Outcome> {

@@ -5,6 +5,8 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
+use std::time::UNIX_EPOCH;
+use tanada::{MAX_EXPIRES_AT_MS, UnixMillis};
 
 /// How a value is written in JSON and in query parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -42,11 +44,20 @@ pub(crate) fn to_url_base64(bytes: &[u8]) -> String {
     URL_SAFE.encode(bytes)
 }
 
-/// Milliseconds since 1970 as `2026-01-02T03:04:05.678Z`.
+/// Milliseconds since 1970 of an RFC 3339 time in UTC; `None` when it is none.
+pub(crate) fn from_rfc3339(text: &str) -> Option<UnixMillis> {
+    let since_1970 = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH);
+    // What lies before it has expired, as its first moment has.
+    Some(UnixMillis(u64::try_from(since_1970.unwrap_or_default().as_millis()).ok()?))
+}
+
+/// Milliseconds since 1970 as `2026-01-02T03:04:05.678Z`. Times after the year 9999,
+/// which RFC 3339 cannot write, and which are no longer taken, become its last moment.
 ///
 /// The calendar arithmetic counts years from March, as in Howard Hinnant,
 /// "chrono-compatible low-level date algorithms", so that the leap day is last.
 pub(crate) fn rfc3339(ms: u64) -> String {
+    let ms = ms.min(MAX_EXPIRES_AT_MS);
     let (days, ms_of_day) = (ms / 86_400_000, ms % 86_400_000);
     let days = days + 719_468; // from 0000-03-01
     let (era, day_of_era) = (days / 146_097, days % 146_097);
@@ -97,9 +108,15 @@ mod tests {
             (1_767_323_045_678, "2026-01-02T03:04:05.678Z"),
             (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (MAX_EXPIRES_AT_MS, "9999-12-31T23:59:59.999Z"),
         ];
         for (ms, text) in cases {
             assert_eq!(rfc3339(ms), text);
+            assert_eq!(from_rfc3339(text), Some(UnixMillis(ms)));
+        }
+        assert_eq!(rfc3339(u64::MAX), rfc3339(MAX_EXPIRES_AT_MS));
+        for bad in ["", "soon", "2026-01-02", "10000-01-01T00:00:00Z", "2026-13-01T00:00:00Z"] {
+            assert_eq!(from_rfc3339(bad), None, "{bad}");
         }
     }
 }

@@ -66,9 +66,12 @@ fn batch(body: &Bytes) {
     for op in ops {
         assert!((1..=tanada::MAX_KEY_LEN).contains(&op.key.len()), "a key within its bounds");
         match op.action {
-            Action::Put { value, ttl } => {
+            Action::Put { value, options } => {
                 assert!(value.len() <= MAX_VALUE_BYTES, "a value within its bounds");
-                assert!(ttl.is_none_or(|ttl| ttl.as_millis() > 0), "the engine counts in them");
+                assert!(
+                    options.ttl.is_none_or(|ttl| ttl.as_millis() > 0),
+                    "the engine counts in them"
+                );
             }
             Action::Delete => {}
             Action::Check => assert!(!op.conditions.is_empty(), "a check asks something"),

@@ -3,17 +3,17 @@
 //! Whatever passes here is accepted by the engine, so that no single request
 //! can spoil the commit group it is merged into.
 
-use crate::encoding::{Encoding, from_base64};
+use crate::encoding::{Encoding, from_base64, from_rfc3339};
 use crate::problem::{Kind, Problem, Result};
 use crate::query;
 use bytes::Bytes;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::time::Duration;
-use tanada::{Durability, MAX_KEY_LEN};
+use tanada::{Durability, MAX_EXPIRES_AT_MS, MAX_KEY_LEN, PutOptions};
 
-/// Longest time to live, in seconds: 10,000 years.
-const MAX_TTL_S: f64 = 10_000.0 * 365.25 * 86_400.0;
+/// Longest time to live, in seconds: one that begins now may not be so long.
+const MAX_TTL_S: f64 = (MAX_EXPIRES_AT_MS / 1000) as f64;
 
 /// A string that borrows from the body where it holds no escape.
 #[derive(Debug, Deserialize)]
@@ -62,7 +62,16 @@ pub(crate) struct PutBody<'a> {
     pub(crate) value: Option<Text<'a>>,
     pub(crate) encoding: Option<Encoding>,
     pub(crate) ttl: Option<f64>,
+    pub(crate) expires_at: Option<Text<'a>>,
     pub(crate) durability: Option<DurabilityName>,
+}
+
+/// `POST /v1/keyspaces`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyspaceBody<'a> {
+    #[serde(borrow)]
+    pub(crate) name: Option<Text<'a>>,
 }
 
 /// `POST /get`
@@ -217,22 +226,57 @@ pub(crate) fn value_of_query(
     }
 }
 
+/// A time to live that ends too late.
+pub(crate) fn ends_too_late() -> Problem {
+    Problem::invalid(
+        "a key may expire by 9999-12-31T23:59:59.999Z at the latest; give less time, or none for a key that stays",
+    )
+}
+
+/// When a put expires, from `ttl` or `expires_at`.
+pub(crate) fn put_options(ttl: Option<f64>, expires_at: Option<&Text<'_>>) -> Result<PutOptions> {
+    options(ttl, expires_at.map(|text| &*text.0))
+}
+
+/// The same, as written in a query.
+pub(crate) fn put_options_of_query(
+    ttl: Option<Cow<'_, [u8]>>,
+    expires_at: Option<Cow<'_, [u8]>>,
+) -> Result<PutOptions> {
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).unwrap_or_default();
+    let ttl = ttl.map(|ttl| text(&ttl).parse().unwrap_or(f64::NAN));
+    // A plus, as in a time zone, would have become a space; only Z is taken.
+    options(ttl, expires_at.map(|at| text(&at)).as_deref())
+}
+
+fn options(ttl: Option<f64>, expires_at: Option<&str>) -> Result<PutOptions> {
+    match (ttl, expires_at) {
+        (None, None) => Ok(PutOptions::new()),
+        (Some(seconds), None) => Ok(PutOptions::new().ttl(ttl_of(seconds)?)),
+        (None, Some(text)) => {
+            let at = from_rfc3339(text).ok_or_else(|| {
+                Problem::invalid(
+                    "expires_at is a time in UTC, to the year 9999, such as 2026-01-02T03:04:05.678Z; leave it out for a key that stays",
+                )
+            })?;
+            Ok(PutOptions::new().expires_at(at))
+        }
+        (Some(_), Some(_)) => Err(Problem::invalid("ttl and expires_at are both given; give one")),
+    }
+}
+
 /// Seconds to live, fractions allowed.
-pub(crate) fn ttl_of(seconds: f64) -> Result<Duration> {
+fn ttl_of(seconds: f64) -> Result<Duration> {
     // The engine counts in milliseconds; NaN fails the comparison too.
+    if seconds > MAX_TTL_S {
+        return Err(ends_too_late());
+    }
     if !(0.001..=MAX_TTL_S).contains(&seconds) {
         return Err(Problem::invalid(
-            "ttl is a number of seconds, from 0.001 to 315576000000; leave it out for a key that stays",
+            "ttl is a number of seconds, 0.001 or more; leave it out for a key that stays",
         ));
     }
     Ok(Duration::from_secs_f64(seconds))
-}
-
-/// Seconds to live, as written in a query.
-pub(crate) fn ttl_of_query(ttl: Option<Cow<'_, [u8]>>) -> Result<Option<Duration>> {
-    let Some(ttl) = ttl else { return Ok(None) };
-    let seconds = std::str::from_utf8(&ttl).ok().and_then(|t| t.parse().ok()).unwrap_or(f64::NAN);
-    ttl_of(seconds).map(Some)
 }
 
 /// A durability, as written in a query.
@@ -253,9 +297,7 @@ mod tests {
     fn put(body: &'static str) -> Result<(Bytes, Bytes)> {
         let body = Bytes::from_static(body.as_bytes());
         let put: PutBody<'_> = json(&body)?;
-        if let Some(ttl) = put.ttl {
-            ttl_of(ttl)?;
-        }
+        put_options(put.ttl, put.expires_at.as_ref())?;
         Ok((key_of(put.key, put.key64, &body)?, value_of(put.value, put.encoding, &body)?))
     }
 
@@ -304,6 +346,15 @@ mod tests {
             (r#"{"key":"a","value":"b","ttl":-1}"#, Kind::InvalidParameter),
             (r#"{"key":"a","value":"b","ttl":1e300}"#, Kind::InvalidParameter),
             (r#"{"key":"a","value":"b","ttl":"1h"}"#, Kind::InvalidParameter),
+            (r#"{"key":"a","value":"b","expires_at":"soon"}"#, Kind::InvalidParameter),
+            (
+                r#"{"key":"a","value":"b","expires_at":"10000-01-01T00:00:00Z"}"#,
+                Kind::InvalidParameter,
+            ),
+            (
+                r#"{"key":"a","value":"b","ttl":1,"expires_at":"2030-01-01T00:00:00Z"}"#,
+                Kind::InvalidParameter,
+            ),
         ];
         for (body, kind) in cases {
             assert_eq!(put(body).expect_err(body).kind(), kind, "{body}");

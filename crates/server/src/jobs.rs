@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 use tanada::vfs::Clock;
-use tanada::{CompactSummary, Db};
+use tanada::{CompactSummary, Keyspace};
 
 /// Jobs under way at once.
 const MAX_RUNNING: usize = 4;
@@ -179,12 +179,12 @@ impl Started {
     }
 }
 
-/// Starts to compact `span` of the default keyspace on a blocking thread.
-pub(crate) fn start(jobs: &Arc<Jobs>, db: &Db, span: Span) -> Result<Started> {
+/// Starts to compact `span` of a keyspace on a blocking thread.
+pub(crate) fn start(jobs: &Arc<Jobs>, keyspace: &Keyspace, span: Span) -> Result<Started> {
     let id = jobs.begin(span.clone())?;
-    let (jobs, db) = (Arc::clone(jobs), db.clone());
+    let (jobs, keyspace) = (Arc::clone(jobs), keyspace.clone());
     let end = tokio::task::spawn(async move {
-        let compacted = tokio::task::spawn_blocking(move || db.compact(span.bounds())).await;
+        let compacted = tokio::task::spawn_blocking(move || keyspace.compact(span.bounds())).await;
         let (state, result) = match compacted {
             Ok(Ok(summary)) => (State::Done(summary), Ok(())),
             Ok(Err(e)) => {

@@ -2,6 +2,7 @@
 
 use crate::encoding::{push_base64, rfc3339};
 use std::io::Write;
+use tanada::UnixMillis;
 
 /// Appends `text` as a JSON string.
 pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
@@ -51,7 +52,7 @@ pub(crate) fn entry_len(key: &[u8], value: &[u8]) -> usize {
 }
 
 /// Length of `bytes` as a JSON string, or in base64.
-fn text_len(bytes: &[u8]) -> usize {
+pub(crate) fn text_len(bytes: &[u8]) -> usize {
     if std::str::from_utf8(bytes).is_err() {
         return bytes.len().div_ceil(3) * 4;
     }
@@ -68,27 +69,35 @@ pub(crate) fn record(
     key: &[u8],
     value: &[u8],
     version: u64,
-    expires_at_ms: Option<u64>,
+    expires_at: Option<UnixMillis>,
 ) -> Vec<u8> {
     // Known exactly where it is much, for a buffer that grows takes twice as much.
     let length = match key.len() + value.len() {
         small @ ..4096 => small + 112,
-        _ => entry_len(key, value) + 64,
+        _ => entry_len(key, value) + STAMP_BYTES,
     };
     let mut out = Vec::with_capacity(length);
     out.push(b'{');
     push_key(&mut out, key);
     out.push(b',');
     push_value(&mut out, value);
-    out.extend_from_slice(b",\"version\":");
-    push_number(&mut out, version);
-    out.extend_from_slice(b",\"expires_at\":");
-    match expires_at_ms {
-        Some(ms) => push_string(&mut out, &rfc3339(ms)),
-        None => out.extend_from_slice(b"null"),
-    }
+    push_stamp(&mut out, version, expires_at);
     out.extend_from_slice(b"}\n");
     out
+}
+
+/// Most bytes that [`push_stamp`] appends, with room to spare.
+pub(crate) const STAMP_BYTES: usize = 80;
+
+/// Appends `,"version":…,"expires_at":…`.
+pub(crate) fn push_stamp(out: &mut Vec<u8>, version: u64, expires_at: Option<UnixMillis>) {
+    out.extend_from_slice(b",\"version\":");
+    push_number(out, version);
+    out.extend_from_slice(b",\"expires_at\":");
+    match expires_at {
+        Some(UnixMillis(ms)) => push_string(out, &rfc3339(ms)),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 /// `{"ok":true,"seq":…}`
@@ -117,7 +126,7 @@ mod tests {
     #[test]
     fn records_are_json_whatever_the_bytes() {
         assert_eq!(
-            parsed(&record("a\"\\\n棚".as_bytes(), b"v", 7, Some(0))),
+            parsed(&record("a\"\\\n棚".as_bytes(), b"v", 7, Some(UnixMillis(0)))),
             json!({"key": "a\"\\\n棚", "value": "v", "encoding": "utf8", "version": 7,
                    "expires_at": "1970-01-01T00:00:00.000Z"})
         );

@@ -40,6 +40,7 @@ mod pool;
 mod jobs;
 mod clients;
 mod app;
+mod space;
 mod guard;
 mod routes;
 mod connection;

@@ -51,6 +51,7 @@ kinds! {
     ForeignOrigin = FORBIDDEN, "foreign-origin", "The request comes from a web page";
     ForeignHost = FORBIDDEN, "foreign-host", "The Host header is not this machine's";
     KeyNotFound = NOT_FOUND, "key-not-found", "There is no such key";
+    KeyspaceNotFound = NOT_FOUND, "keyspace-not-found", "There is no such keyspace";
     JobNotFound = NOT_FOUND, "job-not-found", "There is no such job";
     UnknownPath = NOT_FOUND, "unknown-path", "There is nothing at this path";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "The path does not take this method";

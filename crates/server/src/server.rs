@@ -33,7 +33,7 @@ pub struct Server;
 impl Server {
     /// Takes the address; serves nothing yet.
     ///
-    /// The server must be the only writer of `db`'s default keyspace while it
+    /// The server must be the only writer of `db` while it
     /// runs: conditional requests are exact among requests only.
     ///
     /// # Errors

@@ -5,8 +5,7 @@ use crate::memory::Share;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
-use std::time::Duration;
-use tanada::Durability;
+use tanada::{Durability, Keyspace, PutOptions};
 use tokio::sync::oneshot;
 
 /// Bytes that an operation costs beside its key and value.
@@ -15,6 +14,8 @@ const OP_OVERHEAD_BYTES: usize = 64;
 /// One step of a request, all its bounds checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Op {
+    /// `None`: the default one.
+    pub(crate) keyspace: Option<Keyspace>,
     pub(crate) key: Bytes,
     pub(crate) action: Action,
     /// Must hold before any step of the request is done.
@@ -26,7 +27,7 @@ pub(crate) struct Op {
 pub(crate) enum Action {
     Put {
         value: Bytes,
-        ttl: Option<Duration>,
+        options: PutOptions,
     },
     Delete,
     /// Only the conditions are asked.
@@ -234,8 +235,9 @@ mod tests {
 
     fn request(value_bytes: usize) -> (WriteRequest, oneshot::Receiver<Outcome>) {
         let (answer, outcome) = oneshot::channel();
-        let action = Action::Put { value: vec![0; value_bytes].into(), ttl: None };
-        let op = Op { key: Bytes::from_static(b"k"), action, conditions: Vec::new() };
+        let action = Action::Put { value: vec![0; value_bytes].into(), options: PutOptions::new() };
+        let key = Bytes::from_static(b"k");
+        let op = Op { keyspace: None, key, action, conditions: Vec::new() };
         (
             WriteRequest { ops: Ops::One(op), durability: Durability::Memory, share: None, answer },
             outcome,

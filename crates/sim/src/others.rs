@@ -25,7 +25,7 @@ pub(crate) struct Others {
     pub(crate) oracle: Arc<Mutex<Oracle>>,
     pub(crate) machine: MemoryMachine,
     pub(crate) shown: ShownTime,
-    pub(crate) snapshots: Mutex<Vec<(Snapshot, u64)>>,
+    pub(crate) snapshots: Mutex<Vec<(Snapshot, Moment)>>,
 }
 
 /// What they do.
@@ -151,13 +151,11 @@ impl Others {
         Ok(())
     }
 
-    fn scan(&self, space: usize, dice: &mut Dice, at: Option<&(Snapshot, u64)>) -> Result<()> {
+    fn scan(&self, space: usize, dice: &mut Dice, at: Option<&(Snapshot, Moment)>) -> Result<()> {
         let now = self.now();
         let keyspace = &self.spaces[space];
         let (iter, moment) = match at {
-            Some((snapshot, seqno)) => {
-                (snapshot.range_in(keyspace, ..), Moment { seqno: *seqno, ..now })
-            }
+            Some((snapshot, moment)) => (snapshot.range_in(keyspace, ..), *moment),
             None => (keyspace.iter(), now),
         };
         let mut found = match dice.below(2) {
@@ -187,10 +185,10 @@ impl Others {
     fn snapshot(&self, space: usize, dice: &mut Dice) -> Result<()> {
         let mut held = std::mem::take(&mut *self.snapshots.lock());
         if held.len() < SNAPSHOTS && dice.chance(500) {
+            let moment = self.now();
             let snapshot = self.db.snapshot();
-            let seqno = snapshot.seqno().0;
-            assert_eq!(seqno, self.oracle.lock().visible, "a snapshot of another moment");
-            held.push((snapshot, seqno));
+            assert_eq!(snapshot.seqno().0, moment.seqno, "a snapshot of another moment");
+            held.push((snapshot, moment));
         }
         let looked = match held.is_empty() {
             true => Ok(()),

@@ -84,7 +84,7 @@ pub struct Runner {
 struct Handles {
     iters: VecDeque<RunningScan>,
     cursors: VecDeque<RunningCursor>,
-    snapshots: VecDeque<(Snapshot, u64)>,
+    snapshots: VecDeque<(Snapshot, Moment)>,
 }
 
 struct Open {
@@ -241,10 +241,10 @@ impl Runner {
                 moves.iter().try_for_each(|m| cursor.go(m, &oracle.lock()))
             }
             Operation::TakeSnapshot => {
+                let moment = self.moment();
                 let snapshot = self.db().snapshot();
-                let seqno = snapshot.seqno().0;
-                assert_eq!(seqno, self.oracle.lock().visible, "a snapshot of another moment");
-                hold(&mut self.handles().snapshots, (snapshot, seqno));
+                assert_eq!(snapshot.seqno().0, moment.seqno, "a snapshot of another moment");
+                hold(&mut self.handles().snapshots, (snapshot, moment));
                 Ok(())
             }
             Operation::DropSnapshot(slot) => {

@@ -249,6 +249,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                 name: "ttl_revived_by_clock_set_back",
                 tests: &[scenario!("ttl_revived_by_clock_set_back")],
             },
+            Fault {
+                name: "snapshot_get_judges_by_the_clock",
+                tests: &[Test {
+                    room: "engine",
+                    target: "moments",
+                    name: "a_snapshot_shows_the_same_before_and_behind_the_end_of_a_ttl_a_flush_and_a_compaction",
+                }],
+            },
         ],
     ),
     comes("blob_gc_writes_back_deleted", BLOBS),

@@ -1,7 +1,7 @@
 //! `tanada compact`: merges tables now instead of when the engine sees fit.
 
 use crate::failure::Result;
-use crate::place::{Place, argument};
+use crate::place::{Place, Space, argument};
 use crate::target::{Missing, Target};
 use crate::terminal::{Form, Output, Shade};
 use crate::units::{count, nanoseconds, size};
@@ -37,6 +37,9 @@ pub(crate) struct Compact {
     json: bool,
 
     #[command(flatten)]
+    space: Space,
+
+    #[command(flatten)]
     place: Place,
 }
 
@@ -48,7 +51,9 @@ impl Compact {
         let (start, end) = (bound("--start", &self.start)?, bound("--end", &self.end)?);
         let target = Target::open(&self.place, Missing::Refuse)?;
         let began = target.now_ns();
-        let summary = target.compact(start.as_deref(), end.as_deref())?;
+        let space = target.space(&self.space, Missing::Refuse)?;
+        let summary = space.compact(start.as_deref(), end.as_deref())?;
+        drop(space);
         let time = target.now_ns() - began;
         target.close()?;
 

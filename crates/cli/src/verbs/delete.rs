@@ -2,7 +2,7 @@
 
 use super::put::written;
 use crate::failure::Result;
-use crate::place::{Durability, Place, key_argument};
+use crate::place::{Durability, Place, Space, key_argument};
 use crate::target::{Missing, Target};
 use clap::Args;
 
@@ -34,6 +34,9 @@ pub(crate) struct Delete {
     json: bool,
 
     #[command(flatten)]
+    space: Space,
+
+    #[command(flatten)]
     place: Place,
 }
 
@@ -41,7 +44,7 @@ impl Delete {
     pub(crate) fn run(self) -> Result<()> {
         let key = key_argument(&self.key, self.base64)?;
         let target = Target::open(&self.place, Missing::Refuse)?.durability(self.durability);
-        let seq = target.delete(&key)?;
+        let seq = target.space(&self.space, Missing::Refuse)?.delete(&key)?;
         target.close()?;
         written(seq, self.json)
     }

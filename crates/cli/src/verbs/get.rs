@@ -1,8 +1,8 @@
 //! `tanada get`: reads one key, and with `--explain` shows the way of the read.
 
 use crate::failure::{Failure, Result};
-use crate::place::{Place, key_argument};
-use crate::record::{Expiry, Record, decode_base64};
+use crate::place::{Place, Space, key_argument};
+use crate::record::decode_base64;
 use crate::target::{Missing, Target};
 use crate::terminal::{Form, Output, Shade, readable};
 use crate::units::nanoseconds;
@@ -44,6 +44,9 @@ pub(crate) struct Get {
     json: bool,
 
     #[command(flatten)]
+    space: Space,
+
+    #[command(flatten)]
     place: Place,
 }
 
@@ -52,13 +55,13 @@ impl Get {
         let key = key_argument(&self.key, self.base64)?;
         let target = Target::open(&self.place, Missing::Refuse)?;
         if self.explain {
-            let answer = target.explain(&key)?;
+            let answer = target.space(&self.space, Missing::Refuse)?.explain(&key)?;
             explain(&answer, self.json)?;
             target.close()?;
             let found = answer["found"].as_bool().unwrap_or(answer.get("value").is_some());
             return if found { Ok(()) } else { Err(absent(&key)) };
         }
-        let found = target.get(&key)?;
+        let found = target.space(&self.space, Missing::Refuse)?.get(&key)?;
         target.close()?;
         let Some(found) = found else { return Err(absent(&key)) };
 
@@ -66,12 +69,7 @@ impl Get {
         if self.raw {
             output.bytes(&found.value)?;
         } else if output.form() == Form::Json {
-            let expiry = found.expires_at_ms.map_or(Expiry::Never, Expiry::At);
-            let record = Record { key, value: found.value, expiry };
-            let mut answer: Value =
-                serde_json::from_str(&record.to_json()).expect("our own JSON reads back");
-            answer["version"] = found.version.into();
-            output.line(&answer.to_string())?;
+            output.line(&found.to_json())?;
         } else {
             print_value(&mut output, &found.value)?;
         }

@@ -1,7 +1,7 @@
 //! `tanada put`: writes one key.
 
 use crate::failure::{Failure, Result};
-use crate::place::{Durability, Place, argument, key_argument};
+use crate::place::{Durability, Place, Space, argument, key_argument};
 use crate::record::{Expiry, Record};
 use crate::target::{Missing, Target};
 use crate::terminal::{Form, Output, Shade};
@@ -48,6 +48,9 @@ pub(crate) struct Put {
     json: bool,
 
     #[command(flatten)]
+    space: Space,
+
+    #[command(flatten)]
     place: Place,
 }
 
@@ -58,11 +61,13 @@ impl Put {
             Some(text) => argument("VALUE", text, self.base64)?,
             None => standard_input()?,
         };
-        let expiry = self.ttl.map_or(Expiry::Never, |ttl| Expiry::In(ttl.as_millis() as u64));
-        let record = Record { key, value, expiry }.checked().map_err(Failure::new)?;
+        let ttl_ms = |ttl: Duration| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        let expiry = self.ttl.map_or(Expiry::Never, |ttl| Expiry::In(ttl_ms(ttl)));
+        let record = Record { key, value, expiry, ..Record::default() };
+        let record = record.checked().map_err(Failure::new)?;
 
         let target = Target::open(&self.place, Missing::Create)?.durability(self.durability);
-        let seq = target.put(&record)?;
+        let seq = target.space(&self.space, Missing::Create)?.put(&record)?;
         target.close()?;
         written(seq, self.json)
     }

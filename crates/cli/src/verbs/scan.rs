@@ -1,7 +1,7 @@
 //! `tanada scan`: keys and values in order.
 
 use crate::failure::Result;
-use crate::place::{Place, argument};
+use crate::place::{Place, Space, argument};
 use crate::target::{Missing, Scan as Range, Target};
 use crate::terminal::{Form, Output, Shade, readable};
 use crate::units::count;
@@ -18,7 +18,8 @@ Examples:
 /// Show keys and values in order
 ///
 /// On a terminal a table with shortened values; otherwise, or with --json, one
-/// line of JSON a record, whole, in the form that `tanada load` reads.
+/// line of JSON a record, whole, with its version and expiry, in the form that `tanada
+/// load` reads.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Scan {
@@ -55,6 +56,9 @@ pub(crate) struct Scan {
     json: bool,
 
     #[command(flatten)]
+    space: Space,
+
+    #[command(flatten)]
     place: Place,
 }
 
@@ -74,7 +78,7 @@ impl Scan {
         let target = Target::open(&self.place, Missing::Refuse)?;
         let mut output = Output::new(self.json);
         let mut seen = 0;
-        target.scan(&range, &mut |record| {
+        target.space(&self.space, Missing::Refuse)?.scan(&range, &mut |record| {
             seen += 1;
             match (output.form(), self.keys_only) {
                 (Form::Json, true) => output.line(&record.key_to_json()),

@@ -2,7 +2,7 @@
 
 use crate::api::claim::MemoryClaim;
 use crate::api::handle::Handle;
-use crate::api::keyspace::{Keyspace, Record};
+use crate::api::keyspace::Keyspace;
 use crate::api::snapshot::Snapshot;
 use crate::api::verify::VerifyReport;
 use crate::background::compact::CompactSummary;
@@ -17,6 +17,7 @@ use crate::types::error::{Error, Result};
 use crate::types::explain::Explain;
 use crate::types::options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOptions};
 use crate::types::range::KeyRange;
+use crate::types::record::Record;
 use crate::types::stats::Stats;
 use crate::write::batch::Batch;
 use std::path::{Path, PathBuf};
@@ -348,6 +349,16 @@ impl Db {
     pub fn keyspace(&self, name: &str, options: KeyspaceOptions) -> Result<Keyspace> {
         let state = self.core().open_keyspace(name, &options)?;
         Ok(Keyspace::new(Arc::clone(self.default.handle()), state))
+    }
+
+    /// The keyspace `name`, if there is one; the default one is `"default"`. Creates
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] and [`Error::Forked`].
+    pub fn find_keyspace(&self, name: &str) -> Result<Option<Keyspace>> {
+        let found = self.core().find_keyspace(name)?;
+        Ok(found.map(|state| Keyspace::new(Arc::clone(self.default.handle()), state)))
     }
 
     /// Names of all keyspaces but the default one.

@@ -3,8 +3,6 @@
 mod read;
 mod write;
 
-pub use read::Record;
-
 use crate::api::handle::Handle;
 use crate::background::compact::CompactSummary;
 use crate::core::Core;

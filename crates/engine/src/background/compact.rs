@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::read::scan::Bounds;
 use crate::read::view::{KeyspaceState, View};
+use crate::tree::compaction::visible::JobTime;
 use crate::tree::compaction::{self, Begun, JobOutput, Plan};
 use crate::tree::manifest::Edit;
 use crate::types::error::Result;
@@ -74,7 +75,8 @@ impl Core {
         let mut moment = self.job_moment();
         moment.seqnos.retain(|_| !planted!(snapshot_dirty_read_during_compaction));
         let output = self.with_job_io(keyspace, |io| {
-            compaction::run_job(plan, &moment.seqnos, moment.now_ms, io)
+            let time = JobTime { held_ms: moment.now_ms, clock_ms: moment.clock_ms };
+            compaction::run_job(plan, &moment.seqnos, time, io)
         })?;
         {
             let mut manifest = self.manifest.lock();

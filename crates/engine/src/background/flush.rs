@@ -11,6 +11,7 @@ use crate::core::unflushed::Start;
 use crate::read::holders::JobMoment;
 use crate::read::mem::Mem;
 use crate::read::view::{KeyspaceState, View};
+use crate::tree::compaction::visible::JobTime;
 use crate::tree::compaction::{self, JobIo, JobOutput, OutputOptions, Written};
 use crate::tree::manifest::{ChangedKeyspace, Edit};
 use crate::tree::merge::MergeCursor;
@@ -216,7 +217,7 @@ impl Core {
         let guards = compaction::flush_guards(&keyspace.view.load().version, config);
         let options = OutputOptions {
             snapshots: &moment.seqnos,
-            now_ms: moment.now_ms,
+            time: JobTime { held_ms: moment.now_ms, clock_ms: moment.clock_ms },
             table_bytes: config.table_bytes,
             guards: &guards,
         };

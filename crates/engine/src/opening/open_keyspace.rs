@@ -87,6 +87,12 @@ impl Core {
     }
 
     /// The keyspace `name`, if it is there; `options` hold for it from now on.
+    /// The keyspace of this name, if there is one.
+    pub(crate) fn find_keyspace(&self, name: &str) -> Result<Option<Arc<KeyspaceState>>> {
+        self.reading.health.check_readable()?;
+        Ok(self.keyspace_named(name, &KeyspaceOptions::new()))
+    }
+
     fn keyspace_named(&self, name: &str, options: &KeyspaceOptions) -> Option<Arc<KeyspaceState>> {
         let id = *self.reading.keyspace_names.lock().get(name)?;
         let known = Arc::clone(self.reading.keyspaces.load().get(id)?);

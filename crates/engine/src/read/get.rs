@@ -6,6 +6,7 @@
 //! writes before the flushed MemTable leaves the view.
 
 use crate::control::counters::Count;
+use crate::read::holders::ReadPoint;
 use crate::read::reading::Reading;
 use crate::read::row_cache::{Row, Tally, Verdict};
 use crate::read::scan::unsupported;
@@ -34,10 +35,10 @@ pub(crate) enum Sources {
     Memory,
 }
 
-/// A view and the newest write that a read of it sees, for several reads.
+/// A view and what a read of it sees, for several reads.
 pub(crate) struct Moment {
     view: Arc<View>,
-    seqno: SeqNo,
+    point: ReadPoint,
     /// The row cache's, from before the view was loaded.
     generation: u64,
 }
@@ -48,6 +49,8 @@ struct Reader<'r> {
     keyspace: KeyspaceId,
     /// What it sees.
     seqno: SeqNo,
+    /// What decides what has expired; `None` for the clock at the end of the read.
+    now_ms: Option<u64>,
     /// The row cache's generation, from before the view was pinned; `None` for a
     /// reader whose finds are not for the row cache.
     generation: Option<u64>,
@@ -95,7 +98,9 @@ impl Reading {
             let seqno = self.visible();
             // Unchanged behind the seqno: it was the newest view when the seqno was read.
             if Arc::ptr_eq(&view, &keyspace.view.load()) {
-                return Moment { view, seqno, generation };
+                // Behind the view: no job that made it can have judged by a later time.
+                let point = ReadPoint { seqno, now_ms: self.now_ms() };
+                return Moment { view, point, generation };
             }
         }
     }
@@ -108,7 +113,7 @@ impl Reading {
         &self,
         keyspace: &KeyspaceState,
         key: &[u8],
-        at: Option<SeqNo>,
+        at: Option<ReadPoint>,
         sources: Sources,
     ) -> Result<Option<Found>> {
         // The order of these three matters: see `RowCache` and `Core::visible`.
@@ -122,7 +127,8 @@ impl Reading {
         };
         let reader = Reader {
             keyspace: keyspace.id,
-            seqno: at.unwrap_or(visible),
+            seqno: at.map_or(visible, |at| at.seqno),
+            now_ms: at.map(|at| at.now_ms).filter(|_| !planted!(snapshot_get_judges_by_the_clock)),
             // The row cache keeps newest versions only: a snapshot may use them
             // where it sees them, and has none to give.
             generation: if at.is_none() { Some(generation) } else { None },
@@ -139,9 +145,10 @@ impl Reading {
             Err(e) => return Err(e),
             Ok(Looked::Long) => {
                 // Waiting for room, as reading, is not for who holds a pin.
-                let (view, seqno) = (view.keep(), reader.seqno);
+                let view = view.keep();
+                let reader = Reader { view: &view, ..reader };
                 drop(pin);
-                self.copy_long(&view, key, seqno, sources)
+                self.copy_long(&reader, key, sources)
             }
             Ok(Looked::Unknown(unknown)) => {
                 // The pin ends before anything is read.
@@ -184,16 +191,16 @@ impl Reading {
         moment: &Moment,
         sources: Sources,
     ) -> Result<Option<Found>> {
-        let Moment { view, seqno, generation } = moment;
-        let (seqno, generation) = (*seqno, Some(*generation));
-        let reader = Reader { keyspace: keyspace.id, seqno, generation, view };
+        let Moment { view, point: ReadPoint { seqno, now_ms }, generation } = moment;
+        let (seqno, now_ms, generation) = (*seqno, Some(*now_ms), Some(*generation));
+        let reader = Reader { keyspace: keyspace.id, seqno, now_ms, generation, view };
         let pin = tanada_table::pin();
         self.counters.add_pinned(&pin, Count::Gets, 1);
         let looked = self.look(&reader, key, &pin);
         drop(pin);
         match looked {
             Ok(Looked::Answer(found)) => Ok(found),
-            Ok(Looked::Long) => self.copy_long(view, key, reader.seqno, sources),
+            Ok(Looked::Long) => self.copy_long(&reader, key, sources),
             Ok(Looked::Unknown(unknown)) => self.read_on(&reader, key, unknown, sources),
             Err(e) => Err(e),
         }
@@ -202,18 +209,18 @@ impl Reading {
     /// What memory says.
     #[inline]
     fn look(&self, reader: &Reader<'_>, key: &[u8], pin: &Pin) -> Result<Looked> {
-        let Reader { keyspace, seqno, view, .. } = *reader;
+        let Reader { keyspace, seqno, now_ms, view, .. } = *reader;
         let hash = hash_key(key);
         if let Some(entry) = memtable_entry(view, key, hash, seqno) {
             self.counters.add_pinned(pin, Count::MemTableHits, 1);
             if entry.value.len() > LONG_VALUE {
                 return Ok(Looked::Long);
             }
-            return Ok(self.answer(self.judge_entry(&entry)?, pin));
+            return Ok(self.answer(self.judge_entry(&entry, now_ms)?, pin));
         }
         let row_cache_pays = self.row_cache_worth.pays();
         if row_cache_pays && let Some(row) = self.row_cache.get(keyspace, key, hash, seqno) {
-            return Ok(self.answer(self.judge_row(row), pin));
+            return Ok(self.answer(self.judge_row(row, now_ms), pin));
         }
         let mut probes = 0;
         for (number, run) in view.version.runs().iter().enumerate() {
@@ -230,7 +237,7 @@ impl Reading {
                     if row_cache_pays && let Some(generation) = reader.generation {
                         self.row_cache.insert(keyspace, key, hash, &row, generation);
                     }
-                    return Ok(self.answer(self.judge_row(row), pin));
+                    return Ok(self.answer(self.judge_row(row, now_ms), pin));
                 }
                 InMemory::Unknown(missing) => {
                     return Ok(self.unknown((number, hash), Some(missing), probes, pin));
@@ -295,7 +302,7 @@ impl Reading {
             {
                 self.row_cache.insert(reader.keyspace, key, hash, &row, generation);
             }
-            let found = self.judge_row(row);
+            let found = self.judge_row(row, reader.now_ms);
             self.counters.add(Count::GetsFound, u64::from(found.is_some()));
             return Ok(found);
         }
@@ -308,24 +315,24 @@ impl Reading {
     #[inline(never)]
     fn copy_long(
         &self,
-        view: &View,
+        reader: &Reader<'_>,
         key: &[u8],
-        seqno: SeqNo,
         sources: Sources,
     ) -> Result<Option<Found>> {
         if sources == Sources::Memory {
             return Err(Error::WouldBlock);
         }
+        let Reader { view, seqno, now_ms, .. } = *reader;
         let entry = memtable_entry(view, key, hash_key(key), seqno);
-        let found = entry.map_or(Ok(None), |entry| self.judge_entry(&entry))?;
+        let found = entry.map_or(Ok(None), |entry| self.judge_entry(&entry, now_ms))?;
         self.counters.add(Count::GetsFound, u64::from(found.is_some()));
         Ok(found)
     }
 
-    fn judge_entry(&self, entry: &EntryRef<'_>) -> Result<Option<Found>> {
+    fn judge_entry(&self, entry: &EntryRef<'_>, now_ms: Option<u64>) -> Result<Option<Found>> {
         match entry.kind {
             ValueKind::Delete => Ok(None),
-            ValueKind::Put if self.has_expired(entry.expires_at_ms) => Ok(None),
+            ValueKind::Put if self.has_expired(entry.expires_at_ms, now_ms) => Ok(None),
             ValueKind::Put => Ok(Some(Found {
                 value: match entry.value.len() > LONG_VALUE {
                     true => self.block_cache.copy_of(entry.value)?,
@@ -338,8 +345,8 @@ impl Reading {
         }
     }
 
-    fn judge_row(&self, row: Row) -> Option<Found> {
-        if self.has_expired(row.expires_at_ms) {
+    fn judge_row(&self, row: Row, now_ms: Option<u64>) -> Option<Found> {
+        if self.has_expired(row.expires_at_ms, now_ms) {
             return None;
         }
         Some(Found { value: row.value, seqno: row.seqno, expires_at_ms: row.expires_at_ms })
@@ -347,8 +354,8 @@ impl Reading {
 
     /// Asks the clock only for what can expire.
     #[inline]
-    fn has_expired(&self, expires_at_ms: u64) -> bool {
-        expires_at_ms != 0 && is_expired(expires_at_ms, self.now_ms())
+    fn has_expired(&self, expires_at_ms: u64, now_ms: Option<u64>) -> bool {
+        expires_at_ms != 0 && is_expired(expires_at_ms, now_ms.unwrap_or_else(|| self.now_ms()))
     }
 
     /// As [`Reading::get`] now, noting every tier that is asked. Slower: it reads
@@ -373,13 +380,13 @@ impl Reading {
                 continue;
             };
             self.counters.add(Count::MemTableHits, 1);
-            let found = self.judge_entry(&entry)?;
+            let found = self.judge_entry(&entry, None)?;
             path.step(tier, name, Outcome::of(&found));
             return Ok(path.end(found, Some(entry.seqno)));
         }
         if let Some(row) = self.row_cache.get(keyspace.id, key, hash, seqno) {
             let version = row.seqno;
-            let found = self.judge_row(row);
+            let found = self.judge_row(row, None);
             path.step(Tier::RowCache, "L1".to_owned(), Outcome::of(&found));
             return Ok(path.end(found, Some(version)));
         }
@@ -397,7 +404,7 @@ impl Reading {
             if let Some(row) = &row {
                 self.row_cache.insert(keyspace.id, key, hash, row, generation);
             }
-            let live = row.and_then(|row| self.judge_row(row));
+            let live = row.and_then(|row| self.judge_row(row, None));
             path.step(Tier::Table, name, Outcome::of(&live));
             return Ok(path.end(live, Some(version)));
         }

@@ -1,6 +1,6 @@
 //! The right to read at one moment for as long as one likes.
 
-use crate::read::holders::{HolderKind, Place};
+use crate::read::holders::{HolderKind, Place, ReadPoint};
 use crate::read::reading::Reading;
 use crate::read::view::View;
 use std::sync::Arc;
@@ -21,36 +21,42 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    /// Holds the newest visible write, or `at`, which somebody must hold already.
+    /// Holds this moment, or `at`, which somebody must hold already.
     pub(crate) fn new(
         reading: &Arc<Reading>,
         kind: HolderKind,
         keyspace: KeyspaceId,
-        at: Option<SeqNo>,
+        at: Option<ReadPoint>,
     ) -> Hold {
         if reading.health.owner.is_forked() {
-            let seqno = at.unwrap_or_else(|| reading.visible());
+            let seqno = at.map_or_else(|| reading.visible(), |at| at.seqno);
             return Hold { reading: Arc::clone(reading), keyspace, seqno, now_ms: 0, place: None };
         }
-        let now_ms = match kind {
-            HolderKind::Snapshot => u64::MAX,
-            HolderKind::Cursor | HolderKind::Iterator => reading.now_ms(),
-        };
         // For statistics in seconds.
         let opened_ns = reading.env.clock.coarse_monotonic_ns();
+        let early_point = || ReadPoint { seqno: reading.visible(), now_ms: reading.now_ms() };
         let at = match planted!(snapshot_numbered_before_it_is_listed) {
-            true => Some(at.unwrap_or_else(|| reading.visible())),
+            true => Some(at.unwrap_or_else(early_point)),
             false => at,
         };
         let early = planted!(view_loaded_before_its_number)
             .then(|| reading.keyspaces.load()[keyspace].view.load());
-        let visible = || at.unwrap_or_else(|| reading.visible());
-        let (place, seqno, now_ms) =
-            reading.holders.enter((kind, keyspace), (opened_ns, now_ms), visible);
+        let (place, ReadPoint { seqno, now_ms }) = match at {
+            Some(at) => (reading.holders.join((kind, keyspace), opened_ns, at), at),
+            None => {
+                let now_ms = reading.now_ms();
+                reading.holders.enter((kind, keyspace), (opened_ns, now_ms), || reading.visible())
+            }
+        };
         if let Some(early) = early {
             drop(reading.holders.walks(place, 0, early));
         }
         Hold { reading: Arc::clone(reading), keyspace, seqno, now_ms, place: Some(place) }
+    }
+
+    /// What its readers see.
+    pub(crate) fn point(&self) -> ReadPoint {
+        ReadPoint { seqno: self.seqno, now_ms: self.now_ms }
     }
 
     /// The keyspace as it is now, for the end `end` to walk. Loaded behind the seqno,

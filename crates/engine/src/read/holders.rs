@@ -27,6 +27,15 @@ thread_local! {
     static LIST: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
+/// What a reader of one moment sees.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadPoint {
+    /// The newest write.
+    pub(crate) seqno: SeqNo,
+    /// Wall-clock milliseconds: what has expired by then has expired, nothing else has.
+    pub(crate) now_ms: u64,
+}
+
 /// What holds a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum HolderKind {
@@ -45,8 +54,7 @@ pub(crate) struct Holder {
     pub(crate) opened_ns: u64,
     /// The newest write that it sees.
     pub(crate) seqno: SeqNo,
-    /// What has expired by then has expired for it, and nothing else has; `u64::MAX`
-    /// where every read looks at the clock.
+    /// What has expired by then has expired for it, and nothing else has.
     pub(crate) now_ms: u64,
     /// What each of its ends walks.
     views: [Option<Arc<View>>; 2],
@@ -72,6 +80,9 @@ pub(crate) struct JobMoment {
     pub(crate) seqnos: Vec<SeqNo>,
     /// Wall-clock milliseconds: what has expired by then has expired for everybody.
     pub(crate) now_ms: u64,
+    /// When the job starts: what has expired by then has expired for everybody who
+    /// does not read at one of these numbers.
+    pub(crate) clock_ms: u64,
 }
 
 /// How far back anybody looks.
@@ -111,33 +122,52 @@ struct Slots {
     free: Vec<usize>,
 }
 
+impl Slots {
+    /// Answers the slot.
+    fn add(&mut self, holder: Holder) -> usize {
+        match self.free.pop() {
+            Some(slot) => {
+                self.holders[slot] = Some(holder);
+                slot
+            }
+            None => {
+                self.holders.push(Some(holder));
+                self.holders.len() - 1
+            }
+        }
+    }
+}
+
 impl Holders {
     /// Lists a holder at the number that `seqno` answers. It is asked under the lock,
     /// so that a job that asks meanwhile either sees this one or started before the
-    /// number was read. Answers the place, the number, and the moment that decides
+    /// number was read. Answers the place, the number, and the time that decides
     /// what has expired: `now_ms`, or what a job has judged by already.
     pub(crate) fn enter(
         &self,
         (kind, keyspace): (HolderKind, KeyspaceId),
         (opened_ns, now_ms): (u64, u64),
         seqno: impl FnOnce() -> SeqNo,
-    ) -> (Place, SeqNo, u64) {
+    ) -> (Place, ReadPoint) {
         let list = self.list_of_this_thread();
         let mut slots = self.lists[list].0.lock();
         let seqno = seqno();
         let now_ms = now_ms.max(self.judged_ms.load(Ordering::Relaxed));
         let holder = Holder { kind, keyspace, opened_ns, seqno, now_ms, views: [None, None] };
-        let slot = match slots.free.pop() {
-            Some(slot) => {
-                slots.holders[slot] = Some(holder);
-                slot
-            }
-            None => {
-                slots.holders.push(Some(holder));
-                slots.holders.len() - 1
-            }
-        };
-        (Place { list, slot }, seqno, now_ms)
+        (Place { list, slot: slots.add(holder) }, ReadPoint { seqno, now_ms })
+    }
+
+    /// Lists a holder at a point that another one holds, for the whole call: no job has
+    /// judged by a later time what is visible there.
+    pub(crate) fn join(
+        &self,
+        (kind, keyspace): (HolderKind, KeyspaceId),
+        opened_ns: u64,
+        ReadPoint { seqno, now_ms }: ReadPoint,
+    ) -> Place {
+        let list = self.list_of_this_thread();
+        let holder = Holder { kind, keyspace, opened_ns, seqno, now_ms, views: [None, None] };
+        Place { list, slot: self.lists[list].0.lock().add(holder) }
     }
 
     /// Notes what the holder's end `end` walks from now on; the view before that is
@@ -197,7 +227,7 @@ impl Holders {
     pub(crate) fn job_moment(&self, now_ms: u64) -> JobMoment {
         // Before the lists are looked at: who enters behind this takes it over.
         self.judged_ms.fetch_max(now_ms, Ordering::Relaxed);
-        let mut moment = JobMoment { seqnos: Vec::new(), now_ms };
+        let mut moment = JobMoment { seqnos: Vec::new(), now_ms, clock_ms: now_ms };
         self.each(|holder| {
             if planted!(cursor_missed_by_job) && holder.kind != HolderKind::Snapshot {
                 return;
@@ -286,7 +316,7 @@ mod tests {
         drop(holders.leave(old));
         assert_eq!(holders.job_moment(1000).now_ms, 1000);
         // It read the clock before that job did, and was listed behind it.
-        let (_, _, now_ms) = holders.enter((NOW, KeyspaceId(0)), (0, 900), || SeqNo(1));
-        assert_eq!(now_ms, 1000);
+        let (_, point) = holders.enter((NOW, KeyspaceId(0)), (0, 900), || SeqNo(1));
+        assert_eq!(point.now_ms, 1000);
     }
 }

@@ -1,6 +1,7 @@
 //! What callers see in signatures: errors, options, ranges, statistics, explained reads.
 
 pub(crate) mod error;
+pub(crate) mod record;
 pub(crate) mod options;
 pub(crate) mod keyspace_options;
 pub(crate) mod range;

@@ -1,5 +1,6 @@
 //! The few options: of a database, of a keyspace, of one write.
 
+use crate::types::record::UnixMillis;
 use std::time::Duration;
 
 /// How much a write must survive before it is acknowledged. At every level,
@@ -89,6 +90,8 @@ impl WriteOptions {
 pub struct PutOptions {
     /// The key counts as deleted this long after the put. Default: never.
     pub ttl: Option<Duration>,
+    /// The key counts as deleted from this time on. Default: never.
+    pub expires_at: Option<UnixMillis>,
 }
 
 impl PutOptions {
@@ -97,9 +100,17 @@ impl PutOptions {
         PutOptions::default()
     }
 
-    /// Lets the key expire. At least a millisecond, at most 10,000 years.
+    /// Lets the key expire. At least a millisecond; the end is in the year 9999 at the latest.
     pub fn ttl(mut self, ttl: Duration) -> PutOptions {
         self.ttl = Some(ttl);
+        self
+    }
+
+    /// Lets the key expire at a time, as [`crate::Record::expires_at`] tells it: in the
+    /// year 9999 at the latest. One that is past hides older values
+    /// of the key, and is not seen itself.
+    pub fn expires_at(mut self, at: UnixMillis) -> PutOptions {
+        self.expires_at = Some(at);
         self
     }
 }

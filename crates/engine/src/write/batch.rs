@@ -7,13 +7,10 @@ use crate::types::error::{Error, Result};
 use crate::types::options::PutOptions;
 use crate::wal::group::{self, GroupEntry};
 use crate::write::cost::Cost;
-use std::time::Duration;
+use crate::write::expiry::{self, Expiry};
 use tanada_format::{
     DatabaseId, KeyspaceId, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, ValueKind,
 };
-
-/// The longest time to live: 10,000 years.
-const MAX_TTL: Duration = Duration::from_secs(10_000 * 366 * 86_400);
 
 const FOREIGN: &str =
     "the batch names a keyspace of another database; use keyspaces of the one it is written to";
@@ -34,6 +31,8 @@ pub struct Batch {
     /// Where in `body` times to live stand that become expiry times when the
     /// batch is written.
     ttl_offsets: Vec<usize>,
+    /// Of those.
+    longest_ttl_ms: u64,
     /// The database whose keyspaces are named in it.
     owner: Option<DatabaseId>,
     fault: Option<String>,
@@ -85,6 +84,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.body.clear();
         self.ttl_offsets.clear();
+        self.longest_ttl_ms = 0;
         self.cost.clear();
         self.owner = None;
         (self.count, self.deletes, self.user_bytes, self.fault) = (0, 0, 0, None);
@@ -98,9 +98,18 @@ impl Batch {
         value: &[u8],
         options: PutOptions,
     ) {
-        let Some(ttl_ms) = self.checked_ttl(options.ttl) else { return };
-        if self.add(keyspace, ValueKind::Put, ttl_ms, key, value) && ttl_ms != 0 {
+        let (ms, is_ttl) = match Expiry::of(&options) {
+            Ok(Expiry::Never) => (0, false),
+            Ok(Expiry::In(ms)) => (ms, true),
+            Ok(Expiry::At(ms)) => (ms, false),
+            Err(what) => {
+                self.fault.get_or_insert(what);
+                return;
+            }
+        };
+        if self.add(keyspace, ValueKind::Put, ms, key, value) && is_ttl {
             self.ttl_offsets.push(self.body.len() - key.len() - value.len() - 8);
+            self.longest_ttl_ms = self.longest_ttl_ms.max(ms);
         }
     }
 
@@ -128,18 +137,6 @@ impl Batch {
         self.user_bytes += (key.len() + value.len()) as u64;
         self.cost.add(keyspace, key.len(), value.len());
         true
-    }
-
-    /// Milliseconds to live, 0 for ever; `None` after noting a fault.
-    fn checked_ttl(&mut self, ttl: Option<Duration>) -> Option<u64> {
-        let Some(ttl) = ttl else { return Some(0) };
-        if ttl < Duration::from_millis(1) || ttl > MAX_TTL {
-            self.fault.get_or_insert_with(|| {
-                format!("a ttl is between 1 ms and 10,000 years, not {ttl:?}; leave it out to keep the key for ever")
-            });
-            return None;
-        }
-        Some(ttl.as_millis() as u64)
     }
 
     /// Notes that a keyspace of `database` is named in it.
@@ -173,12 +170,17 @@ impl Batch {
     }
 
     /// Turns times to live into expiry times.
-    pub(crate) fn set_expiries(&mut self, now_ms: u64) {
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when one ends later than a key may expire.
+    pub(crate) fn set_expiries(&mut self, now_ms: u64) -> Result<()> {
+        expiry::end_of(now_ms, self.longest_ttl_ms).map_err(Error::InvalidArgument)?;
         for at in self.ttl_offsets.drain(..) {
             let place = &mut self.body[at..at + 8];
             let ttl = u64::from_le_bytes(place.try_into().expect("eight bytes"));
             place.copy_from_slice(&(now_ms + ttl).to_le_bytes());
         }
+        Ok(())
     }
 }
 
@@ -204,6 +206,7 @@ fn check_value(value: &[u8]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn the_first_fault_is_kept_and_nothing_faulty_is_added() {
@@ -221,8 +224,8 @@ mod tests {
     fn a_ttl_becomes_an_expiry_time_once() {
         let mut batch = Batch::new();
         batch.put_with("k", "value", PutOptions::new().ttl(Duration::from_millis(5)));
-        batch.set_expiries(1_000);
-        batch.set_expiries(9_000);
+        batch.set_expiries(1_000).unwrap();
+        batch.set_expiries(9_000).unwrap();
         let entry = group::decode_entry(&batch.body).unwrap().0;
         assert_eq!(
             (entry.expires_at_ms, entry.key, entry.value),

@@ -64,7 +64,7 @@ impl Core {
         }
         let cost = self.cost_of(batch)?;
         if batch.has_ttl() {
-            batch.set_expiries(self.reading.now_ms());
+            batch.set_expiries(self.reading.now_ms())?;
         }
         let deletes = u64::from(batch.deletes);
         self.reading.counters.add(Count::Puts, u64::from(batch.count) - deletes);

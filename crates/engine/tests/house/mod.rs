@@ -256,7 +256,7 @@ pub(crate) fn read(db: &Db) -> tanada::Result<[Contents; 2]> {
             let (key, value) = entry?;
             let record = space.get_record(&key)?.expect("a scan has just seen it");
             assert_eq!(record.value, value, "a get and a scan agree");
-            let record = (value.to_vec(), record.seqno.0, record.expires_at_ms);
+            let record = (value.to_vec(), record.version.0, record.expires_at.map(|at| at.0));
             contents.insert(key.to_vec(), record);
         }
         Ok(contents)

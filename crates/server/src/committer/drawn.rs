@@ -7,6 +7,7 @@
 use super::*;
 use crate::etag::Condition;
 use std::collections::{BTreeMap, BTreeSet};
+use tanada::PutOptions;
 use tanada::vfs::MemoryMachine;
 use tanada::vfs::memory::Dice;
 use tokio::sync::oneshot;
@@ -51,11 +52,11 @@ impl Drawn {
             0 | 1 => Action::Delete,
             _ => {
                 let value = Bytes::from(vec![b'v'; self.dice.below(200) as usize]);
-                Action::Put { value, ttl: None }
+                Action::Put { value, options: PutOptions::new() }
             }
         };
         let conditions = condition.into_iter().collect();
-        (key, Op { key: Bytes::from_static(key.as_bytes()), action, conditions })
+        (key, Op { keyspace: None, key: Bytes::from_static(key.as_bytes()), action, conditions })
     }
 
     /// What the request must be told, done alone after those before it.
@@ -90,11 +91,11 @@ impl Drawn {
 }
 
 fn versions(store: &DbStore) -> Versions {
-    let version = |key| match store.current(key) {
-        Ok(Current::Version(version)) => Some(version),
+    let version = |key| match store.keyspace.get_record(key) {
+        Ok(Some(record)) => Some(record.version.0),
         _ => None,
     };
-    KEYS.into_iter().filter_map(|key| Some((key, version(key.as_bytes())?))).collect()
+    KEYS.into_iter().filter_map(|key| Some((key, version(key)?))).collect()
 }
 
 fn run(seed: u64) {

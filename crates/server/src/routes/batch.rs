@@ -4,10 +4,11 @@ use crate::app::App;
 use crate::body::Received;
 use crate::encoding::Encoding;
 use crate::etag::Condition;
-use crate::input::{DurabilityName, Text, checked_value, json, key_of, ttl_of, value_of};
+use crate::input::{DurabilityName, Text, checked_value, json, key_of, put_options, value_of};
 use crate::problem::{Problem, Result};
 use crate::query;
 use crate::reply::{self, Reply};
+use crate::space::Space;
 use crate::write_queue::{Action, Op, Ops};
 use bytes::Bytes;
 use hyper::Request;
@@ -39,6 +40,7 @@ struct BatchOp<'a> {
     value: Option<Text<'a>>,
     encoding: Option<Encoding>,
     ttl: Option<f64>,
+    expires_at: Option<Text<'a>>,
     if_version: Option<u64>,
     if_absent: Option<bool>,
 }
@@ -96,10 +98,17 @@ struct Written {
 }
 
 /// `POST /v1/batch`
-pub(super) async fn write(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
+pub(super) async fn write(
+    app: &Arc<App>,
+    space: Space,
+    request: &mut Request<Incoming>,
+) -> Result<Reply> {
     let [] = query::parse(request.uri().query(), [])?;
     let Received { bytes: body, share } = app.receive(request).await?;
-    let (ops, durability) = parse(&body, app.limits.max_value_bytes)?;
+    let (mut ops, durability) = parse(&body, app.limits.max_value_bytes)?;
+    if let Some(keyspace) = space.into_named() {
+        ops.iter_mut().for_each(|op| op.keyspace = Some(keyspace.clone()));
+    }
     // What the operations have of it stays.
     drop(body);
     let is_write: Vec<bool> = ops.iter().map(|op| !matches!(op.action, Action::Check)).collect();
@@ -148,12 +157,17 @@ fn to_op(op: BatchOp<'_>, body: &Bytes, max_value_bytes: usize) -> Result<Op> {
     let action = match op.op {
         Verb::Put => {
             let value = checked_value(value_of(op.value, op.encoding, body)?, max_value_bytes)?;
-            Action::Put { value, ttl: op.ttl.map(ttl_of).transpose()? }
+            Action::Put { value, options: put_options(op.ttl, op.expires_at.as_ref())? }
         }
         Verb::Delete | Verb::Check
-            if op.value.is_some() || op.encoding.is_some() || op.ttl.is_some() =>
+            if op.value.is_some()
+                || op.encoding.is_some()
+                || op.ttl.is_some()
+                || op.expires_at.is_some() =>
         {
-            return Err(Problem::invalid("value, encoding and ttl belong to put; leave them out"));
+            return Err(Problem::invalid(
+                "value, encoding, ttl and expires_at belong to put; leave them out",
+            ));
         }
         Verb::Delete => Action::Delete,
         Verb::Check if condition.is_none() => {
@@ -161,7 +175,7 @@ fn to_op(op: BatchOp<'_>, body: &Bytes, max_value_bytes: usize) -> Result<Op> {
         }
         Verb::Check => Action::Check,
     };
-    Ok(Op { key, action, conditions: condition.into_iter().collect() })
+    Ok(Op { keyspace: None, key, action, conditions: condition.into_iter().collect() })
 }
 
 #[cfg(test)]
@@ -179,7 +193,9 @@ mod tests {
                        {"op":"delete","key64":"Yg"},{"op":"check","key":"c","if_version":7}]}"#)
         .expect("valid");
         assert_eq!(ops[0].conditions, [Condition::Absent]);
-        assert!(matches!(&ops[0].action, Action::Put { ttl: Some(_), value } if value == "1"));
+        assert!(
+            matches!(&ops[0].action, Action::Put { options, value } if options.ttl.is_some() && value == "1")
+        );
         assert!(matches!(ops[1].action, Action::Delete));
         assert_eq!(ops[1].key, "b");
         assert_eq!(ops[2].conditions, [Condition::VersionIn(vec![7])]);

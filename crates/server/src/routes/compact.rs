@@ -5,13 +5,18 @@ use crate::jobs::{self, JobId, Span};
 use crate::problem::{Kind, Problem, Result};
 use crate::query;
 use crate::reply::{self, Reply};
+use crate::space::Space;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Request, StatusCode};
 use std::sync::Arc;
 
 /// `POST /compact?wait=&start=&end=`
-pub(super) async fn start(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
+pub(super) async fn start(
+    app: &Arc<App>,
+    space: Space,
+    request: &mut Request<Incoming>,
+) -> Result<Reply> {
     let [wait, start, end] = query::parse(request.uri().query(), ["wait", "start", "end"])?;
     let wait = query::flag("wait", wait)?;
     let span = Span { start: start.map(|s| s.into_owned()), end: end.map(|e| e.into_owned()) };
@@ -20,7 +25,7 @@ pub(super) async fn start(app: &Arc<App>, request: &mut Request<Incoming>) -> Re
     {
         return Err(Problem::invalid("start must lie before end; exchange them"));
     }
-    let job = jobs::start(&app.jobs, &app.db, span)?;
+    let job = jobs::start(&app.jobs, space.keyspace(app), span)?;
     let id = job.id;
     if wait {
         job.wait().await?;

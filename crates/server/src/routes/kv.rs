@@ -5,17 +5,19 @@ use super::simple::{not_found, read, value_bytes};
 use crate::app::App;
 use crate::encoding::rfc3339;
 use crate::etag::{Condition, Current, conditions, etag};
-use crate::input::{checked_key, checked_value, durability_of_query, ttl_of_query};
+use crate::input::{checked_key, checked_value, durability_of_query, put_options_of_query};
 use crate::json::written;
 use crate::problem::{Kind, Problem, Result};
 use crate::query;
 use crate::reply::{self, Reply};
+use crate::space::Space;
 use crate::write_queue::{Action, Op};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use std::sync::Arc;
+use tanada::UnixMillis;
 
 const ALLOW: &str = "GET, HEAD, PUT, DELETE";
 
@@ -30,23 +32,26 @@ pub(super) fn names_a_key(query: Option<&str>) -> bool {
 /// One request on a key whose path is `path`, or `?key64=` when that is empty.
 pub(super) async fn handle(
     app: &Arc<App>,
+    space: Space,
     request: &mut Request<Incoming>,
     path: Bytes,
 ) -> Result<Reply> {
     match *request.method() {
         Method::GET | Method::HEAD => {
             let [key64] = query::parse(request.uri().query(), ["key64"])?;
-            get(app, key_of(path, key64.as_deref())?, request.headers()).await
+            get(app, &space, key_of(path, key64.as_deref())?, request.headers()).await
         }
         Method::PUT => {
-            let [key64, ttl, durability] =
-                query::parse(request.uri().query(), ["key64", "ttl", "durability"])?;
+            let [key64, ttl, expires_at, durability] =
+                query::parse(request.uri().query(), ["key64", "ttl", "expires_at", "durability"])?;
             let key = key_of(path, key64.as_deref())?;
-            let (ttl, durability) = (ttl_of_query(ttl)?, durability_of_query(durability)?);
+            let options = put_options_of_query(ttl, expires_at)?;
+            let durability = durability_of_query(durability)?;
             let conditions = both(conditions(request.headers())?);
             let received = app.receive(request).await?;
             let value = checked_value(received.bytes, app.limits.max_value_bytes)?;
-            let op = Op { key, action: Action::Put { value, ttl }, conditions };
+            let keyspace = space.into_named();
+            let op = Op { keyspace, key, action: Action::Put { value, options }, conditions };
             let version = app.write_one(op, received.share, durability).await?;
             let mut reply = reply::json(written(version));
             reply.headers_mut().insert(ETAG, etag(version));
@@ -57,7 +62,8 @@ pub(super) async fn handle(
             let key = key_of(path, key64.as_deref())?;
             let durability = durability_of_query(durability)?;
             let conditions = both(conditions(request.headers())?);
-            let op = Op { key, action: Action::Delete, conditions };
+            let keyspace = space.into_named();
+            let op = Op { keyspace, key, action: Action::Delete, conditions };
             Ok(reply::json(written(app.write_one(op, None, durability).await?)))
         }
         ref other => Err(Problem::method(request.uri().path(), other, ALLOW)),
@@ -77,10 +83,10 @@ fn both((if_match, if_none_match): (Option<Condition>, Option<Condition>)) -> Ve
 }
 
 /// The value, a part of it, or why not, in the order of RFC 9110, 13.2.2.
-async fn get(app: &Arc<App>, key: Bytes, headers: &HeaderMap) -> Result<Reply> {
+async fn get(app: &Arc<App>, space: &Space, key: Bytes, headers: &HeaderMap) -> Result<Reply> {
     let (if_match, if_none_match) = conditions(headers)?;
-    let found = read(app, &key).await?;
-    let current = found.as_ref().map_or(Current::Absent, |r| Current::Version(r.seqno.0));
+    let found = read(app, space, &key).await?;
+    let current = found.as_ref().map_or(Current::Absent, |r| Current::Version(r.version.0));
     if if_match.is_some_and(|condition| !condition.holds(current)) {
         return Err(Problem::new(
             Kind::PreconditionFailed,
@@ -88,8 +94,8 @@ async fn get(app: &Arc<App>, key: Bytes, headers: &HeaderMap) -> Result<Reply> {
         ));
     }
     let Some(record) = found else { return Err(not_found(&key)) };
-    let version = record.seqno.0;
-    let expires_at_ms = record.expires_at_ms;
+    let version = record.version.0;
+    let expires_at = record.expires_at;
     let mut reply = if if_none_match.is_some_and(|condition| !condition.holds(current)) {
         reply::empty(StatusCode::NOT_MODIFIED)
     } else {
@@ -97,7 +103,7 @@ async fn get(app: &Arc<App>, key: Bytes, headers: &HeaderMap) -> Result<Reply> {
     };
     let answer = reply.headers_mut();
     answer.insert(ETAG, etag(version));
-    if let Some(ms) = expires_at_ms {
+    if let Some(UnixMillis(ms)) = expires_at {
         answer.insert(EXPIRES_AT, ascii(rfc3339(ms)));
     }
     Ok(reply)

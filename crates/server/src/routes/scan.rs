@@ -11,12 +11,14 @@ use crate::memory::Share;
 use crate::problem::{Kind, Problem, Result};
 use crate::query;
 use crate::reply::{self, Reply, ReplyBody};
+use crate::space::Space;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request};
 use std::ops::Bound;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// What a scan may be told.
 pub(crate) const PARAMETERS: [&str; 7] =
@@ -108,25 +110,15 @@ pub(crate) fn cursor_behind(direction: Direction, last: &[u8]) -> String {
 pub(super) async fn scan(
     app: &Arc<App>,
     busy: &Busy,
+    space: Space,
     request: &mut Request<Incoming>,
 ) -> Result<Reply> {
     let scan = Scan::parse(request.uri().query())?;
     if accepts(request.headers(), "application/x-ndjson") {
-        let place = Arc::clone(&app.scans).try_acquire_owned().map_err(|_| {
-            Problem::new(
-                Kind::Overloaded,
-                "too many streamed scans are open; try again in a second, or ask for pages (without Accept: application/x-ndjson)",
-            )
-        })?;
-        let body = if request.method() == Method::HEAD {
-            ReplyBody::empty()
-        } else {
-            ReplyBody::Stream(Box::new(ScanStream::start(app, scan, place, busy.again())))
-        };
-        let mut reply = Reply::new(body);
-        let ndjson = HeaderValue::from_static("application/x-ndjson");
-        reply.headers_mut().insert(CONTENT_TYPE, ndjson);
-        return Ok(reply);
+        let place = Arc::clone(&app.scans).try_acquire_owned().map_err(|_| no_place())?;
+        let (keyspace, limit) = (space.keyspace(app).clone(), scan.limit);
+        let start = move || Walk::start(&keyspace, scan);
+        return Ok(stream(app, busy, request.method(), start, limit, place));
     }
     let limit = scan.limit.unwrap_or(DEFAULT_PAGE);
     if limit > MAX_PAGE {
@@ -134,10 +126,37 @@ pub(super) async fn scan(
             "limit is at most {MAX_PAGE} a page; follow the cursor, or stream all with Accept: application/x-ndjson"
         )));
     }
-    let keyspace = app.keyspace.clone();
+    let keyspace = space.keyspace(app).clone();
     let share = app.memory.answer();
     let page = app.pool.run(move || page(Walk::start(&keyspace, scan), limit, share)).await??;
     Ok(reply::json(page))
+}
+
+/// What a walk meets, as NDJSON.
+pub(super) fn stream(
+    app: &Arc<App>,
+    busy: &Busy,
+    method: &Method,
+    start: impl FnOnce() -> Walk + Send + 'static,
+    limit: Option<u64>,
+    place: OwnedSemaphorePermit,
+) -> Reply {
+    let body = if method == Method::HEAD {
+        ReplyBody::empty()
+    } else {
+        ReplyBody::Stream(Box::new(ScanStream::start(app, start, limit, place, busy.again())))
+    };
+    let mut reply = Reply::new(body);
+    let ndjson = HeaderValue::from_static("application/x-ndjson");
+    reply.headers_mut().insert(CONTENT_TYPE, ndjson);
+    reply
+}
+
+pub(super) fn no_place() -> Problem {
+    Problem::new(
+        Kind::Overloaded,
+        "too many streamed scans are open; try again in a second, or ask for pages (without Accept: application/x-ndjson)",
+    )
 }
 
 /// `{"items":[…],"cursor":…}`; the cursor is null on the last page.
@@ -147,7 +166,7 @@ fn page(mut walk: Walk, limit: u64, mut share: Share) -> Result<Bytes> {
     let mut count = 0;
     let mut more = false;
     while let Some(entry) = walk.next() {
-        let (key, value) = entry?;
+        let record = entry?;
         if count == limit || out.len() >= PAGE_BYTES {
             more = true;
             break;
@@ -155,10 +174,10 @@ fn page(mut walk: Walk, limit: u64, mut share: Share) -> Result<Bytes> {
         if count > 0 {
             out.push(b',');
         }
-        walk.push_item(&mut out, &mut share, &key, &value)?;
+        walk.push_item(&mut out, &mut share, &record)?;
         count += 1;
         last.clear();
-        last.extend_from_slice(&key);
+        last.extend_from_slice(&record.key);
     }
     out.extend_from_slice(b"],\"cursor\":");
     if more {

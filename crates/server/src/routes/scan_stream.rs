@@ -1,11 +1,11 @@
-//! A scan as an NDJSON stream: made chunk by chunk as the client takes it.
+//! A scan or a dump as an NDJSON stream: made chunk by chunk as the client takes it.
 //!
 //! Each chunk is made on a blocking thread that it does not keep between two
 //! chunks, so that slow readers hold no threads. At most two chunks are in
 //! memory: the one being sent, and the next one being made meanwhile. What a large
 //! value adds to a chunk is claimed of the memory budget.
 
-use super::walk::{Scan, Walk};
+use super::walk::Walk;
 use crate::app::App;
 use crate::clients::Busy;
 use crate::pool::panicked;
@@ -37,7 +37,8 @@ struct Source {
 }
 
 enum SourceState {
-    Unstarted(Scan),
+    /// Opens what it walks, on a thread that may block.
+    Unstarted(Box<dyn FnOnce() -> Walk + Send>),
     Walking(Box<Walk>),
 }
 
@@ -56,15 +57,16 @@ impl Source {
         let mut out = Vec::with_capacity(CHUNK_BYTES + 4096);
         let mut share = self.app.memory.answer();
         let mut walk = match self.state {
-            SourceState::Unstarted(scan) => Box::new(Walk::start(&self.app.keyspace, scan)),
+            SourceState::Unstarted(start) => Box::new(start()),
             SourceState::Walking(walk) => walk,
         };
         while self.left > 0 {
             match walk.next() {
+                None if walk.next_keyspace(&mut out) => {}
                 None => return Chunk::Last(share.over(out)),
                 Some(Err(e)) => return Chunk::Broken(out, e.into()),
-                Some(Ok((key, value))) => {
-                    if let Err(problem) = walk.push_item(&mut out, &mut share, &key, &value) {
+                Some(Ok(record)) => {
+                    if let Err(problem) = walk.push_item(&mut out, &mut share, &record) {
                         return Chunk::Broken(out, problem);
                     }
                     out.push(b'\n');
@@ -98,12 +100,14 @@ enum Making {
 impl ScanStream {
     pub(super) fn start(
         app: &Arc<App>,
-        scan: Scan,
+        start: impl FnOnce() -> Walk + Send + 'static,
+        limit: Option<u64>,
         place: OwnedSemaphorePermit,
         busy: Busy,
     ) -> ScanStream {
-        let left = scan.limit.unwrap_or(u64::MAX);
-        let source = Source { app: Arc::clone(app), state: SourceState::Unstarted(scan), left };
+        let state = SourceState::Unstarted(Box::new(start));
+        let left = limit.unwrap_or(u64::MAX);
+        let source = Source { app: Arc::clone(app), state, left };
         let making = Making::Next(spawn_blocking(|| source.chunk()));
         ScanStream { making, _place: place, _busy: busy }
     }

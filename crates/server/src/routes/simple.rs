@@ -6,13 +6,14 @@ use crate::body::Received;
 use crate::etag::etag;
 use crate::input::{
     DeleteBody, GetBody, PutBody, checked_value, durability_of_query, json, key_of, key_of_query,
-    ttl_of, ttl_of_query, value_of, value_of_query,
+    put_options, put_options_of_query, value_of, value_of_query,
 };
 use crate::json::{entry_len, push_key, push_number, push_value, record, written};
 use crate::memory::SMALL_BYTES;
 use crate::problem::{Kind, Problem, Result};
 use crate::query;
 use crate::reply::{self, Reply};
+use crate::space::Space;
 use crate::write_queue::{Action, Op};
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -23,18 +24,22 @@ use std::sync::Arc;
 use tanada::{Durability, Record, Step};
 
 /// `POST /put`, with JSON or with query parameters.
-pub(super) async fn put(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
+pub(super) async fn put(
+    app: &Arc<App>,
+    space: Space,
+    request: &mut Request<Incoming>,
+) -> Result<Reply> {
     let Received { bytes: body, share } = app.receive(request).await?;
-    let (key, value, ttl, durability) = match query_alone(request.uri().query(), &body)? {
+    let (key, value, options, durability) = match query_alone(request.uri().query(), &body)? {
         Some(text) => {
-            let [key, key64, value, encoding, ttl, durability] = query::parse(
+            let [key, key64, value, encoding, ttl, expires_at, durability] = query::parse(
                 Some(text),
-                ["key", "key64", "value", "encoding", "ttl", "durability"],
+                ["key", "key64", "value", "encoding", "ttl", "expires_at", "durability"],
             )?;
             (
                 key_of_query(key, key64)?,
                 value_of_query(value, encoding)?,
-                ttl_of_query(ttl)?,
+                put_options_of_query(ttl, expires_at)?,
                 durability_of_query(durability)?,
             )
         }
@@ -43,7 +48,7 @@ pub(super) async fn put(app: &Arc<App>, request: &mut Request<Incoming>) -> Resu
             (
                 key_of(put.key, put.key64, &body)?,
                 value_of(put.value, put.encoding, &body)?,
-                put.ttl.map(ttl_of).transpose()?,
+                put_options(put.ttl, put.expires_at.as_ref())?,
                 put.durability.map(Durability::from),
             )
         }
@@ -51,12 +56,18 @@ pub(super) async fn put(app: &Arc<App>, request: &mut Request<Incoming>) -> Resu
     let value = checked_value(value, app.limits.max_value_bytes)?;
     // What the operation has of it stays.
     drop(body);
-    let op = Op { key, action: Action::Put { value, ttl }, conditions: Vec::new() };
+    let keyspace = space.into_named();
+    let action = Action::Put { value, options };
+    let op = Op { keyspace, key, action, conditions: Vec::new() };
     Ok(reply::json(written(app.write_one(op, share, durability).await?)))
 }
 
 /// `POST /delete`, with JSON or with query parameters.
-pub(super) async fn delete(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
+pub(super) async fn delete(
+    app: &Arc<App>,
+    space: Space,
+    request: &mut Request<Incoming>,
+) -> Result<Reply> {
     let Received { bytes: body, share } = app.receive(request).await?;
     let (key, durability) = match query_alone(request.uri().query(), &body)? {
         Some(text) => {
@@ -71,13 +82,14 @@ pub(super) async fn delete(app: &Arc<App>, request: &mut Request<Incoming>) -> R
     };
     // What the operation has of it stays.
     drop(body);
-    let op = Op { key, action: Action::Delete, conditions: Vec::new() };
+    let keyspace = space.into_named();
+    let op = Op { keyspace, key, action: Action::Delete, conditions: Vec::new() };
     Ok(reply::json(written(app.write_one(op, share, durability).await?)))
 }
 
 /// The query when it carries the request; the body must be empty then, for
 /// what is not read must not look as if it had been.
-fn query_alone<'q>(query: Option<&'q str>, body: &Bytes) -> Result<Option<&'q str>> {
+pub(super) fn query_alone<'q>(query: Option<&'q str>, body: &Bytes) -> Result<Option<&'q str>> {
     match query.filter(|q| !q.is_empty()) {
         Some(_) if !body.is_empty() => Err(Problem::invalid(
             "there are both query parameters and a body; send the fields in one of them \
@@ -88,7 +100,11 @@ fn query_alone<'q>(query: Option<&'q str>, body: &Bytes) -> Result<Option<&'q st
 }
 
 /// `GET /get?key=` and `POST /get`.
-pub(super) async fn get(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
+pub(super) async fn get(
+    app: &Arc<App>,
+    space: Space,
+    request: &mut Request<Incoming>,
+) -> Result<Reply> {
     let raw = accepts(request.headers(), "application/octet-stream");
     let (key, explain) = if *request.method() == Method::POST {
         let received = app.receive(request).await?;
@@ -104,16 +120,16 @@ pub(super) async fn get(app: &Arc<App>, request: &mut Request<Incoming>) -> Resu
         key_and_explain(request.uri().query())?
     };
     if explain {
-        return Box::pin(explained(app, key)).await;
+        return Box::pin(explained(app, &space, key)).await;
     }
-    let Some(found) = read(app, &key).await? else { return Err(not_found(&key)) };
+    let Some(found) = read(app, &space, &key).await? else { return Err(not_found(&key)) };
     if raw {
-        let version = found.seqno.0;
+        let version = found.version.0;
         let mut reply = reply::typed("application/octet-stream", value_bytes(app, found)?);
         reply.headers_mut().insert(ETAG, etag(version));
         return Ok(reply);
     }
-    let text = |value: &[u8]| record(&key, value, found.seqno.0, found.expires_at_ms);
+    let text = |value: &[u8]| record(&key, value, found.version.0, found.expires_at);
     large_or_small(app, &key, &found.value, text)
 }
 
@@ -123,10 +139,11 @@ fn key_and_explain(text: Option<&str>) -> Result<(Bytes, bool)> {
 }
 
 /// Reads from memory on the spot, from the disk on the pool.
-pub(super) async fn read(app: &Arc<App>, key: &Bytes) -> Result<Option<Record>> {
-    match app.keyspace.try_get_record(key) {
+pub(super) async fn read(app: &Arc<App>, space: &Space, key: &Bytes) -> Result<Option<Record>> {
+    let keyspace = space.keyspace(app);
+    match keyspace.try_get_record(key) {
         Err(tanada::Error::WouldBlock) => {
-            let (keyspace, key) = (app.keyspace.clone(), key.clone());
+            let (keyspace, key) = (keyspace.clone(), key.clone());
             Ok(app.pool.run(move || keyspace.get_record(&key)).await??)
         }
         known => Ok(known?),
@@ -186,8 +203,8 @@ struct Path<'a> {
 }
 
 /// A read with its path through the tiers. An absent key has a path too.
-async fn explained(app: &Arc<App>, key: Bytes) -> Result<Reply> {
-    let (keyspace, asked) = (app.keyspace.clone(), key.clone());
+async fn explained(app: &Arc<App>, space: &Space, key: Bytes) -> Result<Reply> {
+    let (keyspace, asked) = (space.keyspace(app).clone(), key.clone());
     let explain = app.pool.run(move || keyspace.explain(&asked)).await??;
     let path = Path { steps: &explain.steps, total_ns: explain.total_ns };
     let (Some(value), Some(version)) = (explain.value, explain.seqno) else {

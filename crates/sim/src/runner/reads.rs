@@ -30,8 +30,8 @@ impl Runner {
         assert_eq!(contains, expected.is_some(), "contains {}", Short(key));
         check_value("get_record", key, record.as_ref().map(|r| &*r.value), expected);
         if let (Some(record), Some(version)) = (record, version) {
-            assert_eq!(record.seqno.0, version.seqno, "version of {}", Short(key));
-            assert_eq!(record.expires_at_ms.unwrap_or(0), version.expires_at_ms);
+            assert_eq!(record.version.0, version.seqno, "version of {}", Short(key));
+            assert_eq!(record.expires_at.map_or(0, |at| at.0), version.expires_at_ms);
         }
         Ok(())
     }
@@ -66,15 +66,19 @@ impl Runner {
     }
 
     pub(super) fn get_at(&mut self, snapshot: usize, space: usize, key: &Key) -> Result<()> {
-        let (space, now) = (self.space(space), self.moment());
-        let Some((snapshot, seqno)) = nth(&mut self.handles().snapshots, snapshot) else {
+        let space = self.space(space);
+        let Some((snapshot, moment)) = nth(&mut self.handles().snapshots, snapshot) else {
             return Ok(());
         };
-        let (snapshot, moment) = (snapshot.clone(), Moment { seqno: *seqno, ..now });
-        let value = match self.shortcut(space) {
-            Some(_) => snapshot.get(key)?,
-            None => snapshot.get_in(&self.spaces()[space], key)?,
+        let (snapshot, moment) = (snapshot.clone(), *moment);
+        let (value, record) = match self.shortcut(space) {
+            Some(_) => (snapshot.get(key)?, snapshot.get_record(key)?),
+            None => {
+                let keyspace = &self.spaces()[space];
+                (snapshot.get_in(keyspace, key)?, snapshot.get_record_in(keyspace, key)?)
+            }
         };
+        assert_eq!(record.map(|record| record.value), value, "get_record of {}", Short(key));
         self.check_get("get at a snapshot", space, key, moment, value.as_ref());
         Ok(())
     }

@@ -37,21 +37,19 @@ impl Runner {
         let snapshot = snapshot.and_then(|n| nth(&mut self.handles().snapshots, n).cloned());
         let (keyspace, shortcut) = (&self.spaces()[space], self.shortcut(space));
         let (iter, moment) = match (snapshot, cover) {
-            (Some((snapshot, seqno)), Cover::All) if shortcut.is_some() => {
-                (snapshot.iter(), Moment { seqno, ..now })
+            (Some((snapshot, moment)), Cover::All) if shortcut.is_some() => {
+                (snapshot.iter(), moment)
             }
-            (Some((snapshot, seqno)), Cover::Range(range)) if shortcut.is_some() => {
-                (snapshot.range(range.clone()), Moment { seqno, ..now })
+            (Some((snapshot, moment)), Cover::Range(range)) if shortcut.is_some() => {
+                (snapshot.range(range.clone()), moment)
             }
-            (Some((snapshot, seqno)), Cover::All) => {
-                (snapshot.range_in(keyspace, ..), Moment { seqno, ..now })
-            }
-            (Some((snapshot, seqno)), Cover::Range(range)) => {
-                (snapshot.range_in(keyspace, range.clone()), Moment { seqno, ..now })
+            (Some((snapshot, moment)), Cover::All) => (snapshot.range_in(keyspace, ..), moment),
+            (Some((snapshot, moment)), Cover::Range(range)) => {
+                (snapshot.range_in(keyspace, range.clone()), moment)
             }
             // Snapshots scan prefixes of the default keyspace alone.
-            (Some((snapshot, seqno)), Cover::Prefix(prefix)) if space == 0 => {
-                (snapshot.prefix(prefix), Moment { seqno, ..now })
+            (Some((snapshot, moment)), Cover::Prefix(prefix)) if space == 0 => {
+                (snapshot.prefix(prefix), moment)
             }
             (_, cover) => {
                 let iter = match (shortcut, cover) {
@@ -76,10 +74,10 @@ impl Runner {
         let snapshot = snapshot.and_then(|n| nth(&mut self.handles().snapshots, n).cloned());
         let opened = match snapshot {
             // Snapshots have cursors over the default keyspace alone.
-            Some((snapshot, seqno)) => RunningCursor {
+            Some((snapshot, moment)) => RunningCursor {
                 cursor: snapshot.cursor(),
                 space: 0,
-                moment: Moment { seqno, ..now },
+                moment,
                 at: None,
                 answers: self.answers.clone(),
             },

@@ -21,6 +21,12 @@ impl<T> ArcSwap<T> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The same.
+    #[track_caller]
+    pub fn load_full(&self) -> Arc<T> {
+        self.load()
+    }
+
     /// Links to `to` from now on.
     #[track_caller]
     pub fn store(&self, to: Arc<T>) {

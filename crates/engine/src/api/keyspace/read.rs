@@ -3,27 +3,17 @@
 use super::Keyspace;
 use crate::read::get::{Found, Sources};
 use crate::read::hold::Hold;
-use crate::read::holders::HolderKind;
+use crate::read::holders::{HolderKind, ReadPoint};
 use crate::read::scan::{Bounds, Cursor, Iter, VisibleCursor};
 use crate::types::error::{Error, Result};
 use crate::types::explain::Explain;
 use crate::types::range::KeyRange;
+use crate::types::record::{Record, UnixMillis};
 use crate::write::batch::check_key;
 use std::ops::Bound;
 use std::sync::Arc;
-use tanada_format::{SeqNo, planted};
+use tanada_format::planted;
 use tanada_table::Value;
-
-/// A value and what is known of it.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// The value.
-    pub value: Value,
-    /// Sequence number of the write: the key's version.
-    pub seqno: SeqNo,
-    /// Wall-clock milliseconds since 1970 when the key expires; `None`: never.
-    pub expires_at_ms: Option<u64>,
-}
 
 impl Keyspace {
     /// The newest value of `key`: MemTables, then the row cache, then tables
@@ -41,7 +31,8 @@ impl Keyspace {
     /// # Errors
     /// As [`Keyspace::get`].
     pub fn get_record(&self, key: impl AsRef<[u8]>) -> Result<Option<Record>> {
-        Ok(self.read(key.as_ref(), None, Sources::All)?.map(Record::from))
+        let key = key.as_ref();
+        Ok(self.read(key, None, Sources::All)?.map(|found| found.of_key(key)))
     }
 
     /// As [`Keyspace::get_record`] from memory alone. For reactors, which must not block.
@@ -49,7 +40,8 @@ impl Keyspace {
     /// # Errors
     /// [`Error::WouldBlock`] when the answer needs the disk; as [`Keyspace::get`].
     pub fn try_get_record(&self, key: impl AsRef<[u8]>) -> Result<Option<Record>> {
-        Ok(self.read(key.as_ref(), None, Sources::Memory)?.map(Record::from))
+        let key = key.as_ref();
+        Ok(self.read(key, None, Sources::Memory)?.map(|found| found.of_key(key)))
     }
 
     /// The newest value of `key` and the path of the read: every tier asked,
@@ -67,7 +59,7 @@ impl Keyspace {
     pub(crate) fn read(
         &self,
         key: &[u8],
-        at: Option<SeqNo>,
+        at: Option<ReadPoint>,
         sources: Sources,
     ) -> Result<Option<Found>> {
         self.checked(key)?;
@@ -127,7 +119,7 @@ impl Keyspace {
         self.cursor_at(None)
     }
 
-    pub(crate) fn cursor_at(&self, at: Option<SeqNo>) -> Cursor {
+    pub(crate) fn cursor_at(&self, at: Option<ReadPoint>) -> Cursor {
         let core = self.core();
         core.reading.count_scan();
         let bounds = Bounds { start: Bound::Unbounded, end: Bound::Unbounded };
@@ -135,13 +127,14 @@ impl Keyspace {
         Cursor::new(VisibleCursor::new(Arc::new(hold), 0), bounds)
     }
 
-    pub(crate) fn iter_within(&self, at: Option<SeqNo>, bounds: Bounds) -> Iter {
+    pub(crate) fn iter_within(&self, at: Option<ReadPoint>, bounds: Bounds) -> Iter {
         let core = self.core();
         core.reading.count_scan();
         let at = match planted!(seq_taken_before_version_pinned) {
             // At the look at the clock somebody else has a turn.
             true => {
-                Some(at.unwrap_or(core.reading.visible())).filter(|_| core.reading.now_ms() > 0)
+                let seqno = core.reading.visible();
+                Some(at.unwrap_or(ReadPoint { seqno, now_ms: core.reading.now_ms() }))
             }
             false => at,
         };
@@ -149,12 +142,14 @@ impl Keyspace {
     }
 }
 
-impl From<Found> for Record {
-    fn from(found: Found) -> Record {
+impl Found {
+    /// With the key that was asked for.
+    pub(crate) fn of_key(self, key: &[u8]) -> Record {
         Record {
-            value: found.value,
-            seqno: found.seqno,
-            expires_at_ms: Some(found.expires_at_ms).filter(|&at| at != 0),
+            key: Value::from(key),
+            value: self.value,
+            version: self.seqno,
+            expires_at: UnixMillis::of_entry(self.expires_at_ms),
         }
     }
 }

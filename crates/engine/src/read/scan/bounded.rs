@@ -3,6 +3,7 @@
 use super::visible::VisibleCursor;
 use crate::types::error::Result;
 use crate::types::range::KeyRange;
+use crate::types::record::{Record, RecordRef, UnixMillis};
 use std::ops::Bound;
 use tanada_table::Value;
 
@@ -96,6 +97,25 @@ impl Cursor {
     #[cfg(all(test, shuttle))]
     pub(crate) fn seqno(&self) -> tanada_format::SeqNo {
         self.inner.seqno()
+    }
+
+    /// The whole record it stands on: with the version and the expiry. Free.
+    pub fn record(&self) -> Option<RecordRef<'_>> {
+        let (key, value) = self.entry()?;
+        let (version, expires_at_ms) = self.inner.stamp()?;
+        Some(RecordRef { key, value, version, expires_at: UnixMillis::of_entry(expires_at_ms) })
+    }
+
+    /// The same, to keep.
+    ///
+    /// # Errors
+    /// [`crate::Error::MemoryFull`] where a long value must be copied.
+    pub(crate) fn owned_record(&self) -> Result<Option<Record>> {
+        let Some(RecordRef { key, version, expires_at, .. }) = self.record() else {
+            return Ok(None);
+        };
+        let Some(value) = self.value()? else { return Ok(None) };
+        Ok(Some(Record { key: Value::from(key), value, version, expires_at }))
     }
 
     #[inline]

@@ -86,18 +86,42 @@ impl Iter {
             }
     }
 
-    fn item(
+    /// The front's next key, as `of` makes it.
+    pub(super) fn next_as<T>(
+        &mut self,
+        of: impl FnOnce(&Cursor) -> Result<Option<T>>,
+    ) -> Option<Result<T>> {
+        if self.done {
+            return None;
+        }
+        let moved = self.advance();
+        self.item(moved, FRONT, of)
+    }
+
+    /// The back's next key, as `of` makes it.
+    pub(super) fn next_back_as<T>(
+        &mut self,
+        of: impl FnOnce(&Cursor) -> Result<Option<T>>,
+    ) -> Option<Result<T>> {
+        if self.done {
+            return None;
+        }
+        let moved = self.advance_back();
+        self.item(moved, BACK, of)
+    }
+
+    fn item<T>(
         &mut self,
         moved: Result<bool>,
-        end: impl Fn(&Iter) -> Option<&Cursor>,
-    ) -> Option<Result<(Value, Value)>> {
+        end: usize,
+        of: impl FnOnce(&Cursor) -> Result<Option<T>>,
+    ) -> Option<Result<T>> {
         match moved {
             Ok(true) => {
-                let cursor = end(self)?;
-                let key = Value::from(cursor.key()?);
-                let value = cursor.value();
-                self.done = value.is_err();
-                value.map(|value| Some((key, value?))).transpose()
+                let cursor = if end == FRONT { &self.front } else { &self.back };
+                let item = of(cursor.as_ref()?).transpose();
+                self.done = matches!(item, Some(Err(_)));
+                item
             }
             Ok(false) => {
                 self.done = true;
@@ -111,25 +135,22 @@ impl Iter {
     }
 }
 
+fn pair(cursor: &Cursor) -> Result<Option<(Value, Value)>> {
+    let Some(key) = cursor.key() else { return Ok(None) };
+    Ok(cursor.value()?.map(|value| (Value::from(key), value)))
+}
+
 impl Iterator for Iter {
     type Item = Result<(Value, Value)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let moved = self.advance();
-        self.item(moved, |iter| iter.front.as_ref())
+        self.next_as(pair)
     }
 }
 
 impl DoubleEndedIterator for Iter {
     fn next_back(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let moved = self.advance_back();
-        self.item(moved, |iter| iter.back.as_ref())
+        self.next_back_as(pair)
     }
 }
 

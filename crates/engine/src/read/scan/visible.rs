@@ -46,6 +46,8 @@ pub(crate) struct VisibleCursor {
     value: Vec<u8>,
     /// Walking backward, the current value where it is long: shared, not copied.
     long_value: Option<Value>,
+    /// The current version, walking backward: its number, and when it expires.
+    stamp: (SeqNo, u64),
 }
 
 /// A value above this length is kept where it lies, or with its bytes in the account.
@@ -84,6 +86,7 @@ impl VisibleCursor {
             key: Vec::new(),
             value: Vec::new(),
             long_value: None,
+            stamp: (SeqNo::ZERO, 0),
         };
         cursor.count();
         cursor
@@ -155,6 +158,18 @@ impl VisibleCursor {
             }
             At::Backward => Some((&self.key, self.long_value.as_deref().unwrap_or(&self.value))),
             At::Beside => Some((&self.key, &[])),
+        }
+    }
+
+    /// The current version: its number, and when it expires, 0 for never.
+    pub(crate) fn stamp(&self) -> Option<(SeqNo, u64)> {
+        match self.at {
+            At::Nowhere | At::Beside => None,
+            At::Forward => {
+                let entry = self.merged.bare_entry();
+                Some((entry.seqno, entry.expires_at_ms))
+            }
+            At::Backward => Some(self.stamp),
         }
     }
 
@@ -353,6 +368,7 @@ impl VisibleCursor {
                     self.long_value = None;
                     self.value.clear();
                     if live {
+                        self.stamp = (entry.seqno, entry.expires_at_ms);
                         self.merged.load()?;
                         self.keep_value()?;
                     }

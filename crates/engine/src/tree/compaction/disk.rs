@@ -102,7 +102,7 @@ impl Disk {
         let mut cursor = VecCursor::new(entries);
         cursor.seek_first()?;
         let table_bytes = self.table_bytes;
-        let options = OutputOptions { snapshots, now_ms: 1000, table_bytes, guards: &[] };
+        let options = OutputOptions { snapshots, time: 1000.into(), table_bytes, guards: &[] };
         let output = self.with_io(|io| write_tables(cursor, &options, io))?;
         self.install(&output.edit);
         Ok(())

@@ -10,7 +10,7 @@ use super::job_io::JobIo;
 use super::older::Older;
 use super::output::{Output, Written};
 use super::plan::{Method, Plan, Reason};
-use super::visible::Retention;
+use super::visible::{JobTime, Retention};
 use crate::tree::merge::MergeCursor;
 use crate::tree::run_cursor::RunCursor;
 use crate::tree::version::{AddedTable, RunId, TableStore, VersionEdit};
@@ -31,8 +31,7 @@ const LEAST_PART_BYTES: u64 = 16 << 20;
 pub(crate) struct OutputOptions<'a> {
     /// As for [`Retention::new`].
     pub(crate) snapshots: &'a [SeqNo],
-    /// Wall-clock milliseconds.
-    pub(crate) now_ms: u64,
+    pub(crate) time: JobTime,
     /// Size at which a table is cut; [`super::Config::table_bytes`].
     pub(crate) table_bytes: u64,
     /// Keys to cut at as well; [`super::flush_guards`].
@@ -71,7 +70,7 @@ impl JobOutput {
 /// Carries out `plan` and answers the edit that installs it. The outputs are
 /// durable then, names included. A move or a drop does no I/O.
 ///
-/// `snapshots` and `now_ms` as for [`Retention::new`]. Memory: 1 MiB and some percent
+/// `snapshots` and `time` as for [`Retention::new`]. Memory: 1 MiB and some percent
 /// of a table for what it builds; for what it reads the rest of [`JobIo::share_bytes`],
 /// divided among the input runs, though 16 KiB each at least and 512 KiB at most; and one
 /// value, if it is longer than that.
@@ -83,7 +82,7 @@ impl JobOutput {
 pub(crate) fn run_job(
     plan: &Plan,
     snapshots: &[SeqNo],
-    now_ms: u64,
+    time: impl Into<JobTime>,
     io: &JobIo<'_>,
 ) -> Result<JobOutput> {
     if plan.method != Method::Merge {
@@ -92,7 +91,7 @@ pub(crate) fn run_job(
         return Ok(JobOutput { edit, ..JobOutput::default() });
     }
     let parts = parts_worth_it(plan, io.threads.parallelism());
-    run_in_parts(plan, split_ranges(plan, parts), snapshots, now_ms, io)
+    run_in_parts(plan, split_ranges(plan, parts), snapshots, time.into(), io)
 }
 
 /// Parts that a job falls into where so many threads can run at once.
@@ -110,12 +109,12 @@ fn run_in_parts(
     plan: &Plan,
     parts: Vec<KeyPart>,
     snapshots: &[SeqNo],
-    now_ms: u64,
+    time: JobTime,
     io: &JobIo<'_>,
 ) -> Result<JobOutput> {
     let outcomes: Vec<_> = parts.iter().map(|_| Mutex::new(None)).collect();
     let tasks = parts.into_iter().zip(&outcomes).map(|(part, outcome)| {
-        let task = move || *outcome.lock() = Some(run_part(plan, part, snapshots, now_ms, io));
+        let task = move || *outcome.lock() = Some(run_part(plan, part, snapshots, time, io));
         Box::new(task) as Box<dyn FnOnce() + Send + '_>
     });
     io.threads.run_all(tasks.collect());
@@ -168,7 +167,7 @@ fn run_part(
     plan: &Plan,
     part: KeyPart,
     snapshots: &[SeqNo],
-    now_ms: u64,
+    time: JobTime,
     io: &JobIo<'_>,
 ) -> Result<Written> {
     // Past the block cache, which a merge would only empty, and with large reads.
@@ -185,11 +184,11 @@ fn run_part(
         None => merged.seek_first()?,
         Some(start) => merged.seek(start, SeqNo::MAX)?,
     }
-    let mut retention = Retention::new(snapshots, now_ms);
+    let mut retention = Retention::new(snapshots, time);
     let mut cutter = Cutter::new(plan.table_bytes, &plan.grandparents, plan.grandparent_bytes);
     let mut older = Older::new(&plan.older);
     let input_bytes = plan.inputs.len() as u64 * u64::from(reading.read_ahead_bytes);
-    let mut output = Output::new(io, plan.target, now_ms, input_bytes);
+    let mut output = Output::new(io, plan.target, time.clock_ms, input_bytes);
     let may_hold = |key: &[u8]| older.may_hold(key);
     output.write(&mut merged, part.end.as_deref(), &mut retention, &mut cutter, may_hold)?;
     output.finish()
@@ -252,9 +251,9 @@ pub(crate) fn write_unsynced(
     options: &OutputOptions<'_>,
     io: &JobIo<'_>,
 ) -> Result<Written> {
-    let mut retention = Retention::new(options.snapshots, options.now_ms);
+    let mut retention = Retention::new(options.snapshots, options.time);
     let mut cutter = Cutter::with_guards(options.table_bytes, options.guards);
-    let mut output = Output::new(io, Level(0), options.now_ms, 0).synced_later();
+    let mut output = Output::new(io, Level(0), options.time.clock_ms, 0).synced_later();
     output.write(&mut cursor, None, &mut retention, &mut cutter, |_| true)?;
     output.finish()
 }

@@ -25,6 +25,24 @@ pub(crate) fn is_expired(expires_at_ms: u64, now_ms: u64) -> bool {
     expires_at_ms != 0 && now_ms >= expires_at_ms
 }
 
+/// By which times a job judges expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JobTime {
+    /// What had expired by then has expired for everybody who reads at a moment that is
+    /// not now.
+    pub(crate) held_ms: u64,
+    /// When the job began: what had expired by then has expired for those who begin to
+    /// read behind that. They alone see what is newer than all that is held.
+    pub(crate) clock_ms: u64,
+}
+
+/// Where nobody reads but now.
+impl From<u64> for JobTime {
+    fn from(now_ms: u64) -> JobTime {
+        JobTime { held_ms: now_ms, clock_ms: now_ms }
+    }
+}
+
 /// Judges sorted entries one after another.
 ///
 /// Invariants:
@@ -38,7 +56,7 @@ pub(crate) fn is_expired(expires_at_ms: u64, now_ms: u64) -> bool {
 pub(crate) struct Retention<'a> {
     /// Seqnos that somebody reads at, ascending.
     snapshots: &'a [SeqNo],
-    now_ms: u64,
+    time: JobTime,
     /// The key judged last.
     key: Vec<u8>,
     /// Whether the entry judged last was the first of its key.
@@ -49,15 +67,16 @@ pub(crate) struct Retention<'a> {
 }
 
 impl<'a> Retention<'a> {
-    /// A judge for a job that began at `now_ms` (wall clock).
+    /// A judge for a job that judges expiry by `time` (wall clock).
     ///
     /// `snapshots` must be ascending, and hold every seqno that somebody reads
     /// at or may yet begin to read at while older than an entry of the job:
     /// when entries may be newer than the last visible write, that write's
     /// seqno is to be among them.
-    pub(crate) fn new(snapshots: &'a [SeqNo], now_ms: u64) -> Retention<'a> {
+    pub(crate) fn new(snapshots: &'a [SeqNo], time: impl Into<JobTime>) -> Retention<'a> {
         assert!(snapshots.is_sorted(), "snapshots are not ascending: {snapshots:?}");
-        Retention { snapshots, now_ms, key: Vec::new(), began_key: false, stripe: None }
+        let time = time.into();
+        Retention { snapshots, time, key: Vec::new(), began_key: false, stripe: None }
     }
 
     /// The entry as it is to be written, or `None` when nobody can see it.
@@ -75,14 +94,18 @@ impl<'a> Retention<'a> {
         entry: EntryRef<'e>,
         may_be_below: impl FnOnce(&[u8]) -> bool,
     ) -> Result<Option<EntryRef<'e>>, UnsupportedKind> {
+        let stripe = self.stripe_of(entry.seqno);
+        let now_ms = match stripe == self.snapshots.len() {
+            true => self.time.clock_ms,
+            false => self.time.held_ms,
+        };
         let deletes = match entry.kind {
-            ValueKind::Put => is_expired(entry.expires_at_ms, self.now_ms),
+            ValueKind::Put => is_expired(entry.expires_at_ms, now_ms),
             ValueKind::Delete => true,
             kind @ (ValueKind::Merge | ValueKind::RangeDelete | ValueKind::BlobRef) => {
                 return Err(UnsupportedKind(kind));
             }
         };
-        let stripe = self.stripe_of(entry.seqno);
         let mut began_key = false;
         let order = (*self.key).cmp(entry.key);
         if self.stripe.is_some() && order.is_eq() {

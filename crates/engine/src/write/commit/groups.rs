@@ -168,7 +168,7 @@ fn contents(spaces: &[Keyspace; 3]) -> Contents {
             let stamp = value.first_chunk().map_or(0, |stamp| u32::from_le_bytes(*stamp));
             let fill = Fill::new(value.len(), stamp);
             assert_eq!(*value, *fill.bytes(), "a value is whole");
-            contents.insert((space, key.to_vec()), (fill, record.seqno.0));
+            contents.insert((space, key.to_vec()), (fill, record.version.0));
         }
     }
     contents

@@ -144,7 +144,7 @@ fn parts_of_a_job_make_the_same_tables_as_the_whole() {
     let whole = disk.run(&plan, &[]).unwrap();
     let parts = split_ranges(&plan, 4);
     assert_eq!(parts.len(), 4);
-    let joined = disk.with_io(|io| run_in_parts(&plan, parts, &[], 1000, io)).unwrap();
+    let joined = disk.with_io(|io| run_in_parts(&plan, parts, &[], 1000.into(), io)).unwrap();
     assert_eq!((joined.entries_in, joined.entries_out), (whole.entries_in, whole.entries_out));
     disk.install(&joined.edit);
     assert_eq!(disk.entries().len(), 500);
@@ -269,7 +269,7 @@ fn one_part_that_fails_takes_the_others_along() {
     let parts = split_ranges(&plan, 3);
     assert_eq!(parts.len(), 3);
     disk.faults.add(Rule::fail(EIO).on(Op::Sync).nth(5));
-    let error = disk.with_io(|io| run_in_parts(&plan, parts, &[], 1000, io)).unwrap_err();
+    let error = disk.with_io(|io| run_in_parts(&plan, parts, &[], 1000.into(), io)).unwrap_err();
     assert!(matches!(error, Error::Io(_)), "{error}");
     assert_eq!(disk.files_on_disk(), before);
 }
@@ -381,7 +381,7 @@ proptest! {
 
         let plan = Plan { method: Method::Merge, ..merge_all(&disk) };
         let parts = split_ranges(&plan, parts);
-        let output = disk.with_io(|io| run_in_parts(&plan, parts, &snapshots, 1000, io)).unwrap();
+        let output = disk.with_io(|io| run_in_parts(&plan, parts, &snapshots, 1000.into(), io)).unwrap();
         // Tables that meet no other are left for another step.
         let whole = plan.tables().count() == disk.version.table_count();
         disk.install(&output.edit);
@@ -396,7 +396,8 @@ proptest! {
 fn a_write_of_nothing_is_an_empty_edit() {
     let disk = Disk::new();
     let cursor = VecCursor::default();
-    let options = OutputOptions { snapshots: &[], now_ms: 1, table_bytes: 1 << 20, guards: &[] };
+    let options =
+        OutputOptions { snapshots: &[], time: 1.into(), table_bytes: 1 << 20, guards: &[] };
     let output = disk.with_io(|io| write_tables(cursor, &options, io)).unwrap();
     assert!(output.edit.is_empty());
     assert!(!Path::new("/db").join("000001.sst").exists());

@@ -100,6 +100,18 @@ fn ttl_exposes_older() {
     ]);
 }
 
+/// A snapshot judges by its own time, and so do jobs what it sees; what is newer than all
+/// snapshots is seen by later readers alone, who judge by the clock.
+#[test]
+fn each_version_is_judged_by_the_time_of_those_who_see_it() {
+    let snapshots = [SeqNo(5)];
+    let mut retention = Retention::new(&snapshots, JobTime { held_ms: 900, clock_ms: 1000 });
+    let entries = parse("a@6=x!1000 a@5=y!901 b@6=x!1001 c@5=x!900 d@5=x!901");
+    let kept = entries.iter().filter_map(|e| retention.keep(e.as_ref(), |_| true).unwrap());
+    let kept: Vec<_> = kept.map(OwnedEntry::of).collect();
+    assert_eq!(kept, parse("a@6- a@5=y!901 b@6=x!1001 c@5- d@5=x!901"));
+}
+
 #[test]
 fn kinds_reserved_for_later_end_the_job() {
     for kind in [ValueKind::Merge, ValueKind::RangeDelete, ValueKind::BlobRef] {
