@@ -210,7 +210,16 @@ pub(crate) fn home(golden: Golden) -> PathBuf {
 
 /// The golden database as it lies in the repository, its logs as long as they were.
 pub(crate) fn kept(golden: Golden) -> Files {
-    let mut files = files_of(&Env::real(), &home(golden));
+    files_in(&home(golden))
+}
+
+/// What the same calls wrote at first. Never written anew.
+pub(crate) fn kept_first(golden: Golden) -> Files {
+    files_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/first").join(golden.name))
+}
+
+fn files_in(home: &Path) -> Files {
+    let mut files = files_of(&Env::real(), home);
     for (_, bytes) in files.iter_mut().filter(|(name, _)| is_log(name)) {
         let reserved = u64::from_le_bytes(bytes[88..96].try_into().unwrap());
         bytes.resize(reserved as usize, 0);
