@@ -88,8 +88,10 @@ fn every_verb_is_there_in_every_keyspace_and_sees_its_own_keys_alone() {
     assert_eq!(server.get("/v1/kv/k").body, b"of default");
     assert_eq!(server.get("/v1/ks/default/kv/k").body, b"of default");
     let statistics = server.get("/stats").json();
-    let compacted = statistics["keyspaces"].as_array().expect("a list").iter();
-    assert_eq!(compacted.filter(|k| k["table_entries"] == json!(1)).count(), 2, "{statistics}");
+    let keyspaces = statistics["keyspaces"].as_array().expect("a list").iter();
+    let compacted = keyspaces.filter(|k| k["name"] != json!("default"));
+    let entries: Vec<_> = compacted.map(|k| &k["table_entries"]).collect();
+    assert_eq!(entries, [&json!(1), &json!(1)], "{statistics}");
 
     for verb in ["kv", "kv/k", "get?key=k"] {
         let problem = server.get(&format!("/v1/ks/userz/{verb}"));
