@@ -151,8 +151,12 @@ impl Core {
                             drop(state);
                             state = self.background.state.lock();
                         }
-                        // Else the queue itself wakes it.
-                        None if worker == Worker::Remover && state.retry_at_ns == 0 => {
+                        // The queue itself wakes it. Not while files wait that it may not
+                        // remove, since others do or the database is poisoned: it would
+                        // look again and again.
+                        None if worker == Worker::Remover
+                            && self.reading.tables.deletions.is_empty() =>
+                        {
                             drop(state);
                             self.reading.tables.deletions.wait();
                             state = self.background.state.lock();

@@ -12,11 +12,16 @@ use tanada_vfs::sync::atomic::AtomicBool;
 type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// Whether it is time to give back free pages.
-#[derive(Default)]
 pub(crate) struct FreedHeap {
     /// Relaxed: whoever is woken takes a lock between the two that the asking one had.
     due: AtomicBool,
     wake: OnceLock<Wake>,
+}
+
+impl Default for FreedHeap {
+    fn default() -> FreedHeap {
+        FreedHeap { due: AtomicBool::new(false), wake: OnceLock::new() }
+    }
 }
 
 impl FreedHeap {

@@ -92,8 +92,8 @@ impl Table {
             expires_at_ms: 0,
             value: &value,
         };
-        let block = block::decode(Kind::Data, &data_block::alone_head(&entry), number.into(), None)
-            .unwrap();
+        let bytes = [data_block::alone_head(&entry), value.clone()].concat();
+        let block = block::decode(Kind::Data, &bytes, number.into(), None).unwrap();
         assert!(listed_bytes(&block) <= BLOCK_BYTES && 2 * listed_bytes(&block) > BLOCK_BYTES);
         self.world.kept.lock().unwrap().push(block.clone());
         block

@@ -43,6 +43,10 @@ pub(crate) enum Side {
     Parent(Child),
 }
 
+/// What a child may take before it is ended: a bound on a test that hangs, many times
+/// what one needs.
+const LONGEST_SECONDS: u32 = 30;
+
 /// Forks.
 pub(crate) fn fork() -> Side {
     let (ear, mouth) = std::io::pipe().unwrap();
@@ -50,7 +54,12 @@ pub(crate) fn fork() -> Side {
     // other thread of this process is in the middle of anything that it needs.
     match unsafe { libc::fork() } {
         -1 => panic!("cannot fork: {}", std::io::Error::last_os_error()),
-        0 => Side::Child(Teller(mouth)),
+        0 => {
+            // SAFETY: ends the child, should it wait for ever: a lock that a thread of its
+            // parent's held at the fork is never let go of here.
+            unsafe { libc::alarm(LONGEST_SECONDS) };
+            Side::Child(Teller(mouth))
+        }
         pid => Side::Parent(Child { pid, ear }),
     }
 }

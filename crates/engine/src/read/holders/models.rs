@@ -36,9 +36,9 @@ fn read(world: &World, asked: Asked) {
     let visible = || SeqNo(world.visible.load(Acquire));
     let early = (asked == Asked::Before).then(visible);
     let kind = (HolderKind::Snapshot, KeyspaceId::DEFAULT);
-    let (place, seqno, _) = world.holders.enter(kind, (0, 0), || early.unwrap_or_else(visible));
+    let (place, at) = world.holders.enter(kind, (0, 0), || early.unwrap_or_else(visible));
     let versions = world.versions.lock().clone();
-    assert!(versions.contains(&seqno.0), "a job took the version that a reader sees");
+    assert!(versions.contains(&at.seqno.0), "a job took the version that a reader sees");
     world.holders.leave(place);
 }
 
