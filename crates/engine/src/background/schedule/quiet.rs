@@ -10,13 +10,17 @@ use super::{Job, TICK, Worker};
 use crate::core::Core;
 use crate::core::work::State;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tanada_format::planted;
 
-/// MemTables are sealed when nobody has written for this long: they may delete much.
-const QUIET_NS: u64 = 60_000_000_000;
+/// MemTables are sealed when nobody has written for this long: what they hold expires, and
+/// may delete much.
+const QUIET_NS: u64 = 10_000_000_000;
 
-/// But no more often than this: each time costs a flush, and makes a small table.
+/// While MemTables hold less than this, they are sealed only after [`BETWEEN_SEALS_NS`]:
+/// each time costs a flush, and makes a small table.
+const WORTH_A_TABLE: u64 = 1 << 20;
 const BETWEEN_SEALS_NS: u64 = 600_000_000_000;
 
 /// The clock may be set while a thread sleeps.
@@ -70,7 +74,11 @@ impl Core {
 
     /// When MemTables are sealed if nobody writes until then.
     fn quiet_at(&self, state: &State) -> Option<u64> {
-        let after_the_last = state.quiet_sealed_ns.map_or(0, |at_ns| at_ns + BETWEEN_SEALS_NS);
+        let held = self.reading.budget.memtable_bytes.load(Ordering::Relaxed);
+        let after_the_last = match state.quiet_sealed_ns {
+            Some(at_ns) if held < WORTH_A_TABLE => at_ns + BETWEEN_SEALS_NS,
+            _ => 0,
+        };
         let quiet_ns = state.idle_since.0 + QUIET_NS;
         self.unflushed.any_active().then(|| quiet_ns.max(after_the_last))
     }

@@ -4,7 +4,6 @@
 use super::*;
 use crate::core::lineup::FEW;
 use crate::{Db, Keyspace, KeyspaceOptions, PutOptions};
-use std::sync::atomic::Ordering;
 use tanada_vfs::MemoryMachine;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -123,6 +122,25 @@ fn what_expires_goes_though_nobody_writes() {
     night.passes(2 * MINUTE);
     assert_eq!(night.entries(), 1);
     assert_eq!(night.passes(24 * HOUR), Spell::default(), "nothing is due any more");
+}
+
+/// The first write wakes a thread, which looks before it can see any: then for twice as long
+/// as a database is quiet nothing was flushed, and another time for ten minutes.
+#[test]
+fn what_expires_in_a_memtable_goes_within_half_a_minute() {
+    let night = Night::new();
+    night.falls();
+    for round in 0..3 {
+        night.passes(Duration::from_secs(1));
+        for n in 0..30_000u32 {
+            night.db.put_with(n.to_be_bytes(), [round; 100], brief(3)).unwrap();
+        }
+        assert!(night.db.stats().keyspaces.iter().any(|k| k.memtable_entries > 0));
+        night.passes(Duration::from_secs(30));
+        let stats = night.db.stats();
+        let left = |k: &crate::KeyspaceStats| k.memtable_entries + k.table_entries;
+        assert_eq!(stats.keyspaces.iter().map(left).sum::<u64>(), 0, "round {round}");
+    }
 }
 
 /// 200,000 keys were deleted, and 82 MiB of them stayed: the deletes lay in a MemTable that
