@@ -172,9 +172,9 @@ impl Core {
         let bytes: u64 = mems().map(|m| m.table.size_bytes() as u64).sum();
         self.reading.budget.memtable_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.reading.rebalance();
-        let from = mems().filter_map(|m| m.first_position()).min().unwrap_or(flushed_to);
-        self.pacing.drained(flushed_to.0 - from.0, ns);
-        self.jobs.flush.add(&JobOutput::sum_of(&outputs), ns);
+        let output = JobOutput::sum_of(&outputs);
+        self.pacing.flushed(bytes, output.bytes_written, ns);
+        self.jobs.flush.add(&output, ns);
         Ok(())
     }
 

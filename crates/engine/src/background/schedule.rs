@@ -252,11 +252,15 @@ impl Core {
             }
             Job::Compact(keyspace, plan) => {
                 let job = plan.job();
+                let level_0_bytes = if outcome.is_ok() { plan.level_0_bytes() } else { 0 };
                 // It may hold the last of the tables that were replaced: whoever hears of
                 // the end of this job may rely on their being ready to be removed.
                 drop(plan);
                 let mut state = self.background.state.lock();
                 state.compactions -= 1;
+                let now_ns = self.reading.env.clock.monotonic_ns();
+                let since_ns = std::mem::replace(&mut state.compacting_since_ns, now_ns);
+                self.pacing.compacted(level_0_bytes, now_ns.saturating_sub(since_ns));
                 if let Some(in_flight) = state.compacting.get_mut(&keyspace.id) {
                     in_flight.end(&job);
                 }

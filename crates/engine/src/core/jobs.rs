@@ -45,6 +45,11 @@ impl JobTotals {
         add(&self.busy_ns, ns);
     }
 
+    /// Bytes of tables written so far.
+    pub(crate) fn bytes_written(&self) -> u64 {
+        self.bytes_written.load(Ordering::Relaxed)
+    }
+
     /// Adds a table that changed its level and nothing else.
     pub(crate) fn add_move(&self) {
         self.trivial_moves.fetch_add(1, Ordering::Relaxed);

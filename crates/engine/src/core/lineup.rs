@@ -14,6 +14,9 @@ pub(crate) const FEW: usize = if cfg!(feature = "simulation") { 3 } else { 64 };
 /// So many of a sweep are asked at once: the state's lock is held meanwhile.
 pub(crate) const SWEPT_AT_ONCE: usize = 256;
 
+/// Each so many decisions the keyspaces are asked in turn, whoever is behind.
+const IN_TURN: usize = 4;
+
 /// All are asked no more often than this.
 const SWEEP_NS: u64 = 1_000_000_000;
 
@@ -34,6 +37,8 @@ pub(crate) struct Lineup {
     level_0: BTreeSet<KeyspaceId>,
     pressures: BTreeMap<KeyspaceId, u64>,
     ordered: BTreeSet<(u64, KeyspaceId)>,
+    /// Orders given so far.
+    orders: usize,
 }
 
 impl Lineup {
@@ -126,6 +131,22 @@ impl Lineup {
         self.ordered.last().map_or(0.0, |&(bits, _)| f64::from_bits(bits))
     }
 
+    /// The order in which few keyspaces, `count` of them, are asked, each once: who is furthest
+    /// behind first, or low numbers would leave nothing to the others. Now and then they are
+    /// asked in turn, for some work presses nobody: what is garbage, or old.
+    pub(crate) fn order(&mut self, count: usize) -> Vec<KeyspaceId> {
+        self.orders = self.orders.wrapping_add(1);
+        let first = (self.orders / IN_TURN) % count.max(1);
+        let mut order: Vec<KeyspaceId> = match self.orders % IN_TURN {
+            0 => Vec::new(),
+            _ => self.ordered.iter().rev().map(|&(_, id)| id).collect(),
+        };
+        let in_turn = (first..count).chain(0..first).map(|number| KeyspaceId(number as u32));
+        let rest: Vec<KeyspaceId> = in_turn.filter(|id| !order.contains(id)).collect();
+        order.extend(rest);
+        order
+    }
+
     /// Whether any keyspace has tables in level 0.
     pub(crate) fn any_level_0(&self) -> bool {
         !self.level_0.is_empty()
@@ -175,6 +196,21 @@ mod tests {
         assert!(lineup.begin_sweep(5, 2, 9 * SWEEP_NS), "time has passed");
         assert_eq!(sweep(&mut lineup).len(), 5);
         assert!(!lineup.begin_sweep(5, 2, 19 * SWEEP_NS), "once");
+    }
+
+    #[test]
+    fn who_is_furthest_behind_is_asked_first_and_nobody_is_left_out() {
+        let mut lineup = Lineup::default();
+        lineup.note(KeyspaceId(2), 0.5, true);
+        lineup.note(KeyspaceId(4), 1.5, true);
+        let mut firsts = BTreeMap::new();
+        for _ in 0..100 {
+            let order = lineup.order(5);
+            assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), 5, "{order:?}");
+            *firsts.entry(order[0].0).or_insert(0) += 1;
+        }
+        assert_eq!(firsts.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert!(firsts[&4] >= 75, "{firsts:?}");
     }
 
     #[test]

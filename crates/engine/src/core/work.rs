@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) flushing: BTreeSet<KeyspaceId>,
     pub(crate) compacting: BTreeMap<KeyspaceId, InFlight>,
     pub(crate) compactions: usize,
+    /// Since when there have been some, but for the time that the pacing knows of.
+    pub(crate) compacting_since_ns: u64,
     /// Compactions that callers run in threads of their own.
     pub(crate) by_hand: usize,
     /// Who is asked for a compaction next.

@@ -9,9 +9,10 @@
 //!    an earlier life has left.
 //! 2. Where the logs are longer than the MemTables may get, or far more than their records
 //!    need, for each life has begun one, all is flushed, and they go.
-//! 3. Where these flushes have left many small runs in level 0, they are merged; large
-//!    ones only when they are very many, for then the lives are too short for a thread to
-//!    do it.
+//! 3. Where these flushes have left many small runs in level 0, they are merged; what is
+//!    larger only in proportion to what was flushed just now, for lives that are too short
+//!    for a thread to do it. A life that wrote much itself has left more: its writers were
+//!    held to the tree's rate, and the threads go on with it while the database is in use.
 //! 4. Where many small tables lie side by side in a level, for each life has flushed its
 //!    own, they are joined (see `tree::compaction::join`): so many in one opening.
 //!
@@ -28,14 +29,18 @@ use tanada_format::planted;
 /// So many more logs than their records need are left alone.
 const SPARE_LOGS: u64 = 8;
 
-/// A merge that reads no more than this is short: a fraction of a second.
+/// What an opening merges at least where much waits: a fraction of a second.
 const SHORT_MERGE_BYTES: u64 = 32 << 20;
+
+/// So much more than it has flushed an opening may merge of level 0: about what a byte costs
+/// on its way to the last level.
+const MERGED_PER_FLUSHED: u64 = 16;
 
 /// Merges that an opening does at most: of level 0 of one keyspace, and of small tables of
 /// all of them.
 const MOST_MERGES: usize = 64;
 
-/// What an opening may still do to join small tables, of whichever keyspaces.
+/// What an opening may still merge, of whichever keyspaces.
 struct Left {
     merges: usize,
     bytes: u64,
@@ -75,9 +80,13 @@ impl Core {
         if self.has_too_much_log() {
             self.flush_before_anybody_writes()?;
         }
+        // What the replay has flushed for want of room is in it.
+        let flushed = self.jobs.flush.bytes_written();
+        let bytes = SHORT_MERGE_BYTES.saturating_add(MERGED_PER_FLUSHED * flushed);
+        let mut level_0 = Left { merges: usize::MAX, bytes };
         let mut left = Left { merges: MOST_MERGES, bytes: SHORT_MERGE_BYTES };
         for keyspace in self.reading.keyspaces.load().iter() {
-            self.merge_what_flushes_left(keyspace)?;
+            self.merge_what_flushes_left(keyspace, &mut level_0)?;
             self.join_small_tables(keyspace, &mut left)?;
         }
         // What cannot be removed stays in the queue, for the background.
@@ -108,21 +117,20 @@ impl Core {
         bytes > 2 * self.reading.budget.memtables_max || logs.len() as u64 > files
     }
 
-    fn merge_what_flushes_left(&self, keyspace: &Arc<KeyspaceState>) -> Result<()> {
+    fn merge_what_flushes_left(
+        &self,
+        keyspace: &Arc<KeyspaceState>,
+        left: &mut Left,
+    ) -> Result<()> {
         let config = &self.config.compaction;
-        let calm = config.calm_l0_runs() as usize;
         for _ in 0..MOST_MERGES {
             let version = Arc::clone(&keyspace.view.load().version);
-            let most_bytes = match version.levels()[0].runs().len() {
-                runs if runs > 2 * calm => u64::MAX,
-                runs if runs > calm => SHORT_MERGE_BYTES,
-                _ => return Ok(()),
-            };
+            if version.levels()[0].runs().len() as u64 <= config.calm_l0_runs() {
+                return Ok(());
+            }
             let nothing = InFlight::default();
             let picked = compaction::pick(&version, config, &nothing, self.picking_moment());
-            let Some(plan) = picked.filter(|plan| plan.input_bytes() <= most_bytes) else {
-                return Ok(());
-            };
+            let Some(plan) = picked.filter(|plan| left.take(plan)) else { return Ok(()) };
             if self.run_or_leave(keyspace, &plan)? == Ran::No {
                 return Ok(());
             }
@@ -155,3 +163,6 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

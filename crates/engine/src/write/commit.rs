@@ -185,8 +185,7 @@ impl Core {
             parts.extend(followers.iter().map(|f| f.request.body.as_slice()));
             writer.wal.append(&parts)
         };
-        let end = appended.map_err(|e| self.append_failed(writer, e))?;
-        self.pacing.charge(end.0 - start.0);
+        appended.map_err(|e| self.append_failed(writer, e))?;
         let asks = |r: Request<'_>| r.durability == Durability::Synced;
         let syncs = match planted!(group_synced_as_its_leader) {
             true => asks(own),

@@ -1,6 +1,6 @@
 //! Which keyspace is compacted next, and how far behind its tree is.
 //!
-//! Few keyspaces are asked in turn. Of many only those whose tree has changed are asked at
+//! Few keyspaces are asked all, who is furthest behind first. Of many only those whose tree has changed are asked at
 //! once; the others wait for a sweep, of which each search does a part.
 
 use super::Job;
@@ -14,8 +14,8 @@ use std::sync::Arc;
 use tanada_format::SeqNo;
 
 impl Core {
-    /// A compaction, marked as in flight. Few keyspaces are asked all, from number
-    /// `first` on; of many those whose tree has changed, and then a part of a sweep.
+    /// A compaction, marked as in flight. Few keyspaces are asked all, in a simulation from
+    /// number `first` on; of many those whose tree has changed, and then a part of a sweep.
     pub(super) fn next_compaction(
         &self,
         state: &mut State,
@@ -34,8 +34,13 @@ impl Core {
         if count <= FEW {
             while state.lineup.pop().is_some() {}
             (state.due, state.kept_for) = (Due::default(), None);
-            let turned = keyspaces.iter().skip(first).chain(keyspaces.iter().take(first));
-            return turned.into_iter().find_map(|k| self.ask(state, k, now));
+            if self.config.simulation.is_scheduled() {
+                let turned = keyspaces.iter().skip(first).chain(keyspaces.iter().take(first));
+                return turned.into_iter().find_map(|k| self.ask(state, k, now));
+            }
+            let order = state.lineup.order(count);
+            let mut asked = order.into_iter().filter_map(|number| keyspaces.get(number));
+            return asked.find_map(|k| self.ask(state, k, now));
         }
         if idle && state.idle_lined_up != state.idle_done {
             state.idle_lined_up = state.idle_done;
@@ -105,6 +110,9 @@ impl Core {
             return None;
         };
         in_flight.start(&plan);
+        if state.compactions == 0 {
+            state.compacting_since_ns = self.reading.env.clock.monotonic_ns();
+        }
         state.compactions += 1;
         Some(Job::Compact(Arc::clone(keyspace), Box::new(plan)))
     }

@@ -108,6 +108,13 @@ impl Plan {
         self.tables().map(|table| table.meta().size_bytes).sum()
     }
 
+    /// Bytes of the inputs that leave level 0.
+    pub(crate) fn level_0_bytes(&self) -> u64 {
+        let leave = |run: &&InputRun| run.level.0 == 0 && self.target.0 != 0;
+        let tables = self.inputs.iter().filter(leave).flat_map(|run| &run.tables);
+        tables.map(|table| table.meta().size_bytes).sum()
+    }
+
     /// The edit of a plan that needs no merging; `None` for one that does.
     /// `next_id` answers an unused number of the table counter.
     pub(crate) fn edit_without_merge(

@@ -51,6 +51,7 @@ impl Core {
         }
         target.settle(self, &writer.active);
         writer.active_bytes += target.grown;
+        self.pacing.charge(target.grown);
         Ok(SeqNo(seqno.0 - 1))
     }
 }

@@ -3,7 +3,9 @@
 //! What is full is sealed; the writer waits for flushes while the budget is used up, and
 //! for a while for readers that hold memory. Only the leader of a group comes here.
 
+use super::MAX_GROUP_BYTES;
 use crate::control::counters::Count;
+use crate::control::pacing::Waits;
 use crate::core::Core;
 use crate::core::queue::{Request, Writer};
 use crate::memtable::splits_bytes;
@@ -24,12 +26,17 @@ impl Core {
         let cost = own.cost;
         let used = self.reading.budget.memtable_bytes.load(Ordering::Relaxed) + cost;
         let splits = splits_bytes(own.count.into(), writer.active_bytes);
-        self.pacing.pace(
-            used,
-            self.reading.budget.memtables_max,
-            &*self.reading.env.clock,
-            &self.reading.counters,
-        );
+        let waits = Waits {
+            clock: &*self.reading.env.clock,
+            counters: &self.reading.counters,
+            group_bytes: &|| {
+                // Those that wait join, as far as a group has room for them.
+                let queued = self.commit.queue.lock().bytes.min(MAX_GROUP_BYTES as u64);
+                own.body.len() as u64 + queued
+            },
+            is_over: &|| self.reading.health.check_committable().is_err(),
+        };
+        self.pacing.pace(used, self.reading.budget.memtables_max, &waits);
         let active = writer.active_bytes + cost;
         if active <= self.reading.budget.memtable_seal
             && used + splits <= self.reading.budget.memtables_max
