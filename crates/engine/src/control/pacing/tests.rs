@@ -1,3 +1,5 @@
+//! What pacing costs writers, in groups of any size, on a clock that moves only when they wait.
+
 use super::*;
 use tanada_vfs::{Env, MemoryMachine};
 

@@ -1,3 +1,5 @@
+//! Openings of what lives of any length leave behind.
+
 use super::*;
 use crate::Db;
 use std::sync::atomic::Ordering;
