@@ -13,6 +13,11 @@ pub trait Clock: Send + Sync + Debug + 'static {
     fn coarse_monotonic_ns(&self) -> u64 {
         self.monotonic_ns()
     }
+    /// Nanoseconds since some fixed moment, those in which the machine was suspended
+    /// included where the system counts them; never goes back.
+    fn elapsed_ns(&self) -> u64 {
+        self.monotonic_ns()
+    }
     /// Waits. A virtual clock moves on by `duration` and returns at once.
     fn sleep(&self, duration: Duration);
 }

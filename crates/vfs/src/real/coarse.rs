@@ -8,7 +8,7 @@
 pub(super) fn monotonic_ns(clock: libc::clockid_t) -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes one `timespec`, and this is one. It fails only for a clock
-    // that the system does not have; Linux has had both since 2.6.32.
+    // that the system does not have; Linux has had all three since 2.6.39.
     unsafe { libc::clock_gettime(clock, &raw mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

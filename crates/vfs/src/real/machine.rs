@@ -51,6 +51,12 @@ impl Clock for RealClock {
         coarse::monotonic_ns(libc::CLOCK_MONOTONIC_COARSE).saturating_sub(self.start_ns)
     }
 
+    /// Of the time in which a machine was suspended, the monotonic clock knows nothing.
+    #[cfg(target_os = "linux")]
+    fn elapsed_ns(&self) -> u64 {
+        coarse::monotonic_ns(libc::CLOCK_BOOTTIME)
+    }
+
     fn sleep(&self, duration: Duration) {
         std::thread::sleep(duration);
     }
