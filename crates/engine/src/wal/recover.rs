@@ -123,6 +123,9 @@ pub(crate) fn recover(
 
     let (here, later) = logs[at..].split_first_mut().expect("`at` is an index of `logs`");
     let torn = judge(here, later, &end, named, dir)?;
+    // Nothing before the first log is needed, or the manifest would name an earlier one. A
+    // mark may lie there that no record of this one speaks of: it is not carried over.
+    let named = chain.first().map_or(named, |&(_, base, _)| named.max(base));
 
     let next_log = segments.last().map_or(from.log, |last| last.id.max(from.log));
     for segment in &mut segments {
