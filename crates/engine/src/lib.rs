@@ -46,7 +46,7 @@ pub use background::compact::CompactSummary;
 pub use core::simulation::{Scheduler, Tuning};
 pub use opening::repair::{LostPart, RepairReport, RepairedFile, repair};
 pub use read::scan::{Cursor, Iter, Keys, Records};
-pub use tanada_format::{Corruption, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};
+pub use tanada_format::{Corruption, Lineage, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};
 pub use tanada_table::Value;
 pub use tanada_vfs as vfs;
 pub use types::error::{Error, Result};

@@ -84,6 +84,18 @@ impl fmt::Display for DatabaseId {
     }
 }
 
+/// 64 random bits that name whose sequence numbers a database hands out: two databases with
+/// one lineage never give one number to different writes. A copy that goes on by itself has
+/// another than what it was copied from, though both have one [`DatabaseId`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lineage(pub [u8; 8]);
+
+impl fmt::Display for Lineage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
 macro_rules! file_number_display {
     ($($id:ident)*) => {$(
         impl fmt::Display for $id {

@@ -17,12 +17,12 @@ use crate::types::error::{Error, Result};
 use crate::types::explain::Explain;
 use crate::types::options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOptions};
 use crate::types::range::KeyRange;
-use crate::types::record::Record;
-use crate::types::stats::Stats;
+use crate::types::record::{Record, UnixMillis};
+use crate::types::stats::{ClockStats, Stats};
 use crate::write::batch::Batch;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tanada_format::{KeyspaceId, SeqNo};
+use tanada_format::{KeyspaceId, Lineage, SeqNo};
 use tanada_table::Value;
 use tanada_vfs::Env;
 
@@ -395,6 +395,35 @@ impl Db {
     /// Statistics of every tier. Cost: a walk over all tables in memory.
     pub fn stats(&self) -> Stats {
         self.core().stats()
+    }
+
+    /// The time by which this database judges what has expired, in milliseconds since 1970:
+    /// the wall clock's, as far as it is believed ([`crate::ClockStats`]). A key that
+    /// expires at that moment or before is gone. Cost: one look at the clock.
+    pub fn now(&self) -> UnixMillis {
+        let reading = &self.core().reading;
+        match reading.health.owner.is_forked() {
+            // What it believes is behind a lock that may be held for ever.
+            true => UnixMillis(reading.env.clock.wall_ms()),
+            false => UnixMillis(reading.now_ms()),
+        }
+    }
+
+    /// The wall clock is right now, whatever it said before: it is believed from here on,
+    /// further ahead than elapsed time allows, or behind what was believed. What has expired
+    /// by it is gone; what has not, and is still there, is back. For a person who has looked
+    /// at the clock. Cost: one sync.
+    ///
+    /// # Errors
+    /// When it cannot be noted in the manifest: then the next opening may not believe it.
+    pub fn trust_clock(&self) -> Result<ClockStats> {
+        self.core().trust_clock()
+    }
+
+    /// Whose sequence numbers those of this database are: 64 bits, drawn at random when it
+    /// was created. A number and its lineage name one write for ever.
+    pub fn lineage(&self) -> Lineage {
+        self.core().reading.lineage
     }
 
     /// Takes `bytes` of the memory budget for the program itself: for requests, answers

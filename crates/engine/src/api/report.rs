@@ -46,14 +46,18 @@ impl Core {
         let (flush, compaction) = self.job_stats();
         let written = wal.bytes_written + flush.bytes_written + compaction.bytes_written;
         let memory = self.memory_stats(&row_cache, &blocks);
+        let visible = self.reading.visible();
         Stats {
             database_id: self.reading.database_id.to_string(),
+            lineage: self.reading.lineage.to_string(),
             path: self.reading.path.clone(),
             durability: self.config.durability,
             read_only: self.reading.health.read_only_reason(),
-            seqno: self.reading.visible().0,
+            seqno: visible.0,
+            next_seqno: self.seqnos.first.max(visible.plus(1)).0,
             uptime_ms: self.reading.env.clock.monotonic_ns().saturating_sub(self.opened_ns)
                 / 1_000_000,
+            clock: self.reading.clock_stats(),
             operations: OperationStats {
                 puts: count(Count::Puts),
                 deletes: count(Count::Deletes),
@@ -95,6 +99,7 @@ impl Core {
     fn stats_of_the_parents(&self) -> Stats {
         Stats {
             database_id: self.reading.database_id.to_string(),
+            lineage: self.reading.lineage.to_string(),
             path: self.reading.path.clone(),
             durability: self.config.durability,
             read_only: Some(self.reading.health.owner.refusal().to_string()),

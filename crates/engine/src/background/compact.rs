@@ -40,7 +40,7 @@ impl Core {
     ) -> Result<CompactSummary> {
         self.reading.health.check_readable()?;
         // Later writes are not its business: it must end though writers go on.
-        let begun = Begun { seqno: self.reading.visible(), now_ms: self.reading.now_ms() };
+        let begun = Begun { seqno: self.reading.visible(), now_ms: self.reading.removable_ms() };
         let out_of_logs = self.flush_out_of_logs();
         if out_of_logs.is_err() {
             // The tables can be merged all the same; the logs are told of at the end.

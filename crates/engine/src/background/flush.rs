@@ -226,7 +226,7 @@ impl Core {
 
     /// The readers that a job which starts now must leave as they are.
     pub(crate) fn job_moment(&self) -> JobMoment {
-        self.reading.holders.job_moment(self.reading.now_ms())
+        self.reading.holders.job_moment(self.reading.removable_ms())
     }
 
     /// What a job of this keyspace needs of the world.
@@ -291,7 +291,7 @@ impl Core {
             changed: changed.collect(),
             oldest_log: Some(oldest_log),
             last_seqno: mems.map(|m| m.table.max_seqno()).max(),
-            clock_high_ms: Some(self.reading.clock_high_ms.load(Ordering::Relaxed)),
+            time: Some(self.reading.durable_time()),
             ..Edit::default()
         };
         let appended = manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;

@@ -7,4 +7,6 @@ pub(crate) mod budget;
 pub(crate) mod freed_heap;
 pub(crate) mod owner;
 pub(crate) mod health;
+pub(crate) mod belief;
+pub(crate) mod wall_time;
 pub(crate) mod pacing;

@@ -3,7 +3,8 @@
 //! Lock order, outermost first: `commit` (queue, then writer) → `manifest` →
 //! `views` → the background's state. No lock is held over I/O but two: the
 //! commit leader's writer (it writes and syncs the log) and `manifest` (it
-//! appends and syncs edits; only background jobs and keyspace creation take it).
+//! appends and syncs edits; background jobs and keyspace creation take it, and the commit
+//! leader once in some million writes).
 
 pub(crate) mod simulation;
 pub(crate) mod config;
@@ -12,6 +13,7 @@ pub(crate) mod unflushed;
 pub(crate) mod lineup;
 pub(crate) mod work;
 pub(crate) mod jobs;
+pub(crate) mod seqnos;
 
 use crate::control::pacing::Pacing;
 use crate::memtable::Fixed;
@@ -21,6 +23,7 @@ use crate::wal::WalHandle;
 use config::Config;
 use jobs::Jobs;
 use queue::Commit;
+use seqnos::Seqnos;
 use std::sync::Arc;
 use tanada_format::LogPosition;
 use tanada_vfs::DirLock;
@@ -49,6 +52,8 @@ pub(crate) struct Core {
     /// The MemTables that hold something.
     pub(crate) unflushed: Unflushed,
 
+    /// How far sequence numbers may be handed out.
+    pub(crate) seqnos: Seqnos,
     /// Everything that writing needs.
     pub(crate) commit: Commit,
     /// The manifest and what only its writers may change.

@@ -51,6 +51,10 @@ impl Simulation {
         usize::MAX
     }
 
+    pub(crate) fn seqno_block(&self, numbers: u64) -> u64 {
+        numbers
+    }
+
     pub(crate) fn is_scheduled(&self) -> bool {
         false
     }
@@ -106,6 +110,10 @@ impl Simulation {
 
     pub(crate) fn open_tables(&self) -> usize {
         self.tuning.open_tables.unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn seqno_block(&self, numbers: u64) -> u64 {
+        self.tuning.seqno_block.unwrap_or(numbers)
     }
 
     /// Whether it says when the background works.
@@ -166,6 +174,8 @@ pub struct Tuning {
     pub table_descriptors: Option<u64>,
     /// At most so many tables are open at once, beside those that somebody reads.
     pub open_tables: Option<usize>,
+    /// Sequence numbers that are reserved at once.
+    pub seqno_block: Option<u64>,
 }
 
 /// Says what the background does next, where there are no threads: a simulation

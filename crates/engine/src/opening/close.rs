@@ -3,7 +3,7 @@
 use crate::core::Core;
 use crate::tree::manifest::Edit;
 use crate::types::error::Result;
-use std::sync::atomic::Ordering;
+use tanada_format::SeqNo;
 
 impl Core {
     /// Closes the database once; later calls find it closed and do nothing.
@@ -26,9 +26,10 @@ impl Core {
         self.background.nothing_ends_any_more();
         // Behind the writer lock no group is on its way any more. A poisoned
         // log is left alone: a sync that succeeds now would lie.
-        let synced = {
+        let (synced, next_seqno) = {
             let mut writer = self.commit.writer();
-            if was_poisoned { Ok(()) } else { writer.wal.close() }
+            let synced = if was_poisoned { Ok(()) } else { writer.wal.close() };
+            (synced, writer.next_seqno)
         };
         self.stop_background();
         if !was_poisoned {
@@ -36,7 +37,7 @@ impl Core {
             self.delete_the_rest();
         }
         let noted = match synced {
-            Ok(()) if !was_poisoned => self.note_end(),
+            Ok(()) if !was_poisoned => self.note_end(next_seqno),
             _ => Ok(()),
         };
         self.release();
@@ -59,22 +60,24 @@ impl Core {
     }
 
     /// Notes in the manifest how much of the log is durable, so that a log that is
-    /// cut while nobody looks does not pass for a torn one, and the latest time
-    /// acted upon, so that a clock set back before the next opening revives nothing
-    /// that has expired.
-    fn note_end(&self) -> Result<()> {
+    /// cut while nobody looks does not pass for a torn one; the time, so that a clock set
+    /// back before the next opening revives nothing that has expired; and that `next_seqno`
+    /// has not been handed out. After a life without writes this is not worth a sync: should
+    /// it be lost, the next opening leaves numbers out, and knows of an earlier time.
+    fn note_end(&self, next_seqno: SeqNo) -> Result<()> {
         let mut manifest = self.manifest.lock();
         let edit = Edit {
-            clock_high_ms: Some(self.reading.clock_high_ms.load(Ordering::Relaxed)),
+            time: Some(self.reading.durable_time()),
             log_synced: Some(self.wal.synced_position()),
+            seqno_ceiling: Some(next_seqno),
             ..Edit::default()
         };
-        let state = manifest.state();
-        if edit.clock_high_ms > Some(state.clock_high_ms)
-            || edit.log_synced > Some(state.log_synced())
-        {
-            manifest.append(&edit)?;
+        match edit.log_synced > Some(manifest.state().log_synced()) {
+            true => manifest.append(&edit).map(drop),
+            false => {
+                manifest.note(&edit);
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

@@ -6,4 +6,5 @@ mod upkeep;
 pub(crate) mod recovery;
 pub(crate) mod open_keyspace;
 pub(crate) mod close;
+pub(crate) mod clock;
 pub(crate) mod repair;

@@ -13,16 +13,19 @@
 //! Nothing on disk is changed before the log has been found whole.
 
 use crate::control::account::Part;
+use crate::control::belief::DurableTime;
 use crate::control::budget::{Budget, Bytes, MIN_MEMORY, RowCacheUse};
 use crate::control::counters::Counters;
 use crate::control::freed_heap::FreedHeap;
 use crate::control::health::Health;
 use crate::control::owner::Owner;
 use crate::control::pacing::Pacing;
+use crate::control::wall_time::WallTime;
 use crate::core::Core;
 use crate::core::config::Config;
 use crate::core::jobs::Jobs;
 use crate::core::queue::Commit;
+use crate::core::seqnos::Seqnos;
 use crate::core::unflushed::Unflushed;
 use crate::core::work::Background;
 use crate::memtable::{Fixed, WriterToken};
@@ -32,8 +35,8 @@ use crate::read::keyspaces::Keyspaces;
 use crate::read::reading::{Reading, Retired, Visible};
 use crate::read::row_cache::{RowCache, Worth};
 use crate::read::view::KeyspaceState;
-use crate::tree::manifest::{self, CreatedKeyspace, Current, Edit, Found, Manifest};
-use crate::tree::version::{Deletion, TableStore};
+use crate::tree::manifest::{self, CreatedKeyspace, Current, Edit, Found, Manifest, State};
+use crate::tree::version::{Deletion, TableStore, Version};
 use crate::types::error::{Error, Result};
 use crate::types::keyspace_options;
 use crate::wal::{self, RecordPlace, RecoverFrom, Tail, WalWriter};
@@ -41,7 +44,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tanada_format::{DatabaseId, KeyspaceId, LogId, planted};
+use tanada_format::{DatabaseId, KeyspaceId, Lineage, LogId, SeqNo, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::sync::atomic::AtomicU64;
 use tanada_vfs::sync::{ArcSwap, Mutex, OnceLock};
@@ -95,21 +98,30 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     }
     let needed = replay.oldest_needed().unwrap_or(wal.position());
     let oldest_log = wal.handle().oldest_needed_for(needed);
+    let time = WallTime::open(time_known(manifest.state()), &*env.clock);
+    let last_seqno = manifest.state().last_seqno.max(replay.last_seqno());
+    let seqnos = Seqnos::open(manifest.state(), last_seqno, &config);
     // In a new database only now may a write be acknowledged: the manifest knows
     // of the log.
-    manifest.append(&Edit { oldest_log: Some(oldest_log), ..Edit::default() })?;
+    manifest.append(&Edit {
+        oldest_log: Some(oldest_log),
+        time: Some(time.durable()),
+        seqno_ceiling: Some(seqnos.ceiling()),
+        lineage: manifest.state().lineage.is_none().then(|| new_lineage(&env)),
+        ..Edit::default()
+    })?;
     manifest.settle()?;
 
     let state = manifest.state();
-    let last_seqno = state.last_seqno.max(replay.last_seqno());
-    let clock_high_ms = state.clock_high_ms;
     let oldest_log = state.oldest_log;
+    let lineage = state.lineage.expect("the edit above gives one where there was none");
     budget.memtable_bytes.store(replay.held(), Ordering::Relaxed);
     let unflushed = Unflushed::default();
     unflushed.look_at(replay.keyspaces());
     let names = replay.keyspaces().iter().map(|keyspace| (keyspace.name.clone(), keyspace.id));
     let reading = Reading {
         database_id: tables.database,
+        lineage,
         row_cache: RowCache::new(budget.divide(RowCacheUse::Asked, 0).row_cache),
         row_cache_worth: Worth::new(),
         block_cache,
@@ -126,7 +138,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         chunks: Arc::clone(replay.chunks()),
         retired: Retired::default(),
         visible: Visible(AtomicU64::new(last_seqno.0)),
-        clock_high_ms: AtomicU64::new(clock_high_ms),
+        time,
         views: Mutex::new(()),
         keyspace_names: Mutex::new(names.collect()),
         keyspaces: ArcSwap::from_pointee(Keyspaces::new(replay.keyspaces().to_vec())),
@@ -144,7 +156,8 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         jobs: Jobs::default(),
         pacing: Pacing::default(),
         unflushed,
-        commit: Commit::new(wal, token, last_seqno.plus(1), 0),
+        commit: Commit::new(wal, token, seqnos.first, 0),
+        seqnos,
         manifest: Mutex::new(manifest),
         background: Arc::new(Background::new(oldest_log)),
         lock: Mutex::new(Some(lock)),
@@ -161,6 +174,22 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     core.line_up_all();
     debug_assert!(core.unflushed.agrees_with(core.reading.keyspaces.load().iter()));
     Ok(core)
+}
+
+/// What is known of the time, by this version or an earlier one. That had no evidence for
+/// it: one look at a wrong clock sufficed.
+fn time_known(state: &State<Arc<Version>>) -> DurableTime {
+    let noted = state.clock_high_ms;
+    match state.time == DurableTime::default() {
+        true => DurableTime { floor_ms: noted, seen_ms: noted, evidence_ms: 0 },
+        false => state.time,
+    }
+}
+
+fn new_lineage(env: &Env) -> Lineage {
+    let mut id = [0; 8];
+    env.random.fill(&mut id);
+    Lineage(id)
 }
 
 /// Refuses a budget that this database does not fit into even while it is quiet; answers
@@ -214,6 +243,7 @@ fn create_database(
             name: DEFAULT_NAME.to_owned(),
             options: keyspace_options::encode(config.compression.unwrap_or_default()),
         }],
+        seqno_ceiling: Some(SeqNo::ZERO.plus(1)),
         ..Edit::default()
     };
     let manifest = Manifest::create(Arc::clone(&tables), &initial)?;

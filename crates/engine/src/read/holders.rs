@@ -223,6 +223,12 @@ impl Holders {
         further && self.awaited[0].swap(0, Ordering::Relaxed) != 0
     }
 
+    /// The clock was wrong and has been set right: what jobs have judged by a later time
+    /// than this does not bind those who enter from now on.
+    pub(crate) fn judged_at_most(&self, now_ms: u64) {
+        self.judged_ms.fetch_min(now_ms, Ordering::Relaxed);
+    }
+
     /// For a job that starts when the clock says `now_ms`.
     pub(crate) fn job_moment(&self, now_ms: u64) -> JobMoment {
         // Before the lists are looked at: who enters behind this takes it over.

@@ -3,20 +3,23 @@
 //! another, has this side alone.
 
 use crate::control::account::Part;
+use crate::control::belief::DurableTime;
 use crate::control::budget::{Budget, RowCacheUse};
 use crate::control::counters::{Count, Counters};
 use crate::control::freed_heap::FreedHeap;
 use crate::control::health::Health;
+use crate::control::wall_time::{Believed, WallTime};
 use crate::memtable::ChunkPool;
 use crate::read::holders::Holders;
 use crate::read::keyspaces::{KeyspaceNames, Keyspaces};
 use crate::read::row_cache::{RowCache, Worth};
 use crate::read::view::{KeyspaceState, View};
 use crate::tree::version::TableStore;
+use crate::types::stats::ClockStats;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tanada_format::{DatabaseId, SeqNo, planted};
+use tanada_format::{DatabaseId, Lineage, SeqNo, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::Env;
 use tanada_vfs::sync::atomic::AtomicU64;
@@ -41,6 +44,7 @@ pub(crate) struct Reading {
     pub(crate) env: Env,
     pub(crate) path: PathBuf,
     pub(crate) database_id: DatabaseId,
+    pub(crate) lineage: Lineage,
 
     // Tiers and accounts, each with locks of its own inside.
     pub(crate) block_cache: Arc<BlockCache>,
@@ -75,9 +79,8 @@ pub(crate) struct Reading {
     /// before a view is loaded, so that it is no older. The look before each move is
     /// relaxed: it may find out a step later.
     pub(crate) retired: Retired,
-    /// The latest wall time acted upon, in milliseconds: a clock set back must
-    /// not revive what has expired.
-    pub(crate) clock_high_ms: AtomicU64,
+    /// The time by which expiry is judged.
+    pub(crate) time: WallTime,
 
     /// Held to replace any keyspace's view: each replacement builds on the last.
     pub(crate) views: Mutex<()>,
@@ -122,15 +125,63 @@ impl Reading {
         }
     }
 
-    /// Wall time in milliseconds that never goes back while the database is
-    /// open, nor behind what the manifest remembers.
+    /// Wall time in milliseconds as far as it is believed: what has expired by then has
+    /// expired. It never goes back, but where a clock is set right that was wrong.
+    #[inline]
     pub(crate) fn now_ms(&self) -> u64 {
-        let now = self.env.clock.wall_ms();
         if planted!(ttl_revived_by_clock_set_back) {
-            return now;
+            return self.env.clock.wall_ms();
         }
-        // Relaxed: a maximum is right in whatever order it is reached.
-        now.max(self.clock_high_ms.fetch_max(now, Ordering::Relaxed))
+        let believed = self.time.now(&*self.env.clock);
+        if believed.went_back {
+            self.time_went_back(believed);
+        }
+        believed.now_ms
+    }
+
+    /// What jobs judge expiry by: what has expired by then may be removed. Behind
+    /// [`Reading::now_ms`], so that a clock set right finds the keys that it needs.
+    pub(crate) fn removable_ms(&self) -> u64 {
+        match planted!(ttl_revived_by_clock_set_back) {
+            true => self.env.clock.wall_ms(),
+            false => {
+                self.look_at_clock();
+                self.time.removable_ms()
+            }
+        }
+    }
+
+    /// What the manifest is to know of the time.
+    pub(crate) fn durable_time(&self) -> DurableTime {
+        self.look_at_clock();
+        self.time.durable()
+    }
+
+    fn look_at_clock(&self) {
+        let believed = self.time.look(&*self.env.clock);
+        if believed.went_back {
+            self.time_went_back(believed);
+        }
+    }
+
+    /// The clock is right now, whoever says so.
+    pub(crate) fn trust_clock(&self) {
+        let believed = self.time.trust(&*self.env.clock);
+        self.time_went_back(believed);
+    }
+
+    /// What is known of the clock.
+    pub(crate) fn clock_stats(&self) -> ClockStats {
+        self.look_at_clock();
+        self.time.stats(&*self.env.clock)
+    }
+
+    /// Jobs may have judged by a later time than is believed now: what they removed is gone,
+    /// so the row cache must not have it either.
+    #[cold]
+    fn time_went_back(&self, Believed { now_ms, .. }: Believed) {
+        self.holders.judged_at_most(now_ms);
+        self.row_cache.clear();
     }
 
     /// Replaces a keyspace's view by what `change` makes of it.

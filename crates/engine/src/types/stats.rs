@@ -9,13 +9,20 @@ use std::path::PathBuf;
 #[allow(missing_docs)] // the names are the field's own
 pub struct Stats {
     pub database_id: String,
+    /// Whose sequence numbers they are: 16 hex digits. Where it differs, so may what one
+    /// number means.
+    pub lineage: String,
     pub path: PathBuf,
     pub durability: Durability,
     /// Why writes are refused, when they are.
     pub read_only: Option<String>,
     /// Sequence number of the newest visible write.
     pub seqno: u64,
+    /// That of the next write. Behind an unclean end some are left out, so that no two
+    /// writes ever have the same.
+    pub next_seqno: u64,
     pub uptime_ms: u64,
+    pub clock: ClockStats,
     pub operations: OperationStats,
     pub memory: MemoryStats,
     pub row_cache: CacheStats,
@@ -29,6 +36,39 @@ pub struct Stats {
     pub stalls: StallStats,
     pub amplification: AmplificationStats,
     pub keyspaces: Vec<KeyspaceStats>,
+}
+
+/// The time by which expiry is judged, and the wall clock beside it; all in milliseconds,
+/// moments since 1970.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct ClockStats {
+    /// What the wall clock says.
+    pub wall_ms: u64,
+    /// What is believed: by then has expired what has expired.
+    pub believed_ms: u64,
+    /// What has expired by then may be removed from the disk.
+    pub removable_ms: u64,
+    /// Whether the wall clock is believed.
+    pub state: ClockState,
+    /// For how long it has not been, if it is not.
+    pub held_for_ms: Option<u64>,
+    /// How often it was not believed from some reading on, since opening.
+    pub holds: u64,
+}
+
+/// Whether the wall clock is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum ClockState {
+    /// It is, or it is less than five minutes behind what was believed before.
+    #[default]
+    Believed,
+    /// It is further ahead than elapsed time allows, and time goes on without it.
+    Ahead,
+    /// It is behind a time for which there is evidence, and time goes on without it.
+    Behind,
 }
 
 /// Calls of the public API.

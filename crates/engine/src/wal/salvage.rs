@@ -103,6 +103,23 @@ impl SalvagedLog {
         }
     }
 
+    /// Takes groups from this position on for lost: the next log begins here, and has those
+    /// that are not.
+    pub(crate) fn forget_groups_from(&mut self, base: LogPosition) {
+        if let Some(header) = self.header {
+            self.retain_groups(|group| header.position(group.payload.start as u64) < base);
+        }
+    }
+
+    /// Keeps these groups alone.
+    pub(crate) fn retain_groups(&mut self, keep: impl Fn(&SalvagedGroup) -> bool) {
+        self.groups.retain(keep);
+        let left = self.groups.len();
+        for damage in &mut self.damage {
+            damage.behind = damage.behind.min(left);
+        }
+    }
+
     fn take(&mut self, bytes: &[u8], payload: Range<usize>) {
         match Group::parse(&bytes[payload.clone()]) {
             Ok(group) if group.entries().all(|entry| entry.is_ok()) => {

@@ -23,7 +23,9 @@ use crate::control::account::Part;
 use crate::control::counters::Count;
 use crate::core::Core;
 use crate::core::queue::{OwnedRequest, Queue, Request, Turn, Waiter, Writer};
+use crate::core::seqnos::Need;
 use crate::memtable::splits_bytes;
+use crate::tree::manifest::Edit;
 use crate::types::error::{Error, Result};
 use crate::types::options::Durability;
 use crate::wal::WalWriter;
@@ -172,6 +174,9 @@ impl Core {
         let requests = || std::iter::once(own).chain(followers.iter().map(|f| f.request.borrow()));
         let count: u32 = requests().map(|r| r.count).sum();
         let counted = if planted!(group_counted_as_its_leader) { own.count } else { count };
+        if let Some((ceiling, need)) = self.seqnos.wanted(first.plus(u64::from(count))) {
+            self.reserve_seqnos(ceiling, need)?;
+        }
         let header = GroupHeader::new(first, counted);
         let start = writer.wal.position();
         let appended = if planted!(long_batch_in_two_records) && own.body.len() > MAX_GROUP_BYTES {
@@ -214,6 +219,37 @@ impl Core {
         self.reading.counters.add(Count::Groups, 1);
         self.reading.counters.add(Count::Batches, 1 + followers.len() as u64);
         Ok(first)
+    }
+
+    /// Makes room for sequence numbers up to `ceiling`: durable before the first of them is
+    /// handed out. One sync of the manifest in two million writes.
+    #[cold]
+    fn reserve_seqnos(&self, ceiling: SeqNo, need: Need) -> Result<()> {
+        let edit = Edit { seqno_ceiling: Some(ceiling), ..Edit::default() };
+        if planted!(seqno_ceiling_behind_its_use) {
+            self.seqnos.reserved(ceiling);
+            return Ok(());
+        }
+        let manifest = match need {
+            Need::Now => Some(self.manifest.lock()),
+            Need::Soon => self.manifest.try_lock(),
+        };
+        let Some(mut manifest) = manifest else { return Ok(()) };
+        match manifest.append(&edit) {
+            Err(_) if need == Need::Soon && !manifest.is_poisoned() => Ok(()),
+            Ok(_) => {
+                self.seqnos.reserved(ceiling);
+                Ok(())
+            }
+            // A new manifest found no room: nothing was done.
+            Err(Error::Io(e)) if !manifest.is_poisoned() && tanada_vfs::is_disk_full(&e) => {
+                drop(manifest);
+                self.out_of_space(&e.to_string());
+                let reason = self.reading.health.read_only_reason().unwrap_or_default();
+                Err(Error::ReadOnly { reason })
+            }
+            Err(e) => Err(self.reading.health.poison(&e)),
+        }
     }
 
     /// A log that could not be created harms nothing: nothing was appended.

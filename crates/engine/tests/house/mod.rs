@@ -218,6 +218,11 @@ pub(crate) fn kept_first(golden: Golden) -> Files {
     files_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/first").join(golden.name))
 }
 
+/// What they wrote before the manifest knew of lineages and of the time. Never written anew.
+pub(crate) fn kept_second(golden: Golden) -> Files {
+    files_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/second").join(golden.name))
+}
+
 fn files_in(home: &Path) -> Files {
     let mut files = files_of(&Env::real(), home);
     for (_, bytes) in files.iter_mut().filter(|(name, _)| is_log(name)) {

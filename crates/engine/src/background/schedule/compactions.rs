@@ -59,7 +59,7 @@ impl Core {
             // Who does the work himself wants all that there is.
             true => state.lineup.sweep_again(count),
             false => {
-                if state.due.at_ms.is_some_and(|at_ms| at_ms <= self.reading.now_ms()) {
+                if state.due.at_ms.is_some_and(|at_ms| at_ms <= self.reading.removable_ms()) {
                     state.lineup.want_sweep();
                 }
                 if state.lineup.begin_sweep(count, ended, now_ns) {
@@ -101,7 +101,7 @@ impl Core {
         };
         let Some(plan) = plan else {
             if !self.background.is_inline() {
-                let due = compaction::due(&version, config, moment, self.reading.now_ms());
+                let due = compaction::due(&version, config, moment, self.reading.removable_ms());
                 state.due = state.due.and(due);
                 if due.waits_for_readers {
                     state.kept_for.get_or_insert(looks_back);

@@ -61,7 +61,7 @@ impl Core {
         }
         let clock = &self.reading.env.clock;
         let until_due = state.due.at_ms.map(|at_ms| {
-            Duration::from_millis(at_ms.saturating_sub(self.reading.now_ms()).min(LONGEST_MS))
+            Duration::from_millis(at_ms.saturating_sub(self.reading.removable_ms()).min(LONGEST_MS))
         });
         let until_seal = self
             .quiet_at(state)

@@ -206,22 +206,19 @@ fn note_headers(logs: &[Log], report: &mut RepairReport) {
 }
 
 /// A later log begins where recovery ended; records of the log before that lie
-/// behind that place were never acknowledged, and their numbers were used again.
-/// Where they are torn, nothing is damaged.
+/// behind that place are in the later one too, or were lost to a power cut, as nobody was
+/// promised they would not be. Where they are torn, nothing is damaged.
 fn drop_cut_tails(logs: &mut [Log]) {
     let mut begins: Option<SeqNo> = None;
     let mut base = None;
     for log in logs.iter_mut().rev() {
         if let Some(base) = base {
             log.read.forget_damage_from(base);
+            log.read.forget_groups_from(base);
         }
         base = log.read.header.map(|header| header.base);
         if let Some(begins) = begins {
-            log.read.groups.retain(|group| group.first < begins);
-            let left = log.read.groups.len();
-            for damage in &mut log.read.damage {
-                damage.behind = damage.behind.min(left);
-            }
+            log.read.retain_groups(|group| group.first < begins);
         }
         begins = log.read.groups.first().map(|group| group.first).or(begins);
     }

@@ -212,7 +212,6 @@ impl RowCache {
     }
 
     /// Takes out everything, and refuses what readers have found before.
-    #[cfg(test)] // ingestion will be its first user
     pub(crate) fn clear(&self) {
         self.generation.fetch_add(1, AcqRel);
         for cell in self.shards.iter() {

@@ -192,7 +192,6 @@ impl Shard {
     }
 
     /// Takes out everything.
-    #[cfg(test)] // ingestion will be its first user
     pub(super) fn clear(&mut self) {
         *self = Shard { evictions: self.evictions, ..Shard::new(self.capacity) };
     }

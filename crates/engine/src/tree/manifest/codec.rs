@@ -10,9 +10,10 @@
 //! wrote it. docs/format/manifest.md lists the fields.
 
 use super::edit::{ChangedKeyspace, CreatedKeyspace, Edit};
+use crate::control::belief::DurableTime;
 use crate::tree::version::{AddedTable, RemovedTable, RunId, TableMeta, VersionEdit};
 use tanada_format::{
-    KeyspaceId, Level, LogId, LogPosition, SeqNo, TableId, read_varint, write_varint,
+    KeyspaceId, Level, Lineage, LogId, LogPosition, SeqNo, TableId, read_varint, write_varint,
 };
 
 /// Longest name of a keyspace, in bytes.
@@ -49,6 +50,14 @@ mod top {
     pub(super) const CREATED: u64 = 8;
     pub(super) const CHANGED: u64 = 9;
     pub(super) const DROPPED: u64 = 10;
+    pub(super) const SEQNO_CEILING: u64 = 11;
+    pub(super) const TIME: u64 = 12;
+    pub(super) const LINEAGE: u64 = 13;
+}
+mod time {
+    pub(super) const FLOOR_MS: u64 = 1;
+    pub(super) const SEEN_MS: u64 = 2;
+    pub(super) const EVIDENCE_MS: u64 = 3;
 }
 mod keyspace {
     pub(super) const ID: u64 = 1;
@@ -86,6 +95,21 @@ pub(crate) fn encode(edit: &Edit) -> Vec<u8> {
     put_u64(&mut out, top::LAST_SEQNO, edit.last_seqno.map(|n| n.0));
     put_u64(&mut out, top::CLOCK_HIGH_MS, edit.clock_high_ms);
     put_u64(&mut out, top::LOG_SYNCED, edit.log_synced.map(|p| p.0));
+    // Who does not know these three leaves them out of the next manifest. Then nobody knows
+    // any more how far numbers have been given: the next opening begins another lineage.
+    if let Some(ceiling) = edit.seqno_ceiling {
+        put_tagged(&mut out, top::SEQNO_CEILING << 1 | 1, &ceiling.0.to_le_bytes());
+    }
+    if let Some(lineage) = edit.lineage {
+        put_tagged(&mut out, top::LINEAGE << 1 | 1, &lineage.0);
+    }
+    if let Some(known) = edit.time {
+        let mut fields = Vec::with_capacity(30);
+        put_u64(&mut fields, time::FLOOR_MS, Some(known.floor_ms));
+        put_u64(&mut fields, time::SEEN_MS, Some(known.seen_ms));
+        put_u64(&mut fields, time::EVIDENCE_MS, Some(known.evidence_ms));
+        put_tagged(&mut out, top::TIME << 1 | 1, &fields);
+    }
     // Nested fields are built beside the output, since their length comes first.
     let mut inner = Vec::new();
     let mut leaf = Vec::new();
@@ -185,6 +209,9 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Edit, DecodeError> {
             top::LAST_SEQNO => once(&mut edit.last_seqno, SeqNo(field.u64()?), &field)?,
             top::CLOCK_HIGH_MS => once(&mut edit.clock_high_ms, field.u64()?, &field)?,
             top::LOG_SYNCED => once(&mut edit.log_synced, LogPosition(field.u64()?), &field)?,
+            top::SEQNO_CEILING => once(&mut edit.seqno_ceiling, SeqNo(field.u64()?), &field)?,
+            top::LINEAGE => once(&mut edit.lineage, Lineage(field.array()?), &field)?,
+            top::TIME => once(&mut edit.time, decode_time(&field)?, &field)?,
             top::CREATED => edit.created.push(decode_created(&field)?),
             top::CHANGED => edit.changed.push(decode_changed(&field)?),
             top::DROPPED => edit.dropped.push(KeyspaceId(field.u32()?)),
@@ -192,6 +219,25 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Edit, DecodeError> {
         }
     }
     Ok(edit)
+}
+
+fn decode_time(outer: &Field<'_>) -> Result<DurableTime, DecodeError> {
+    let (mut floor, mut seen, mut evidence) = (None, None, None);
+    let mut fields = outer.fields();
+    while let Some(field) = fields.next()? {
+        match field.number {
+            time::FLOOR_MS => once(&mut floor, field.u64()?, &field)?,
+            time::SEEN_MS => once(&mut seen, field.u64()?, &field)?,
+            time::EVIDENCE_MS => once(&mut evidence, field.u64()?, &field)?,
+            _ => field.skip()?,
+        }
+    }
+    let missing = || outer.damaged("the time lacks a field");
+    Ok(DurableTime {
+        floor_ms: floor.ok_or_else(missing)?,
+        seen_ms: seen.ok_or_else(missing)?,
+        evidence_ms: evidence.ok_or_else(missing)?,
+    })
 }
 
 fn decode_created(outer: &Field<'_>) -> Result<CreatedKeyspace, DecodeError> {

@@ -1,7 +1,8 @@
 //! A change of the whole database, written to the manifest as one record.
 
+use crate::control::belief::DurableTime;
 use crate::tree::version::VersionEdit;
-use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo, TableId};
+use tanada_format::{KeyspaceId, Lineage, LogId, LogPosition, SeqNo, TableId};
 
 /// All or nothing: what changes together. A field that is `None` or empty stays as
 /// it is; a number that is lower than what the manifest has changes nothing, so
@@ -15,9 +16,15 @@ pub(crate) struct Edit {
     pub(crate) next_keyspace_id: Option<KeyspaceId>,
     /// No write up to this number is handed out again. Follows from the tables' metas.
     pub(crate) last_seqno: Option<SeqNo>,
-    /// The latest wall time acted upon, in milliseconds since 1970: a clock set
-    /// back must not revive what has expired.
+    /// The latest wall time acted upon, as versions before `time` note it, in
+    /// milliseconds since 1970.
     pub(crate) clock_high_ms: Option<u64>,
+    /// What is known of the time, in place of what was known.
+    pub(crate) time: Option<DurableTime>,
+    /// No write has had a number from here on; in place of what was known.
+    pub(crate) seqno_ceiling: Option<SeqNo>,
+    /// Whose sequence numbers they are, in place of what was known.
+    pub(crate) lineage: Option<Lineage>,
     /// Recovery begins with this log; those before it are not needed.
     pub(crate) oldest_log: Option<LogId>,
     /// The log was synced up to here when the database was closed: should less of

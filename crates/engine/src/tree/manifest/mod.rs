@@ -205,6 +205,17 @@ impl Manifest {
         Ok(Appended { versions: std::mem::take(&mut changed.versions) })
     }
 
+    /// Writes `edit` without a sync, as the last one: nothing may act upon it but a later
+    /// opening that finds it. What fails is left out. Cost: one write.
+    pub(crate) fn note(&mut self, edit: &Edit) {
+        if self.failed.is_none()
+            && let Some(mut log) = self.log.take()
+        {
+            // Dropped here: nothing is to follow it in this file.
+            let _ = log.append(log::KIND_EDIT, &codec::encode(edit));
+        }
+    }
+
     /// Whether a write or sync failed, so that nothing is written any more.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.failed.is_some()

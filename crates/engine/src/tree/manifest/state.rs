@@ -7,11 +7,12 @@
 
 use super::codec::{MAX_NAME_LEN, MAX_OPTIONS_LEN};
 use super::edit::{ChangedKeyspace, CreatedKeyspace, Edit};
+use crate::control::belief::DurableTime;
 use crate::tree::version::{AddedTable, InvalidEdit, RemovedTable, Version, VersionEdit};
 use crate::types::error::Result;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo, TableId};
+use tanada_format::{KeyspaceId, Lineage, LogId, LogPosition, SeqNo, TableId};
 
 /// What a keyspace takes in an edit beside its name and options, and a table beside its
 /// keys: at most.
@@ -33,8 +34,15 @@ pub(crate) struct State<T> {
     pub(crate) next_keyspace_id: KeyspaceId,
     /// At least the newest write in any table; the log may hold newer ones.
     pub(crate) last_seqno: SeqNo,
-    /// The latest wall time acted upon, in milliseconds since 1970.
+    /// The latest wall time that a version before `time` acted upon, in milliseconds
+    /// since 1970.
     pub(crate) clock_high_ms: u64,
+    /// What is known of the time; all zero when nothing is.
+    pub(crate) time: DurableTime,
+    /// No write has had a number from here on; 0 when that is not known.
+    pub(crate) seqno_ceiling: SeqNo,
+    /// Whose sequence numbers they are; `None` before the first opening.
+    pub(crate) lineage: Option<Lineage>,
     /// The log was synced up to here when the database was last closed.
     pub(crate) log_synced: LogPosition,
     /// The keyspaces there are.
@@ -73,6 +81,9 @@ impl<T> Default for State<T> {
             next_keyspace_id: KeyspaceId(0),
             last_seqno: SeqNo::ZERO,
             clock_high_ms: 0,
+            time: DurableTime::default(),
+            seqno_ceiling: SeqNo::ZERO,
+            lineage: None,
             log_synced: LogPosition(0),
             keyspaces: BTreeMap::new(),
             names: HashMap::new(),
@@ -97,6 +108,9 @@ impl<T: Default> State<T> {
         raise(&mut self.last_seqno, edit.last_seqno);
         raise(&mut self.clock_high_ms, edit.clock_high_ms);
         raise(&mut self.log_synced, edit.log_synced);
+        self.time = edit.time.unwrap_or(self.time);
+        self.seqno_ceiling = edit.seqno_ceiling.unwrap_or(self.seqno_ceiling);
+        self.lineage = edit.lineage.or(self.lineage);
         for created in &edit.created {
             self.create(created)?;
         }
@@ -143,6 +157,9 @@ impl<T: Default> State<T> {
                 next_keyspace_id: self.next_keyspace_id,
                 last_seqno: self.last_seqno,
                 clock_high_ms: self.clock_high_ms,
+                time: self.time,
+                seqno_ceiling: self.seqno_ceiling,
+                lineage: self.lineage,
                 log_synced: self.log_synced,
                 keyspaces: BTreeMap::new(),
                 names: HashMap::new(),
@@ -220,6 +237,9 @@ impl<T: Default> State<T> {
             next_keyspace_id: Some(self.next_keyspace_id),
             last_seqno: Some(self.last_seqno),
             clock_high_ms: Some(self.clock_high_ms),
+            time: Some(self.time).filter(|time| *time != DurableTime::default()),
+            seqno_ceiling: Some(self.seqno_ceiling).filter(|&ceiling| ceiling > SeqNo::ZERO),
+            lineage: self.lineage,
             log_synced: Some(self.log_synced).filter(|&position| position > LogPosition(0)),
             created: created.collect(),
             changed: changed.collect(),
@@ -249,6 +269,9 @@ impl State<Arc<Version>> {
             oldest_log: Some(self.oldest_log),
             last_seqno: Some(self.last_seqno),
             clock_high_ms: Some(self.clock_high_ms),
+            time: Some(self.time).filter(|time| *time != DurableTime::default()),
+            seqno_ceiling: Some(self.seqno_ceiling).filter(|&ceiling| ceiling > SeqNo::ZERO),
+            lineage: self.lineage,
             log_synced: Some(self.log_synced).filter(|&position| position > LogPosition(0)),
             ..Edit::default()
         };

@@ -8,6 +8,7 @@ mod lifecycle;
 mod parts;
 mod real;
 mod records;
+mod replaced;
 mod scenarios;
 
 use super::*;
