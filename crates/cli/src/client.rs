@@ -133,6 +133,17 @@ impl Client {
         self.json(&mut response)
     }
 
+    /// What is known of the server's clock; first that it is right, if `trust` says so.
+    pub(crate) fn clock(&self, trust: bool) -> Result<Value> {
+        let url = format!("{}/v1/admin/clock", self.base);
+        let answer = match trust {
+            true => self.agent.post(&url).send_empty(),
+            false => self.agent.get(&url).call(),
+        };
+        let mut response = self.told(answer)?;
+        self.json(&mut response)
+    }
+
     fn post(&self, path: &str, body: &Value) -> Result<Response<Body>> {
         self.post_to(&format!("{}{path}", self.base), body)
     }

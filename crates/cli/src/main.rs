@@ -17,7 +17,7 @@ mod verbs;
 use clap::{Parser, Subcommand};
 use failure::Failure;
 use std::process::ExitCode;
-use verbs::{compact, delete, dump, get, load, put, repair, scan, serve, stats, verify};
+use verbs::{clock, compact, delete, dump, get, load, put, repair, scan, serve, stats, verify};
 
 const LONG_ABOUT: &str = "\
 Tanada is a persistent key-value store on a log-structured merge tree.
@@ -60,6 +60,7 @@ enum Verb {
     Stats(stats::Stats),
     Compact(compact::Compact),
     Verify(verify::Verify),
+    Clock(clock::Clock),
     Repair(repair::Repair),
 }
 
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         Verb::Stats(verb) => verb.run(),
         Verb::Compact(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
+        Verb::Clock(verb) => verb.run(),
         Verb::Repair(verb) => verb.run(),
     };
     match done {

@@ -181,6 +181,17 @@ impl Target {
         }
     }
 
+    /// What is known of the clock; first that it is right, if `trust` says so.
+    pub(crate) fn clock(&self, trust: bool) -> Result<Value> {
+        match &self.base {
+            Base::Directory(db) => {
+                let clock = if trust { db.trust_clock()? } else { db.stats().clock };
+                Ok(serde_json::to_value(clock).expect("a plain structure has a JSON form"))
+            }
+            Base::Server(client) => client.clock(trust),
+        }
+    }
+
     /// Makes everything durable. A verb that wrote ends with this.
     pub(crate) fn close(self) -> Result<()> {
         match self.base {

@@ -19,13 +19,15 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tanada::vfs::{Clock, Env};
-use tanada::{Db, Durability, Keyspace, MAX_EXPIRES_AT_MS};
+use tanada::{Db, Durability, Keyspace, Lineage, MAX_EXPIRES_AT_MS};
 use tokio::sync::{Semaphore, oneshot};
 
 /// One running server.
 pub(crate) struct App {
     pub(crate) db: Db,
     pub(crate) keyspace: Keyspace,
+    /// Whose versions ETags name.
+    pub(crate) lineage: Lineage,
     pub(crate) limits: Limits,
     /// What a write must survive that does not say.
     pub(crate) durability: Durability,
@@ -52,6 +54,7 @@ impl App {
         let limits = memory::within_budget(limits, &db);
         App {
             keyspace: db.default_keyspace().clone(),
+            lineage: db.lineage(),
             durability: db.stats().durability,
             writes: WriteQueue::new(Bounds {
                 requests: limits.max_queued_writes,
@@ -122,7 +125,7 @@ impl App {
             Action::Delete | Action::Check => None,
         };
         let Some(longest) = ops.iter().filter_map(ttl).max() else { return Ok(()) };
-        let end_ms = u128::from(self.clock.wall_ms()) + longest.as_millis();
+        let end_ms = u128::from(self.db.now().0) + longest.as_millis();
         if end_ms > u128::from(MAX_EXPIRES_AT_MS) { Err(ends_too_late()) } else { Ok(()) }
     }
 

@@ -1,11 +1,13 @@
 //! Versions as ETags, and the conditions that requests put on them.
 //!
-//! A key's version is the sequence number of its last write, so it is unique
-//! for the life of the database, and its ETag is strong.
+//! A key's version is the sequence number of its last write, which is given once in a
+//! lineage: so the ETag has both, and is strong. What was restored from a dump, or copied
+//! and written to since, has another lineage; a tag of the one never matches in the other.
 
 use crate::problem::{Problem, Result};
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use tanada::Lineage;
 
 /// What must hold of a key for a request to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,9 +16,9 @@ pub(crate) enum Condition {
     Absent,
     /// `If-Match: *`
     Present,
-    /// `If-Match: "12"`
+    /// `If-Match: "9f3c5a7e1b2d4680-12"`
     VersionIn(Vec<u64>),
-    /// `If-None-Match: "12"`
+    /// `If-None-Match: "9f3c5a7e1b2d4680-12"`
     VersionNotIn(Vec<u64>),
 }
 
@@ -44,31 +46,31 @@ impl Condition {
     }
 }
 
-/// `"12"`.
-pub(crate) fn etag(version: u64) -> HeaderValue {
-    // 20 digits and two quotes are the most.
-    let mut text = [b'"'; 22];
-    let mut at = 21;
-    let mut rest = version;
-    loop {
-        at -= 1;
-        text[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    HeaderValue::from_bytes(&text[at - 1..]).expect("digits and quotes are visible ASCII")
+/// `"9f3c5a7e1b2d4680-12"`: lineage and version.
+pub(crate) fn etag(lineage: Lineage, version: u64) -> HeaderValue {
+    let text = format!("\"{lineage}-{version}\"");
+    HeaderValue::try_from(text).expect("digits, a hyphen and quotes are visible ASCII")
+}
+
+/// The version that this opaque tag names, if it is one of ours.
+fn version_of(tag: &[u8], lineage: Lineage) -> Option<u64> {
+    let tag = std::str::from_utf8(tag).ok()?;
+    let version: u64 = tag.strip_prefix(&format!("{lineage}-"))?.parse().ok()?;
+    // As it was written, to the letter: a tag is compared, not understood.
+    (tag.len() == format!("{lineage}-{version}").len()).then_some(version)
 }
 
 /// The condition of `If-Match` and of `If-None-Match`, in the order in which RFC 9110 asks them.
-pub(crate) fn conditions(headers: &HeaderMap) -> Result<(Option<Condition>, Option<Condition>)> {
-    let if_match = match list(headers, &IF_MATCH, Weak::Ignored)? {
+pub(crate) fn conditions(
+    headers: &HeaderMap,
+    lineage: Lineage,
+) -> Result<(Option<Condition>, Option<Condition>)> {
+    let if_match = match list(headers, &IF_MATCH, Weak::Ignored, lineage)? {
         None => None,
         Some(Tags::Any) => Some(Condition::Present),
         Some(Tags::These(versions)) => Some(Condition::VersionIn(versions)),
     };
-    let if_none_match = match list(headers, &IF_NONE_MATCH, Weak::Compared)? {
+    let if_none_match = match list(headers, &IF_NONE_MATCH, Weak::Compared, lineage)? {
         None => None,
         Some(Tags::Any) => Some(Condition::Absent),
         Some(Tags::These(versions)) => Some(Condition::VersionNotIn(versions)),
@@ -81,54 +83,112 @@ enum Tags {
     These(Vec<u64>),
 }
 
-/// Whether `W/"12"` can match `"12"`: yes for `If-None-Match`, no for `If-Match`.
+/// Whether a weak tag can match a strong one: yes for `If-None-Match`, no for `If-Match`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Weak {
     Compared,
     Ignored,
 }
 
-fn list(headers: &HeaderMap, name: &HeaderName, weak: Weak) -> Result<Option<Tags>> {
-    let mut versions = Vec::new();
-    let mut seen = false;
+fn list(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    weak: Weak,
+    lineage: Lineage,
+) -> Result<Option<Tags>> {
+    if !headers.contains_key(name) {
+        return Ok(None);
+    }
+    let bad = || {
+        Problem::invalid(format!(
+            "{name} must be * or the ETag of an earlier answer in its quotes, such as \"9f3c5a7e1b2d4680-12\"; more than one with commas between"
+        ))
+    };
+    let (mut versions, mut tags) = (Vec::new(), 0);
     for value in headers.get_all(name) {
-        seen = true;
-        let bad = || {
-            Problem::invalid(format!(
-                "{name} must be * or the ETag of an earlier answer in its quotes, such as \"12\"; more than one with commas between"
-            ))
-        };
-        for tag in value.to_str().map_err(|_| bad())?.split(',').map(str::trim) {
-            if tag == "*" {
-                return Ok(Some(Tags::Any));
-            }
-            let (is_weak, tag) = tag.strip_prefix("W/").map_or((false, tag), |t| (true, t));
-            // Some clients strip the quotes; a bare number is as clear.
-            let bare = tag.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(tag);
-            if bare.is_empty() || (bare == tag && bare.parse::<u64>().is_err()) {
-                return Err(bad());
-            }
-            // Another server's ETag matches nothing here.
-            if let (false, Ok(version)) = (is_weak && weak == Weak::Ignored, bare.parse()) {
-                versions.push(version);
+        let mut rest = value.as_bytes();
+        while let Some(tag) = next_tag(&mut rest).map_err(|Malformed| bad())? {
+            let Tag::Entity { is_weak, opaque } = tag else { return Ok(Some(Tags::Any)) };
+            tags += 1;
+            // What another lineage or another server gave out matches nothing here.
+            if !(is_weak && weak == Weak::Ignored) {
+                versions.extend(version_of(opaque, lineage));
             }
         }
     }
-    Ok(seen.then_some(Tags::These(versions)))
+    if tags == 0 { Err(bad()) } else { Ok(Some(Tags::These(versions))) }
+}
+
+/// One element of a list of tags.
+enum Tag<'a> {
+    Any,
+    Entity { is_weak: bool, opaque: &'a [u8] },
+}
+
+struct Malformed;
+
+/// Takes the next tag of a list (RFC 9110, 8.8.3 and 5.6.1.2): inside its quotes a tag may
+/// have commas.
+fn next_tag<'a>(rest: &mut &'a [u8]) -> std::result::Result<Option<Tag<'a>>, Malformed> {
+    while let [b' ' | b'\t' | b',', behind @ ..] = rest {
+        *rest = behind;
+    }
+    let all = *rest;
+    let (is_weak, quoted) = all.strip_prefix(b"W/").map_or((false, all), |behind| (true, behind));
+    let (tag, behind) = match quoted {
+        [] if !is_weak => return Ok(None),
+        [b'*', behind @ ..] if !is_weak => (Tag::Any, behind),
+        [b'"', inside @ ..] => {
+            let end = inside.iter().position(|&b| b == b'"').ok_or(Malformed)?;
+            let opaque = &inside[..end];
+            if !opaque.iter().all(|&b| b == 0x21 || (0x23..=0x7e).contains(&b) || b >= 0x80) {
+                return Err(Malformed);
+            }
+            (Tag::Entity { is_weak, opaque }, &inside[end + 1..])
+        }
+        // Some clients strip the quotes; what can only be one of ours is as clear.
+        bare => {
+            let end = bare.iter().position(|b| b" \t,".contains(b)).unwrap_or(bare.len());
+            let opaque = &bare[..end];
+            let (lineage, version) = opaque.split_at_checked(17).ok_or(Malformed)?;
+            let is_ours = lineage[..16].iter().all(u8::is_ascii_hexdigit)
+                && lineage[16] == b'-'
+                && !version.is_empty()
+                && version.iter().all(u8::is_ascii_digit);
+            if !is_ours {
+                return Err(Malformed);
+            }
+            (Tag::Entity { is_weak, opaque }, &bare[end..])
+        }
+    };
+    // A comma or the end must follow.
+    match behind.trim_ascii_start() {
+        [] => *rest = &[],
+        [b',', ..] => *rest = behind.trim_ascii_start(),
+        _ => return Err(Malformed),
+    }
+    Ok(Some(tag))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const OURS: Lineage = Lineage([0x9f, 0x3c, 0x5a, 0x7e, 0x1b, 0x2d, 0x46, 0x80]);
+
     fn of(name: HeaderName, value: &'static str) -> Result<(Option<Condition>, Option<Condition>)> {
-        conditions(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]))
+        conditions(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]), OURS)
     }
 
     #[test]
-    fn etags_are_quoted_numbers_and_read_back() {
+    fn etags_are_lineages_with_numbers_and_read_back() {
         for version in [0, 7, 10, 1_234_567_890, u64::MAX] {
-            assert_eq!(etag(version), format!("\"{version}\"").as_str());
+            let tag = etag(OURS, version);
+            assert_eq!(tag, format!("\"9f3c5a7e1b2d4680-{version}\"").as_str());
+            let headers = HeaderMap::from_iter([(IF_MATCH, tag)]);
+            let read = |lineage| conditions(&headers, lineage).expect("it is ours").0;
+            assert_eq!(read(OURS), Some(Condition::VersionIn(vec![version])));
+            assert_eq!(read(Lineage([7; 8])), Some(Condition::VersionIn(vec![])), "of another");
         }
     }
 
@@ -138,13 +198,32 @@ mod tests {
         let not = |v: &[u64]| Some(Condition::VersionNotIn(v.to_vec()));
         assert_eq!(of(IF_MATCH, "*").expect("any"), (Some(Condition::Present), None));
         assert_eq!(of(IF_NONE_MATCH, "*").expect("any"), (None, Some(Condition::Absent)));
-        assert_eq!(of(IF_MATCH, "\"1\", \"22\"").expect("list"), (versions(&[1, 22]), None));
-        assert_eq!(of(IF_MATCH, "W/\"1\"").expect("weak"), (versions(&[]), None));
-        assert_eq!(of(IF_NONE_MATCH, "W/\"1\"").expect("weak"), (None, not(&[1])));
-        assert_eq!(of(IF_MATCH, "12").expect("bare"), (versions(&[12]), None));
-        assert_eq!(of(IF_MATCH, "\"abc\"").expect("foreign"), (versions(&[]), None));
-        assert!(of(IF_MATCH, "abc").is_err());
-        assert!(of(IF_MATCH, "").is_err());
+        for (list, named) in [
+            ("\"9f3c5a7e1b2d4680-1\"", &[1][..]),
+            ("\"9f3c5a7e1b2d4680-1\", \"9f3c5a7e1b2d4680-22\"", &[1, 22]),
+            (",\"9f3c5a7e1b2d4680-1\" ,, \"9f3c5a7e1b2d4680-22\",", &[1, 22]),
+            ("W/\"9f3c5a7e1b2d4680-1\"", &[]),
+            ("9f3c5a7e1b2d4680-12", &[12]),
+            // Tags of others match nothing, whatever they look like.
+            ("\"abc\"", &[]),
+            ("\"12\"", &[]),
+            ("\"\"", &[]),
+            ("\"a,b\", \"9f3c5a7e1b2d4680-3\"", &[3]),
+            ("\"9f3c5a7e1b2d4681-12\"", &[]),
+            ("\"9F3C5A7E1B2D4680-12\"", &[]),
+            ("\"9f3c5a7e1b2d4680-012\"", &[]),
+            ("\"9f3c5a7e1b2d4680-+12\"", &[]),
+            ("\"9f3c5a7e1b2d4680-99999999999999999999\"", &[]),
+        ] {
+            assert_eq!(of(IF_MATCH, list).expect(list), (versions(named), None), "{list}");
+        }
+        let weak = "W/\"9f3c5a7e1b2d4680-1\"";
+        assert_eq!(of(IF_NONE_MATCH, weak).expect("weak"), (None, not(&[1])));
+        for bad in
+            ["abc", "", "12", ",", "\"abc", "abc\"", "\"a b\"", "\"a\"\"b\"", "W/", "W/*", "**"]
+        {
+            assert!(of(IF_MATCH, bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -4,6 +4,13 @@ mod support;
 
 use serde_json::json;
 use support::TestServer;
+use tanada_server::Limits;
+
+/// The ETag of a version.
+fn tag(server: &TestServer, version: u64) -> String {
+    let lineage = server.get("/stats").json()["lineage"].as_str().expect("16 digits").to_owned();
+    format!("\"{lineage}-{version}\"")
+}
 
 #[test]
 fn a_put_is_got_and_deleted_with_growing_versions() {
@@ -37,7 +44,7 @@ fn bytes_that_are_not_utf8_travel_as_base64_or_raw() {
     let raw =
         server.request("GET", "/get?key64=/wA=", &[("accept", "application/octet-stream")], "");
     assert_eq!((raw.status, &raw.body[..]), (200, &b"\xfb\xff"[..]));
-    assert_eq!(raw.header("etag"), format!("\"{}\"", got["version"]));
+    assert_eq!(raw.header("etag"), tag(&server, got["version"].as_u64().expect("a number")));
     server.post("/put?key=q&value=%2B/8=&encoding=base64", "").seq();
     assert_eq!(server.get("/v1/kv/q").body, b"\xfb\xff");
 }
@@ -79,11 +86,11 @@ fn a_key_is_a_resource_with_raw_bytes_and_slashes() {
     let value: Vec<u8> = (0..=255).cycle().take(100_000).collect();
     let put = server.put("/v1/kv/photos/2026/%E6%A3%9A%20%2F", &value);
     let version = put.seq();
-    assert_eq!(put.header("etag"), format!("\"{version}\""));
+    assert_eq!(put.header("etag"), tag(&server, version));
     let got = server.get("/v1/kv/photos/2026/%E6%A3%9A%20%2F");
     assert_eq!(got.status, 200);
     assert_eq!(got.header("content-type"), "application/octet-stream");
-    assert_eq!(got.header("etag"), format!("\"{version}\""));
+    assert_eq!(got.header("etag"), tag(&server, version));
     assert!(got.body == value, "every byte comes back");
     assert_eq!(server.get("/get?key=photos/2026/棚+/").json()["encoding"], "base64");
 
@@ -119,7 +126,7 @@ fn ranges_give_parts() {
             _ => assert_eq!(got.body, body.as_bytes(), "{range}"),
         }
     }
-    for (tag, status) in [(format!("\"{version}\""), 206), ("\"1000\"".into(), 200)] {
+    for (tag, status) in [(tag(&server, version), 206), (tag(&server, 1000), 200)] {
         let headers = [("range", "bytes=0-0"), ("if-range", tag.as_str())];
         assert_eq!(server.request("GET", "/v1/kv/digits", &headers, "").status, status);
     }
@@ -129,15 +136,15 @@ fn ranges_give_parts() {
 fn conditions_guard_reads_and_writes() {
     let server = TestServer::start();
     let first = server.put("/v1/kv/a", "1").seq();
-    let tag = format!("\"{first}\"");
+    let (tag, other) = (tag(&server, first), tag(&server, 1000));
     let with = |method: &str, header: &str, value: &str| {
         server.request(method, "/v1/kv/a", &[(header, value)], "2").status
     };
     assert_eq!(server.request("GET", "/v1/kv/a", &[("if-none-match", &tag)], "").status, 304);
-    assert_eq!(server.request("GET", "/v1/kv/a", &[("if-none-match", "\"1000\"")], "").status, 200);
-    assert_eq!(server.request("GET", "/v1/kv/a", &[("if-match", "\"1000\"")], "").status, 412);
+    assert_eq!(server.request("GET", "/v1/kv/a", &[("if-none-match", &other)], "").status, 200);
+    assert_eq!(server.request("GET", "/v1/kv/a", &[("if-match", &other)], "").status, 412);
     assert_eq!(with("PUT", "if-none-match", "*"), 412);
-    assert_eq!(with("PUT", "if-match", "\"1000\""), 412);
+    assert_eq!(with("PUT", "if-match", &other), 412);
     assert_eq!(server.get("/v1/kv/a").body, b"1", "nothing was done");
     assert_eq!(with("PUT", "if-match", &tag), 200);
     assert_eq!(with("PUT", "if-match", &tag), 412, "it has another version now");
@@ -277,4 +284,71 @@ fn health_says_ok() {
         let answer = server.get(target);
         assert_eq!((answer.status, &answer.body[..]), (200, &b"ok\n"[..]), "{target}");
     }
+}
+
+#[test]
+fn an_etag_of_another_database_passes_nowhere() {
+    // Restored from a dump, or made anew: its numbers begin at 1 again, and `"1"` was
+    // another value there.
+    let (first, second) = (TestServer::start(), TestServer::start());
+    let put = first.put("/v1/kv/a", "first");
+    let own = second.put("/v1/kv/a", "second");
+    assert_eq!(put.seq(), own.seq());
+    assert_ne!(put.header("etag"), own.header("etag"));
+    let foreign = put.header("etag");
+    let ask = |method: &str, name: &str, tag: &str| {
+        second.request(method, "/v1/kv/a", &[(name, tag)], "changed").status
+    };
+    assert_eq!(ask("PUT", "if-match", foreign), 412);
+    assert_eq!(ask("DELETE", "if-match", foreign), 412);
+    assert_eq!(ask("GET", "if-match", foreign), 412);
+    assert_eq!(ask("GET", "if-none-match", foreign), 200);
+    for unknown in ["\"1\"", "\"\"", "\"a,b\"", "W/\"x\""] {
+        assert_eq!(ask("PUT", "if-match", unknown), 412, "{unknown}");
+    }
+    for malformed in ["1", "\"1", "abc", "\"a\"b"] {
+        assert_eq!(ask("PUT", "if-match", malformed), 400, "{malformed}");
+    }
+    assert_eq!(second.get("/v1/kv/a").body, b"second", "nothing was done");
+    assert_eq!(ask("PUT", "if-match", own.header("etag")), 200);
+}
+
+#[test]
+fn the_clock_is_told_and_may_be_said_to_be_right() {
+    let server = TestServer::start();
+    let clock = server.get("/v1/admin/clock").json();
+    assert_eq!((&clock["state"], &clock["held_for_ms"]), (&json!("believed"), &json!(null)));
+    assert!(clock["believed_ms"].as_u64().is_some_and(|ms| ms > 1_700_000_000_000), "{clock}");
+    assert_eq!(server.post("/v1/admin/clock", "").json()["state"], "believed");
+    assert_eq!(
+        server.request("DELETE", "/v1/admin/clock", &[], "").problem(),
+        "method-not-allowed"
+    );
+    assert_eq!(server.get("/stats").json()["clock"]["state"], "believed");
+    assert_eq!(server.get("/readyz").body, b"ok\n");
+}
+
+#[test]
+fn a_clock_that_is_not_believed_is_told_by_health_and_statistics() {
+    let machine = tanada::vfs::MemoryMachine::new(1);
+    let db = tanada::Db::builder("/db").memory(64 << 20).threads(1).env(machine.env());
+    let server = TestServer::over_db(db.open().expect("it can be created"), Limits::default());
+    server.put("/v1/kv/a?ttl=3600", "value").seq();
+    let right = machine.env().clock.wall_ms();
+    machine.clock().set_wall_ms(right + 946_080_000_000);
+    assert_eq!(server.get("/v1/kv/a").status, 200, "thirty years have not passed");
+    let ready = server.get("/readyz");
+    let said = String::from_utf8_lossy(&ready.body).into_owned();
+    assert_eq!(ready.status, 200);
+    assert!(said.starts_with("ok\nwarning: the clock says 2053-"), "{said}");
+    assert!(said.contains("2024-01-01T00:00:0") && said.contains("/v1/admin/clock"), "{said}");
+    let clock = server.get("/stats").json()["clock"].clone();
+    assert_eq!((&clock["state"], &clock["holds"]), (&json!("ahead"), &json!(1)));
+    let text = server.request("GET", "/stats", &[("accept", "text/plain")], "").body;
+    assert!(String::from_utf8_lossy(&text).contains("CLOCK HELD"));
+    let trusted = server.post("/v1/admin/clock", "").json();
+    assert_eq!(trusted["state"], "believed");
+    assert_eq!(server.get("/v1/kv/a").status, 404, "a person says so");
+    machine.clock().set_wall_ms(right);
+    assert_eq!(server.get("/v1/kv/a").status, 200, "too soon, and it was right before");
 }

@@ -1,5 +1,6 @@
 //! One file a verb.
 
+pub(crate) mod clock;
 pub(crate) mod compact;
 pub(crate) mod delete;
 pub(crate) mod dump;

@@ -47,21 +47,21 @@ pub(super) async fn handle(
             let key = key_of(path, key64.as_deref())?;
             let options = put_options_of_query(ttl, expires_at)?;
             let durability = durability_of_query(durability)?;
-            let conditions = both(conditions(request.headers())?);
+            let conditions = both(conditions(request.headers(), app.lineage)?);
             let received = app.receive(request).await?;
             let value = checked_value(received.bytes, app.limits.max_value_bytes)?;
             let keyspace = space.into_named();
             let op = Op { keyspace, key, action: Action::Put { value, options }, conditions };
             let version = app.write_one(op, received.share, durability).await?;
             let mut reply = reply::json(written(version));
-            reply.headers_mut().insert(ETAG, etag(version));
+            reply.headers_mut().insert(ETAG, etag(app.lineage, version));
             Ok(reply)
         }
         Method::DELETE => {
             let [key64, durability] = query::parse(request.uri().query(), ["key64", "durability"])?;
             let key = key_of(path, key64.as_deref())?;
             let durability = durability_of_query(durability)?;
-            let conditions = both(conditions(request.headers())?);
+            let conditions = both(conditions(request.headers(), app.lineage)?);
             let keyspace = space.into_named();
             let op = Op { keyspace, key, action: Action::Delete, conditions };
             Ok(reply::json(written(app.write_one(op, None, durability).await?)))
@@ -84,7 +84,7 @@ fn both((if_match, if_none_match): (Option<Condition>, Option<Condition>)) -> Ve
 
 /// The value, a part of it, or why not, in the order of RFC 9110, 13.2.2.
 async fn get(app: &Arc<App>, space: &Space, key: Bytes, headers: &HeaderMap) -> Result<Reply> {
-    let (if_match, if_none_match) = conditions(headers)?;
+    let (if_match, if_none_match) = conditions(headers, app.lineage)?;
     let found = read(app, space, &key).await?;
     let current = found.as_ref().map_or(Current::Absent, |r| Current::Version(r.version.0));
     if if_match.is_some_and(|condition| !condition.holds(current)) {
@@ -94,24 +94,24 @@ async fn get(app: &Arc<App>, space: &Space, key: Bytes, headers: &HeaderMap) -> 
         ));
     }
     let Some(record) = found else { return Err(not_found(&key)) };
-    let version = record.version.0;
+    let tag = etag(app.lineage, record.version.0);
     let expires_at = record.expires_at;
     let mut reply = if if_none_match.is_some_and(|condition| !condition.holds(current)) {
         reply::empty(StatusCode::NOT_MODIFIED)
     } else {
-        part(value_bytes(app, record)?, headers, version)?
+        part(value_bytes(app, record)?, headers, &tag)?
     };
     let answer = reply.headers_mut();
-    answer.insert(ETAG, etag(version));
+    answer.insert(ETAG, tag);
     if let Some(UnixMillis(ms)) = expires_at {
         answer.insert(EXPIRES_AT, ascii(rfc3339(ms)));
     }
     Ok(reply)
 }
 
-fn part(value: Bytes, headers: &HeaderMap, version: u64) -> Result<Reply> {
+fn part(value: Bytes, headers: &HeaderMap, tag: &HeaderValue) -> Result<Reply> {
     let length = value.len();
-    let mut reply = match range::requested(headers, length, version) {
+    let mut reply = match range::requested(headers, length, tag) {
         Part::Whole => reply::typed("application/octet-stream", value),
         Part::Bytes(part) => {
             let content_range = format!("bytes {}-{}/{length}", part.start, part.end - 1);

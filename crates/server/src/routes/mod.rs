@@ -4,6 +4,7 @@
 //! the hot ones come first.
 
 pub(crate) mod batch;
+mod clock;
 mod compact;
 mod dump;
 mod keyspaces;
@@ -140,6 +141,9 @@ async fn route_rest(
         "/stats" | "/livez" | "/readyz" => wrong_method("GET, HEAD"),
         "/v1/admin/verify" if method == Method::POST => verify::verify(app, request).await,
         "/v1/admin/verify" => wrong_method("POST"),
+        "/v1/admin/clock" if method == Method::POST => clock::trust(app, request).await,
+        "/v1/admin/clock" if reads => clock::look(app, request).await,
+        "/v1/admin/clock" => wrong_method("GET, HEAD, POST"),
         _ => match path.strip_prefix("/compact/") {
             Some(id) if reads => compact::look_up(app, id),
             Some(_) => wrong_method("GET, HEAD"),
@@ -147,7 +151,7 @@ async fn route_rest(
                 Kind::UnknownPath,
                 "there is nothing at this path; there are /put, /get, /delete, /compact, /stats, /v1/kv, /v1/kv/{key}, \
                  /v1/batch, the same of a keyspace under /v1/ks/{name}/, /v1/keyspaces, /v1/dump, /v1/admin/verify, \
-                 /livez and /readyz",
+                 /v1/admin/clock,                  /livez and /readyz",
             )),
         },
     }

@@ -1,8 +1,7 @@
 //! `Range: bytes=…`: a part of a value.
 
-use crate::etag::etag;
 use hyper::HeaderMap;
-use hyper::header::{IF_RANGE, RANGE};
+use hyper::header::{HeaderValue, IF_RANGE, RANGE};
 use std::ops::Range;
 
 /// Which part of a value to send.
@@ -16,15 +15,15 @@ pub(crate) enum Part {
     Outside,
 }
 
-/// The part that the headers ask of a value of `length` bytes in this version.
+/// The part that the headers ask of a value of `length` bytes with this ETag.
 ///
 /// Several ranges at once are answered by the whole value, as is a range for
 /// another version (`If-Range`).
-pub(crate) fn requested(headers: &HeaderMap, length: usize, version: u64) -> Part {
+pub(crate) fn requested(headers: &HeaderMap, length: usize, tag: &HeaderValue) -> Part {
     let Some(range) = headers.get(RANGE).and_then(|value| value.to_str().ok()) else {
         return Part::Whole;
     };
-    if headers.get(IF_RANGE).is_some_and(|tag| *tag != etag(version)) {
+    if headers.get(IF_RANGE).is_some_and(|wanted| wanted != tag) {
         return Part::Whole;
     }
     let Some((first, last)) = range.strip_prefix("bytes=").and_then(|r| r.split_once('-')) else {
@@ -48,10 +47,12 @@ pub(crate) fn requested(headers: &HeaderMap, length: usize, version: u64) -> Par
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
+
+    const TAG: HeaderValue = HeaderValue::from_static("\"9f3c5a7e1b2d4680-7\"");
+    const OTHER: HeaderValue = HeaderValue::from_static("\"9f3c5a7e1b2d4680-8\"");
 
     fn part(range: &'static str, length: usize) -> Part {
-        requested(&HeaderMap::from_iter([(RANGE, HeaderValue::from_static(range))]), length, 7)
+        requested(&HeaderMap::from_iter([(RANGE, HeaderValue::from_static(range))]), length, &TAG)
     }
 
     #[test]
@@ -75,14 +76,14 @@ mod tests {
             assert_eq!(part(range, 10), expected, "{range}");
         }
         assert_eq!(part("bytes=0-", 0), Part::Outside);
-        assert_eq!(requested(&HeaderMap::new(), 10, 7), Part::Whole);
+        assert_eq!(requested(&HeaderMap::new(), 10, &TAG), Part::Whole);
     }
 
     #[test]
     fn a_range_for_another_version_gets_the_whole_value() {
         let mut headers = HeaderMap::from_iter([(RANGE, HeaderValue::from_static("bytes=0-3"))]);
-        headers.insert(IF_RANGE, HeaderValue::from_static("\"7\""));
-        assert_eq!(requested(&headers, 10, 7), Part::Bytes(0..4));
-        assert_eq!(requested(&headers, 10, 8), Part::Whole);
+        headers.insert(IF_RANGE, TAG);
+        assert_eq!(requested(&headers, 10, &TAG), Part::Bytes(0..4));
+        assert_eq!(requested(&headers, 10, &OTHER), Part::Whole);
     }
 }

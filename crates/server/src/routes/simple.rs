@@ -126,7 +126,7 @@ pub(super) async fn get(
     if raw {
         let version = found.version.0;
         let mut reply = reply::typed("application/octet-stream", value_bytes(app, found)?);
-        reply.headers_mut().insert(ETAG, etag(version));
+        reply.headers_mut().insert(ETAG, etag(app.lineage, version));
         return Ok(reply);
     }
     let text = |value: &[u8]| record(&key, value, found.version.0, found.expires_at);

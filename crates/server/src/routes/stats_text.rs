@@ -1,6 +1,7 @@
 //! Statistics as text for a person: one line a tier, one line a level.
 
 use super::stats_report::AllStats;
+use crate::encoding::rfc3339;
 use std::fmt::{self, Display, Formatter, Write};
 use tanada::{CacheStats, JobStats, KeyspaceStats, Stats};
 
@@ -17,11 +18,26 @@ fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
     writeln!(out, "database    {} at {}", all.engine.database_id, all.engine.path.display())?;
     writeln!(
         out,
-        "            up {}, sequence number {}, durability {:?}",
+        "            up {}, lineage {}, sequence number {}, next {}, durability {:?}",
         Millis(all.engine.uptime_ms),
+        all.engine.lineage,
         all.engine.seqno,
+        all.engine.next_seqno,
         all.engine.durability
     )?;
+    let clock = &all.engine.clock;
+    writeln!(
+        out,
+        "clock       {:?}: says {}, {} is believed, what expired by {} may be removed; held {} times",
+        clock.state,
+        rfc3339(clock.wall_ms),
+        rfc3339(clock.believed_ms),
+        rfc3339(clock.removable_ms),
+        clock.holds
+    )?;
+    if let Some(ms) = clock.held_for_ms {
+        writeln!(out, "CLOCK HELD  for {}: set it right, or POST /v1/admin/clock", Millis(ms))?;
+    }
     if let Some(reason) = &all.engine.read_only {
         writeln!(out, "READ-ONLY   {reason}")?;
     }
