@@ -195,7 +195,7 @@ impl<C: Choices> Generator<C> {
     fn upkeep(&mut self) -> Operation {
         if self.leaning == Leaning::Expiry && self.dice.chance(600) {
             return match self.dice.below(3) {
-                0 if self.profile.dies => Operation::SetBack(self.span_ms(60_000)),
+                0 if self.profile.dies => self.clock_fault(60_000),
                 _ => Operation::Advance(self.span_ms(20_000)),
             };
         }
@@ -204,9 +204,24 @@ impl<C: Choices> Generator<C> {
             35..=59 => Operation::Compact(self.space(), self.range()),
             60..=67 => Operation::CreateKeyspace(self.slot(), self.compression()),
             68..=77 => Operation::Advance(self.span_ms(5_000)),
-            78..=82 if self.profile.dies => Operation::SetBack(1 + self.dice.below(10_000)),
+            78..=82 if self.profile.dies => self.clock_fault(10_000),
             78..=84 => Operation::Verify,
             _ => Operation::Reopen(self.exit(), self.durability()),
+        }
+    }
+
+    /// The clock is set: back, forward by what may be right or cannot be, or right again.
+    fn clock_fault(&mut self, most_ms: u64) -> Operation {
+        const MINUTE_MS: u64 = 60_000;
+        const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
+        match self.dice.below(8) {
+            0..=3 => Operation::SetBack(1 + self.dice.below(most_ms)),
+            4 => Operation::SetForward(self.span_ms(4 * MINUTE_MS)),
+            5 => Operation::SetForward(*pick(
+                &mut self.dice,
+                &[DAY_MS, 60 * DAY_MS, 10_950 * DAY_MS],
+            )),
+            _ => Operation::SetRight,
         }
     }
 

@@ -198,6 +198,10 @@ pub enum Operation {
     Advance(u64),
     /// Sets the wall clock back by milliseconds.
     SetBack(u64),
+    /// Sets the wall clock forward by milliseconds.
+    SetForward(u64),
+    /// Sets the wall clock right.
+    SetRight,
     /// Goes down and opens again, with this durability from then on.
     Reopen(Exit, Durability),
     /// `verify`: nothing may be damaged.

@@ -65,6 +65,10 @@ pub struct Oracle {
     pub buffered: u64,
     /// Readers see everything up to here.
     pub visible: u64,
+    /// No write that was acknowledged has had a greater number, those lost included.
+    given: u64,
+    /// The least number that the next write gets.
+    next: u64,
     /// The last write that was begun. What lies between may or may not be there
     /// after a crash.
     pub started: u64,
@@ -84,7 +88,7 @@ impl Oracle {
     pub fn begin(&mut self, writes: &[Write], now_ms: u64) -> u64 {
         assert_eq!(self.started, self.visible, "one commit at a time");
         for write in writes {
-            self.started += 1;
+            self.started = (self.started + 1).max(self.next);
             let version = Version {
                 seqno: self.started,
                 value: write.value.map(|value| value.bytes().into()),
@@ -102,6 +106,8 @@ impl Oracle {
     pub fn acknowledge(&mut self, durability: Durability) {
         let moved = self.visible != self.started;
         self.visible = self.started;
+        assert!(!moved || self.visible > self.given, "{} was given before", self.visible);
+        self.given = self.given.max(self.visible);
         // An empty batch promises nothing.
         if moved && durability >= Durability::Buffered {
             self.buffered = self.visible;
@@ -109,6 +115,16 @@ impl Oracle {
         if moved && durability == Durability::Synced {
             self.synced = self.visible;
         }
+    }
+
+    /// Behind an opening the next write gets this number, or a greater one.
+    ///
+    /// # Panics
+    /// When a write that was acknowledged has had it.
+    pub fn go_on_at(&mut self, next: u64) {
+        assert!(next > self.given, "{next} is given again, behind {}", self.given);
+        assert!(next > self.visible, "{next} is given, and {} is there", self.visible);
+        self.next = next;
     }
 
     /// The commit on its way was refused: nothing of it was done.

@@ -7,7 +7,7 @@
 
 use crate::operation::{Cover, ValueSpec, Write};
 use crate::oracle::{Moment, Oracle};
-use crate::runner::ShownTime;
+use crate::runner::TrueTime;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tanada::{Batch, Db, Durability, Error, Keyspace, Result, Snapshot, WriteOptions};
@@ -24,7 +24,7 @@ pub(crate) struct Others {
     pub(crate) spaces: Vec<Keyspace>,
     pub(crate) oracle: Arc<Mutex<Oracle>>,
     pub(crate) machine: MemoryMachine,
-    pub(crate) shown: ShownTime,
+    pub(crate) time: TrueTime,
     pub(crate) snapshots: Mutex<Vec<(Snapshot, Moment)>>,
 }
 
@@ -75,7 +75,11 @@ impl Others {
 
     fn now(&self) -> Moment {
         let seqno = self.oracle.lock().visible;
-        Moment { seqno, now_ms: self.shown.now_ms(&self.machine) }
+        Moment { seqno, now_ms: self.now_ms() }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.time.believed_ms(&self.machine, &self.db)
     }
 
     /// A key that somebody has written, or a new one.
@@ -107,12 +111,13 @@ impl Others {
                 None => batch.delete_in(&self.spaces[space], &write.key),
             }
         }
+        let now_ms = self.now_ms();
         let expected = {
             let mut oracle = self.oracle.lock();
             if oracle.started != oracle.visible {
                 return Ok(()); // the outcome of an earlier one is unknown
             }
-            oracle.begin(&writes, self.shown.now_ms(&self.machine))
+            oracle.begin(&writes, now_ms)
         };
         let durability = match dice.below(3) {
             0 => Durability::Memory,

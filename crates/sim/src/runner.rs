@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use scans::{RunningCursor, RunningScan};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tanada::{Compression, Db, Durability, Keyspace, Result, Scheduler, Snapshot, Tuning};
 use tanada_vfs::fault::Faults;
@@ -47,18 +47,101 @@ pub struct Surroundings {
     pub trace: Option<Trace>,
 }
 
-/// The latest wall time that an engine has been shown, in milliseconds. Clones are
-/// the same. Relaxed: all of it happens in one thread.
+/// What time it is, whatever the machine's clock says. Clones are the same. Relaxed: all of
+/// it happens in one thread.
 #[derive(Clone, Debug)]
-pub struct ShownTime(Arc<AtomicU64>);
+pub struct TrueTime(Arc<Truth>);
 
-impl ShownTime {
-    /// The engine's time now: the clock's, but it never goes back.
+#[derive(Debug)]
+struct Truth {
+    /// By how much the clock is wrong, in milliseconds.
+    wrong_by_ms: AtomicI64,
+    /// The latest time that was asked for, milliseconds since 1970.
+    latest_ms: AtomicU64,
+    /// Whether the clock was wrong when the database was opened, and has not been set right.
+    opened_wrong: AtomicBool,
+}
+
+impl TrueTime {
+    fn new(machine: &MemoryMachine) -> TrueTime {
+        TrueTime(Arc::new(Truth {
+            wrong_by_ms: AtomicI64::new(0),
+            latest_ms: AtomicU64::new(machine.clock().wall_ms()),
+            opened_wrong: AtomicBool::new(false),
+        }))
+    }
+
+    fn wrong_by_ms(&self) -> i64 {
+        self.0.wrong_by_ms.load(Ordering::Relaxed)
+    }
+
+    /// The time. Never goes back.
     pub fn now_ms(&self, machine: &MemoryMachine) -> u64 {
-        let now = machine.clock().wall_ms();
-        now.max(self.0.fetch_max(now, Ordering::Relaxed))
+        let now = machine.clock().wall_ms().wrapping_add_signed(-self.wrong_by_ms());
+        now.max(self.0.latest_ms.fetch_max(now, Ordering::Relaxed))
+    }
+
+    /// Sets the clock forward or back.
+    fn jump(&self, machine: &MemoryMachine, by_ms: i64) {
+        self.now_ms(machine);
+        let clock = machine.clock();
+        clock.set_wall_ms(clock.wall_ms().checked_add_signed(by_ms).expect("it is not so wrong"));
+        self.0.wrong_by_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+
+    /// Sets the clock right.
+    pub fn set_right(&self, machine: &MemoryMachine) {
+        machine.clock().set_wall_ms(self.now_ms(machine));
+        self.0.wrong_by_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// Sets the clock right for the next life, unless that may be shown a wrong one.
+    fn restore(&self, machine: &MemoryMachine) {
+        let stays_wrong = self.wrong_by_ms() > PLAUSIBLE_GAP_MS
+            && !self.0.opened_wrong.load(Ordering::Relaxed)
+            && machine.clock().wall_ms() > self.0.latest_ms.load(Ordering::Relaxed);
+        self.0.opened_wrong.store(stays_wrong, Ordering::Relaxed);
+        if !stays_wrong {
+            self.set_right(machine);
+            return;
+        }
+        // The machine may be one of the past, when its clock was right.
+        let latest = self.0.latest_ms.load(Ordering::Relaxed);
+        machine.clock().set_wall_ms(latest.saturating_add_signed(self.wrong_by_ms()));
+    }
+
+    /// The time by which `db` judges expiry.
+    ///
+    /// # Panics
+    /// When no right clock could have led to it.
+    pub fn believed_ms(&self, machine: &MemoryMachine, db: &Db) -> u64 {
+        let (truth, believed) = (self.now_ms(machine), db.now().0);
+        let wall = machine.clock().wall_ms();
+        if self.wrong_by_ms() == 0 {
+            self.0.opened_wrong.store(false, Ordering::Relaxed);
+        }
+        if self.0.opened_wrong.load(Ordering::Relaxed) {
+            // An opening believes what it is shown; from there on the same holds.
+            assert!(believed + JITTER_MS >= truth, "{believed} is believed at {truth}");
+            return believed;
+        }
+        assert!(
+            truth <= believed + JITTER_MS && believed <= truth + MOST_AHEAD_MS,
+            "{believed} is believed at {truth}, when the clock says {wall}"
+        );
+        let plausible = (truth..=truth + MOST_BELIEVED_MS).contains(&wall);
+        assert!(!plausible || believed.abs_diff(wall) <= JITTER_MS, "{believed} at {wall}");
+        believed
     }
 }
+
+/// Longer than this nobody has had a database closed.
+const PLAUSIBLE_GAP_MS: i64 = 40 * 24 * 3_600_000;
+/// So much ahead a clock is believed for certain, and so much it is for certain not.
+const MOST_BELIEVED_MS: u64 = 240_000;
+const MOST_AHEAD_MS: u64 = 360_000;
+/// Time may stand still for so long.
+const JITTER_MS: u64 = 1000;
 
 /// A database on a machine in memory, and what it must answer.
 pub struct Runner {
@@ -71,7 +154,7 @@ pub struct Runner {
     surroundings: Surroundings,
     /// Every answer.
     answers: Digest,
-    shown: ShownTime,
+    time: TrueTime,
     open: Option<Open>,
     /// Whether closing made everything durable, as it does when nothing fails.
     trusts_closing: bool,
@@ -113,7 +196,7 @@ impl Runner {
         settings: Settings,
     ) -> Runner {
         let faults = Faults::over_memory(&machine);
-        let shown = ShownTime(Arc::new(AtomicU64::new(machine.clock().wall_ms())));
+        let time = TrueTime::new(&machine);
         Runner {
             machine,
             faults,
@@ -121,7 +204,7 @@ impl Runner {
             settings,
             surroundings: Surroundings::default(),
             answers: Digest::default(),
-            shown,
+            time,
             open: None,
             trusts_closing: true,
             done: 0,
@@ -139,9 +222,9 @@ impl Runner {
         self.answers.value()
     }
 
-    /// The time that the engine has been shown.
-    pub fn shown(&self) -> &ShownTime {
-        &self.shown
+    /// The time.
+    pub fn time(&self) -> &TrueTime {
+        &self.time
     }
 
     /// The open keyspaces, the default one first.
@@ -273,9 +356,17 @@ impl Runner {
                 Ok(())
             }
             Operation::SetBack(ms) => {
-                self.show_clock();
-                let wall_ms = self.machine.clock().wall_ms();
-                self.machine.clock().set_wall_ms(wall_ms - ms);
+                self.jump(-(*ms as i64));
+                Ok(())
+            }
+            Operation::SetForward(ms) => {
+                self.jump(*ms as i64);
+                Ok(())
+            }
+            Operation::SetRight => {
+                self.now_ms();
+                self.time.set_right(&self.machine);
+                self.now_ms();
                 Ok(())
             }
             Operation::Reopen(exit, durability) => {
@@ -329,15 +420,16 @@ impl Runner {
         n % self.spaces().len()
     }
 
-    /// The engine's time: it never goes back.
+    /// The engine's time.
     fn now_ms(&self) -> u64 {
-        self.shown.now_ms(&self.machine)
+        self.time.believed_ms(&self.machine, self.db())
     }
 
-    /// Lets the engine look at the clock.
-    fn show_clock(&mut self) {
+    /// Sets the clock, before the eyes of the engine.
+    fn jump(&self, by_ms: i64) {
         self.now_ms();
-        drop(self.db().cursor());
+        self.time.jump(&self.machine, by_ms);
+        self.now_ms();
     }
 
     /// What a read sees now.

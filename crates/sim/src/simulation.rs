@@ -425,7 +425,7 @@ impl Simulation {
             spaces: self.runner.keyspaces().to_vec(),
             oracle: Arc::clone(&self.world.oracle),
             machine: self.runner.machine().clone(),
-            shown: self.runner.shown().clone(),
+            time: self.runner.time().clone(),
             snapshots: Mutex::default(),
         };
         let before = self.world.state.lock().others.replace(Arc::new(others));
@@ -523,7 +523,7 @@ impl Simulation {
         // All writes before it are as safe as it is.
         self.perform(&Operation::WriteBatch(vec![write], Durability::Buffered));
         let machine = self.runner.machine().kill();
-        machine.clock().set_wall_ms(self.runner.shown().now_ms(self.runner.machine()));
+        machine.clock().set_wall_ms(self.runner.time().now_ms(self.runner.machine()));
         everything_comes_out(&machine, &self.world.oracle.lock());
     }
 

@@ -30,6 +30,7 @@ pub fn random_tuning(choices: &mut impl Choices) -> Tuning {
         window: Some(3),
         snapshot_part_bytes: Some(1 << 10),
         table_descriptors: pick(choices, &[None, None, Some(1), Some(4)]),
+        seqno_block: Some(200),
         open_tables: pick(choices, &[None, None, Some(1), Some(3)]),
     }
 }

@@ -52,6 +52,7 @@ impl Runner {
         }
         let db = builder.open()?;
         let recovered = db.snapshot().seqno().0;
+        let next = db.stats().next_seqno;
         {
             let mut oracle = self.oracle.lock();
             let Oracle { started, .. } = *oracle;
@@ -59,6 +60,7 @@ impl Runner {
             assert!(recovered <= started, "{recovered} writes found, {started} begun");
             assert!(oracle.is_end_of_commit(recovered), "a batch is cut in two at {recovered}");
             oracle.truncate(recovered);
+            oracle.go_on_at(next);
             let found = db.keyspaces();
             let known = oracle.spaces.len().min(1 + found.len());
             let mut lost = oracle.spaces.split_off(known);
@@ -160,10 +162,10 @@ impl Runner {
         self.restore_clock();
     }
 
-    /// Sets a clock that was set back right again: the next life need not know
-    /// of the very latest time, for only flushes write it down.
+    /// Sets the clock right: the next life need not know of the very latest time, for only
+    /// flushes write it down. But every other one that is much ahead stays so: an opening
+    /// believes it, and the next one, which finds it right, must be none the worse.
     fn restore_clock(&self) {
-        let clock = self.machine.clock();
-        clock.set_wall_ms(self.shown.now_ms(&self.machine));
+        self.time.restore(&self.machine);
     }
 }
