@@ -88,6 +88,13 @@ macro_rules! memory {
     };
 }
 
+/// One of `crates/sim/tests/`.
+macro_rules! simulated {
+    ($target:literal, $name:literal) => {
+        Test { room: "sim", target: $target, name: $name }
+    };
+}
+
 const fn planted(name: &'static str, faults: &'static [Fault]) -> Scenario {
     Scenario { name, state: State::Planted(faults) }
 }
@@ -119,6 +126,26 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     one!("only_latest_wal_replayed", unit!("wal::failure_tests::only_latest_wal_replayed")),
     one!("replay_boundary_too_high", scenario!("replay_boundary_too_high")),
     comes("ingest_seqno_not_recovered", INGEST),
+    planted(
+        "seqnos_given_twice",
+        &[
+            Fault {
+                name: "seqnos_not_leaped",
+                tests: &[
+                    Test {
+                        room: "engine",
+                        target: "seqnos",
+                        name: "no_number_is_given_twice_whatever_the_durability_and_the_end",
+                    },
+                    simulated!("seqnos", "no_number_names_two_writes_whatever_is_lost"),
+                ],
+            },
+            Fault {
+                name: "seqno_ceiling_behind_its_use",
+                tests: &[simulated!("seqnos", "no_number_names_two_writes_whatever_is_lost")],
+            },
+        ],
+    ),
     one!(
         "current_rename_not_dirsynced",
         unit!("tree::manifest::tests::scenarios::current_rename_not_dirsynced")
@@ -258,6 +285,23 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                 }],
             },
         ],
+    ),
+    planted(
+        "clock_jumped_forward",
+        &[Fault {
+            name: "clock_believed_whole",
+            tests: &[
+                Test {
+                    room: "engine",
+                    target: "clocks",
+                    name: "a_clock_that_is_wrong_for_a_moment_takes_no_key_and_stops_no_time",
+                },
+                simulated!(
+                    "model",
+                    "every_answer_is_the_oracles_through_flushes_compactions_kills_and_power_cuts"
+                ),
+            ],
+        }],
     ),
     comes("blob_gc_writes_back_deleted", BLOBS),
     comes("blob_gc_loses_values", BLOBS),
@@ -458,13 +502,6 @@ pub(crate) fn faults() -> impl Iterator<Item = &'static Fault> {
         State::Planted(faults) => faults,
         State::Comes(_) | State::Elsewhere(_) => &[],
     })
-}
-
-/// One of `crates/sim/tests/`.
-macro_rules! simulated {
-    ($target:literal, $name:literal) => {
-        Test { room: "sim", target: $target, name: $name }
-    };
 }
 
 /// Tests that know of no single fault: what is found by chance.
