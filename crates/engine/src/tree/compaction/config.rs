@@ -75,6 +75,13 @@ impl Config {
         3 * self.l0_runs as u64
     }
 
+    /// Bytes that level 0 may hold over `below` bytes in the other levels, of which an
+    /// eighth may lie above the last: so a tree takes 1.5 times what it would at best, and
+    /// about two MemTables, which matter where there is little below.
+    pub(crate) fn calm_l0_bytes(&self, below: u64) -> u64 {
+        below / 16 * 5 + self.base_bytes * 4 / self.l0_runs as u64
+    }
+
     /// Debt at which writers begin to be slowed down.
     pub(crate) fn calm_debt_bytes(&self) -> u64 {
         (32 * self.base_bytes).max(1 << 30)

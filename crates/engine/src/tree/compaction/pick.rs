@@ -30,6 +30,7 @@ pub(crate) fn pick(
         .or_else(|| tree.move_out_of_level_0())
         .or_else(|| tree.restore_shape())
         .or_else(|| tree.collect_garbage())
+        .or_else(|| tree.merge_old_level_0())
         .or_else(|| tree.join_small_tables())
 }
 
@@ -205,6 +206,19 @@ impl<'v> Tree<'v> {
         let base = self.shape.base;
         let mut seeds = seeds.into_iter().take(SEEDS);
         seeds.find_map(|(_, table)| self.plan(Reason::Level0Runs, 0, base, Keys::of(table)))
+    }
+
+    /// Merges level 0 where it is large beside what lies below, and has been for a while: all
+    /// of it may be versions of the same keys. Writers who fill it faster than that have it
+    /// merged for its runs.
+    fn merge_old_level_0(&self) -> Option<Plan> {
+        let below = self.version.levels()[1..].iter().map(|level| level.size_bytes()).sum();
+        // Side by side they hold no versions of each other's keys.
+        let is_deep = self.free_depths(0).any(|(depth, _)| depth > 1);
+        let is_large = is_deep && self.free_bytes(0) > self.config.calm_l0_bytes(below);
+        let created_ms = self.runs(0).iter().map(|run| run.sums().first_created_ms).min();
+        let is_due = is_large && created_ms.is_some_and(|created_ms| self.is_old(created_ms));
+        if is_due { self.merge_level_0() } else { None }
     }
 
     /// While level 0 cannot go down, or lies side by side and need not yet, its

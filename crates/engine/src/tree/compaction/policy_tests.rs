@@ -357,6 +357,21 @@ fn a_table_with_much_garbage_is_rewritten_when_it_is_old_enough() {
     }
 }
 
+/// Eight MemTables that overwrite each other took nine times the space of one, for good.
+#[test]
+fn level_0_that_is_large_beside_the_rest_is_merged_when_it_is_old_enough() {
+    let merged = "Level0Runs Merge: L0 3 + L0 2 + L6 1 to L6, run 1";
+    check(&[
+        ("L0: 3 a-z 600\nL0: 2 a-z 600\nL6: 1 a-z 300", merged),
+        // 1,000 B are two MemTables here.
+        ("L0: 3 a-z 500\nL0: 2 a-z 500\nL6: 1 a-z 300", "nothing"),
+        ("L0: 3 a-z 600\nL0: 2 a-z 600\nL6: 1 a-z 900", "nothing"),
+        // The younger of them says nothing.
+        ("L0: 3 a-z 600 c100\nL0: 2 a-z 600\nL6: 1 a-z 300", merged),
+        ("L0: 3 a-z 600 c95\nL0: 2 a-z 600 c95\nL6: 1 a-z 300", "nothing"),
+    ]);
+}
+
 #[test]
 fn garbage_is_pushed_towards_what_it_deletes() {
     let last = "L6: 1 k-z 4000";
