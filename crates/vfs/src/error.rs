@@ -147,6 +147,15 @@ pub fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Whether a hard link was refused for what the two places are, so that a copy of the
+/// file can do instead: they lie on two file systems, the file has as many names as it may
+/// have, the file system knows no links, or this user may not make one.
+pub fn cannot_link(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let refusals = [Errno::XDEV, Errno::MLINK, Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS];
+    raw_os_error(error).is_some_and(|raw| refusals.iter().any(|e| e.raw_os_error() == raw))
+}
+
 /// Wraps the errors of one operation on one path.
 pub(crate) trait Naming<T> {
     /// The same result; an error names `op` and `path`.
@@ -187,6 +196,18 @@ mod tests {
         let taken = NoDescriptor::wrap(Some(100), 40, refused()).to_string();
         assert!(taken.contains("others of its files have taken the rest"), "{taken}");
         assert!(!is_out_of_descriptors(&io::Error::from(io::ErrorKind::NotFound)));
+    }
+
+    #[test]
+    fn a_link_that_cannot_be_is_told_from_a_failing_disk() {
+        use rustix::io::Errno;
+        let refused = |errno: Errno| {
+            let error = io::Error::from_raw_os_error(errno.raw_os_error());
+            cannot_link(&PathError::wrap("link", "/d/000001.sst", error))
+        };
+        let places = [Errno::XDEV, Errno::MLINK, Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS];
+        assert!(places.into_iter().all(refused));
+        assert!(![Errno::IO, Errno::NOSPC, Errno::ROFS, Errno::NOENT].into_iter().any(refused));
     }
 
     #[test]

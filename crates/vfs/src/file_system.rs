@@ -28,6 +28,8 @@ pub struct DirEntry {
 pub trait FileSystem: Send + Sync + Debug + 'static {
     /// Creates a directory and those above it; no error when it is there.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Creates a directory below one that is there. `AlreadyExists` when the name is taken.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// The names in `dir`, sorted.
     fn read_dir(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
     /// Creates a file for writing from its start. `AlreadyExists` when the name is taken.
@@ -43,10 +45,21 @@ pub trait FileSystem: Send + Sync + Debug + 'static {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// A second name for a file.
+    /// Removes a directory that holds nothing.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+    /// A second name for a file, on the same file system: where that cannot be, see
+    /// [`cannot_link`](crate::cannot_link).
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Makes the names in `dir` durable.
+    /// Makes the names in `dir` durable. The directory that was synced last may stay open,
+    /// so that the next sync of it takes no descriptor.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// As [`FileSystem::sync_dir`], for a directory that is not the database's: nothing
+    /// of it stays open, so its file system can be unmounted afterwards.
+    fn sync_dir_once(&self, dir: &Path) -> io::Result<()> {
+        self.sync_dir(dir)
+    }
+    /// The one absolute path of a file or directory that is there, without links.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
     /// Size of a file in bytes; `NotFound` when it is not there.
     fn len(&self, path: &Path) -> io::Result<u64>;
     /// Locks `path` (created when missing) for this process, or fails with
@@ -144,4 +157,7 @@ pub trait DirLock: Send + Sync + Debug {
     fn path(&self) -> PathBuf;
     /// Who locked it.
     fn process(&self) -> Process;
+    /// Whether its path still leads to the file that is locked: the directory may have been
+    /// moved away between looking for the file and locking it.
+    fn is_in_place(&self) -> io::Result<bool>;
 }

@@ -302,6 +302,10 @@ impl FileSystem for OpenFiles {
         self.shared.fs.create_dir_all(dir)
     }
 
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.shared.fs.create_dir(dir)
+    }
+
     fn read_dir(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         self.shared.with_descriptor(|fs| fs.read_dir(dir))
     }
@@ -330,12 +334,24 @@ impl FileSystem for OpenFiles {
         self.shared.fs.remove(path)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.shared.fs.remove_dir(dir)
+    }
+
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.shared.fs.hard_link(from, to)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.shared.with_descriptor(|fs| fs.sync_dir(dir))
+    }
+
+    fn sync_dir_once(&self, dir: &Path) -> io::Result<()> {
+        self.shared.with_descriptor(|fs| fs.sync_dir_once(dir))
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        self.shared.fs.canonical(path)
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {

@@ -20,6 +20,9 @@ const CHECKS: &[Check] = &[
     ("open_append goes on behind the end", open_append_goes_on),
     ("a listing is sorted and says what is what", a_listing_is_sorted),
     ("directories are made with those above, once or twice", directories_are_made),
+    ("a directory is created once, and removed when it is empty", a_directory_is_created_once),
+    ("a directory is renamed with all it holds, over an empty one at most", directories_move),
+    ("a path has one absolute form", a_path_has_one_absolute_form),
     ("rename replaces its target", rename_replaces),
     ("a removed file is gone but stays readable where it is open", remove_keeps_open_files),
     ("a link is a second name for the same bytes", a_link_is_a_second_name),
@@ -29,6 +32,7 @@ const CHECKS: &[Check] = &[
     ("a log takes its capacity and no byte more", a_log_takes_its_capacity),
     ("a log is synced from another thread while it grows", a_log_is_synced_elsewhere),
     ("a lock is held once, names its holder, and ends with its handle", a_lock_is_held_once),
+    ("a lock goes with its file, not with its path", a_lock_goes_with_its_file),
     ("free space is known", free_space_is_known),
     ("exists tells files and directories from nothing", exists_tells),
     ("many threads read one file", many_threads_read),
@@ -247,6 +251,51 @@ fn remove_keeps_open_files(fs: &dyn FileSystem, dir: &Path) {
     assert_eq!(read(fs, &path), b"another");
 }
 
+fn a_directory_is_created_once(fs: &dyn FileSystem, dir: &Path) {
+    let (below, file) = (dir.join("below"), dir.join("file"));
+    fs.create_dir(&below).unwrap();
+    assert_eq!(fs.create_dir(&below).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    write(fs, &file, b"");
+    assert_eq!(fs.create_dir(&file).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert!(fs.create_dir(&file.join("under-a-file")).is_err());
+    write(fs, &below.join("held"), b"");
+    let held = fs.remove_dir(&below).unwrap_err();
+    assert_eq!(held.kind(), ErrorKind::DirectoryNotEmpty, "{held}");
+    fs.remove(&below.join("held")).unwrap();
+    assert!(fs.remove_dir(&file).is_err());
+    fs.remove_dir(&below).unwrap();
+    assert!(!fs.exists(&below).unwrap());
+    fs.create_dir(&below).unwrap();
+    fs.sync_dir_once(&below).unwrap();
+    fs.sync_dir_once(dir).unwrap();
+}
+
+fn directories_move(fs: &dyn FileSystem, dir: &Path) {
+    let (from, to, other) = (dir.join("from"), dir.join("to"), dir.join("other"));
+    fs.create_dir(&from).unwrap();
+    write(fs, &from.join("held"), b"bytes");
+    fs.create_dir(&to).unwrap();
+    fs.rename(&from, &to).unwrap();
+    assert!(!fs.exists(&from).unwrap());
+    assert_eq!(read(fs, &to.join("held")), b"bytes");
+    fs.create_dir(&other).unwrap();
+    let full = fs.rename(&other, &to).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::DirectoryNotEmpty, "{full}");
+    write(fs, &dir.join("file"), b"");
+    assert!(fs.rename(&other, &dir.join("file")).is_err());
+}
+
+fn a_path_has_one_absolute_form(fs: &dyn FileSystem, dir: &Path) {
+    let below = dir.join("below");
+    fs.create_dir(&below).unwrap();
+    write(fs, &below.join("file"), b"");
+    let form = fs.canonical(&below).unwrap();
+    assert!(form.is_absolute());
+    assert_eq!(fs.canonical(&dir.join("below/../below/.")).unwrap(), form);
+    assert_eq!(fs.canonical(&below.join("file")).unwrap(), form.join("file"));
+    assert_eq!(fs.canonical(dir).unwrap(), form.parent().unwrap());
+}
+
 fn a_link_is_a_second_name(fs: &dyn FileSystem, dir: &Path) {
     let (first, second) = (dir.join("first"), dir.join("second"));
     write(fs, &first, b"bytes");
@@ -269,7 +318,11 @@ fn missing_is_not_found(fs: &dyn FileSystem, dir: &Path) {
         fs.rename(&path, &dir.join("other")),
         fs.hard_link(&path, &dir.join("missing-other")),
         fs.read_dir(&path).map(drop),
+        fs.create_dir(&below),
+        fs.remove_dir(&path),
+        fs.canonical(&path).map(drop),
         fs.sync_dir(&path),
+        fs.sync_dir_once(&path),
         fs.free_space(&path).map(drop),
         fs.create(&below).map(drop),
         fs.create_log(&below, 1).map(drop),
@@ -367,6 +420,21 @@ fn a_lock_is_held_once(fs: &dyn FileSystem, dir: &Path) {
     let again = fs.lock(&path).unwrap();
     drop((other, again));
     assert!(fs.exists(&path).unwrap(), "the file stays");
+}
+
+fn a_lock_goes_with_its_file(fs: &dyn FileSystem, dir: &Path) {
+    let (from, to) = (dir.join("from"), dir.join("to"));
+    fs.create_dir(&from).unwrap();
+    let first = fs.lock(&from.join("LOCK")).unwrap();
+    assert!(first.is_in_place().unwrap());
+    fs.rename(&from, &to).unwrap();
+    assert!(!first.is_in_place().unwrap());
+    assert_eq!(fs.lock(&to.join("LOCK")).unwrap_err().kind(), ErrorKind::WouldBlock);
+    fs.create_dir(&from).unwrap();
+    let second = fs.lock(&from.join("LOCK")).unwrap();
+    assert!(second.is_in_place().unwrap() && !first.is_in_place().unwrap());
+    drop(first);
+    fs.lock(&to.join("LOCK")).unwrap();
 }
 
 fn free_space_is_known(fs: &dyn FileSystem, dir: &Path) {

@@ -119,6 +119,35 @@ fn a_directory_not_synced_in_its_parent_vanishes_with_all_it_holds() {
 }
 
 #[test]
+fn a_renamed_directory_is_there_whole_under_one_of_its_names() {
+    let machine = machine_with_db();
+    let fs = machine.env().fs;
+    let (from, to) = (Path::new("/copy.tmp"), Path::new("/copy"));
+    fs.create_dir(from).unwrap();
+    write_synced(&*fs, "/copy.tmp/1.table", b"rows");
+    fs.sync_dir(from).unwrap();
+    fs.sync_dir(Path::new("/")).unwrap();
+    fs.rename(from, to).unwrap();
+    let names = |fs: &dyn FileSystem| {
+        (read(fs, "/copy.tmp/1.table").is_some(), read(fs, "/copy/1.table").is_some())
+    };
+    assert_eq!(outcomes(&machine, names), [(true, false), (false, true)].into());
+    fs.sync_dir_once(Path::new("/")).unwrap();
+    assert_eq!(outcomes(&machine, names), [(false, true)].into());
+}
+
+#[test]
+fn a_directory_removed_unsynced_may_come_back() {
+    let machine = machine_with_db();
+    let fs = machine.env().fs;
+    fs.create_dir(Path::new("/db/below")).unwrap();
+    fs.sync_dir(Path::new("/db")).unwrap();
+    fs.remove_dir(Path::new("/db/below")).unwrap();
+    let there = |fs: &dyn FileSystem| fs.exists(Path::new("/db/below")).unwrap();
+    assert_eq!(outcomes(&machine, there), [false, true].into());
+}
+
+#[test]
 fn two_names_of_one_file_share_its_fate() {
     let machine = machine_with_db();
     let fs = machine.env().fs;

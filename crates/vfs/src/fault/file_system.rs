@@ -4,7 +4,7 @@ use super::files::{FaultLog, FaultReader, FaultWriter};
 use super::{Op, Shared};
 use crate::file_system::{DirEntry, DirLock, FileSystem, LogFile, ReadFile, WriteFile};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -19,6 +19,10 @@ impl FaultFileSystem {
 impl FileSystem for FaultFileSystem {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         self.0.run(Op::CreateDirAll, dir, |fs| fs.create_dir_all(dir))
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.run(Op::CreateDir, dir, |fs| fs.create_dir(dir))
     }
 
     fn read_dir(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
@@ -53,12 +57,24 @@ impl FileSystem for FaultFileSystem {
         self.0.run(Op::Remove, path, |fs| fs.remove(path))
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.run(Op::RemoveDir, dir, |fs| fs.remove_dir(dir))
+    }
+
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.0.run(Op::HardLink, to, |fs| fs.hard_link(from, to))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.0.run(Op::SyncDir, dir, |fs| fs.sync_dir(dir))
+    }
+
+    fn sync_dir_once(&self, dir: &Path) -> io::Result<()> {
+        self.0.run(Op::SyncDir, dir, |fs| fs.sync_dir_once(dir))
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        self.0.run(Op::Canonical, path, |fs| fs.canonical(path))
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {

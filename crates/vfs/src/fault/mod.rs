@@ -35,7 +35,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use rule::{EIO, EMFILE, ENOSPC, EROFS, Op, Rule};
+pub use rule::{EIO, EMFILE, EMLINK, ENOSPC, EOPNOTSUPP, EPERM, EROFS, EXDEV, Op, Rule};
 
 /// One call to the file system.
 #[derive(Clone, Debug, PartialEq, Eq)]

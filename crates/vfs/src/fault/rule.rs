@@ -11,6 +11,14 @@ pub const EIO: i32 = Errno::IO.raw_os_error();
 pub const ENOSPC: i32 = Errno::NOSPC.raw_os_error();
 /// Too many open files.
 pub const EMFILE: i32 = Errno::MFILE.raw_os_error();
+/// The other name would lie on another file system.
+pub const EXDEV: i32 = Errno::XDEV.raw_os_error();
+/// A file has as many names as its file system lets it have.
+pub const EMLINK: i32 = Errno::MLINK.raw_os_error();
+/// Not allowed.
+pub const EPERM: i32 = Errno::PERM.raw_os_error();
+/// The file system does not know how.
+pub const EOPNOTSUPP: i32 = Errno::OPNOTSUPP.raw_os_error();
 /// The file system turned read-only.
 pub const EROFS: i32 = Errno::ROFS.raw_os_error();
 
@@ -19,6 +27,7 @@ pub const EROFS: i32 = Errno::ROFS.raw_os_error();
 #[allow(missing_docs)] // named like the methods
 pub enum Op {
     CreateDirAll,
+    CreateDir,
     ReadDir,
     Create,
     OpenAppend,
@@ -26,8 +35,10 @@ pub enum Op {
     CreateLog,
     Rename,
     Remove,
+    RemoveDir,
     HardLink,
     SyncDir,
+    Canonical,
     Len,
     Lock,
     FreeSpace,
@@ -48,10 +59,12 @@ impl Op {
     pub fn changes(self) -> bool {
         match self {
             Op::CreateDirAll
+            | Op::CreateDir
             | Op::Create
             | Op::CreateLog
             | Op::Rename
             | Op::Remove
+            | Op::RemoveDir
             | Op::HardLink
             | Op::SyncDir
             | Op::Lock
@@ -62,6 +75,7 @@ impl Op {
             Op::ReadDir
             | Op::OpenAppend
             | Op::Open
+            | Op::Canonical
             | Op::Len
             | Op::FreeSpace
             | Op::Read
@@ -71,15 +85,16 @@ impl Op {
 
     pub(super) fn verb(self) -> &'static str {
         match self {
-            Op::CreateDirAll => "create directory",
+            Op::CreateDirAll | Op::CreateDir => "create directory",
             Op::ReadDir => "list",
             Op::Create | Op::CreateLog => "create",
             Op::OpenAppend | Op::Open => "open",
             Op::Rename => "rename to",
             Op::Remove => "remove",
+            Op::RemoveDir => "remove directory",
             Op::HardLink => "link",
             Op::SyncDir => "sync directory",
-            Op::Len => "look at",
+            Op::Len | Op::Canonical => "look at",
             Op::Lock => "lock",
             Op::FreeSpace => "ask the free space of",
             Op::Append | Op::LogAppend => "write to",

@@ -1,6 +1,7 @@
 //! [`MemoryFileSystem`]: the trait over a [`World`] of names and files.
 
 use super::files::{Log, Open, Reader, Writer};
+use super::node::Node;
 use super::tree::{Entry, parts};
 use super::world::{Descriptor, World};
 use crate::error::Naming;
@@ -42,6 +43,10 @@ impl FileSystem for MemoryFileSystem {
         self.world.gate.write().tree.create_dir_all(dir).naming("create directory", dir)
     }
 
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.world.gate.write().tree.create_dir(dir).naming("create directory", dir)
+    }
+
     fn read_dir(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let _descriptor = self.world.descriptor().naming("list", dir)?;
         let state = self.world.gate.read();
@@ -77,6 +82,10 @@ impl FileSystem for MemoryFileSystem {
         self.world.gate.write().tree.remove(path).naming("remove", path)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.world.gate.write().tree.remove_dir(dir).naming("remove directory", dir)
+    }
+
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.world.gate.write();
         let node = state.tree.file(from).cloned().naming("link", to)?;
@@ -91,6 +100,15 @@ impl FileSystem for MemoryFileSystem {
         Ok(())
     }
 
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        let state = self.world.gate.read();
+        if state.tree.dir(path).is_err() {
+            state.tree.file(path).naming("look at", path)?;
+        }
+        let names = parts(path).naming("look at", path)?;
+        Ok(std::iter::once("/").chain(names).collect())
+    }
+
     fn len(&self, path: &Path) -> io::Result<u64> {
         let state = self.world.gate.read();
         if state.tree.dir(path).is_ok() {
@@ -100,19 +118,22 @@ impl FileSystem for MemoryFileSystem {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
-        let key: Vec<String> =
-            parts(path).naming("lock", path)?.into_iter().map(str::to_owned).collect();
         let descriptor = self.world.descriptor().naming("open lock file", path)?;
         match self.world.create(path, 0) {
             Ok(_) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error).naming("open lock file", path),
         }
-        if !self.world.gate.write().locks.insert(key.clone()) {
-            let held = LockHeld { path: path.to_path_buf(), pid: Some(std::process::id()) };
-            return Err(held.into());
-        }
+        let node = {
+            let mut state = self.world.gate.write();
+            let node = state.tree.file(path).cloned().naming("lock", path)?;
+            if !state.locks.insert(address(&node)) {
+                let held = LockHeld { path: path.to_path_buf(), pid: Some(std::process::id()) };
+                return Err(held.into());
+            }
+            node
+        };
         let (world, path) = (self.world.clone(), path.to_path_buf());
-        Ok(Box::new(MemoryLock { world, key, path, _descriptor: descriptor }))
+        Ok(Box::new(MemoryLock { world, node, path, _descriptor: descriptor }))
     }
 
     fn free_space(&self, dir: &Path) -> io::Result<u64> {
@@ -126,10 +147,15 @@ impl FileSystem for MemoryFileSystem {
     }
 }
 
+/// Names a file among those that are held.
+fn address(node: &Arc<Node>) -> usize {
+    Arc::as_ptr(node) as usize
+}
+
 #[derive(Debug)]
 struct MemoryLock {
     world: Arc<World>,
-    key: Vec<String>,
+    node: Arc<Node>,
     path: PathBuf,
     _descriptor: Arc<Descriptor>,
 }
@@ -142,10 +168,15 @@ impl DirLock for MemoryLock {
     fn process(&self) -> Process {
         Process::unforked()
     }
+
+    fn is_in_place(&self) -> io::Result<bool> {
+        let state = self.world.gate.read();
+        Ok(state.tree.file(&self.path).is_ok_and(|node| Arc::ptr_eq(node, &self.node)))
+    }
 }
 
 impl Drop for MemoryLock {
     fn drop(&mut self) {
-        self.world.gate.write().locks.remove(&self.key);
+        self.world.gate.write().locks.remove(&address(&self.node));
     }
 }

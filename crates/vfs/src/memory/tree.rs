@@ -107,6 +107,26 @@ impl Tree {
         Ok(())
     }
 
+    pub(super) fn create_dir(&mut self, path: &Path) -> Result<(), Errno> {
+        let place = self.place(path)?;
+        if self.entry(&place).is_some() {
+            return Err(Errno::EXIST);
+        }
+        let below = DirId(self.dirs.len());
+        self.dirs.push(Dir::default());
+        self.change(vec![(place, Some(Entry::Dir(below)))]);
+        Ok(())
+    }
+
+    pub(super) fn remove_dir(&mut self, path: &Path) -> Result<(), Errno> {
+        let dir = self.dir(path)?;
+        if self.list(dir).next().is_some() {
+            return Err(Errno::NOTEMPTY);
+        }
+        self.change(vec![(self.place(path)?, None)]);
+        Ok(())
+    }
+
     /// Gives a file a name that is not taken.
     pub(super) fn add(&mut self, place: Place, node: Arc<Node>) -> Result<(), Errno> {
         if self.entry(&place).is_some() {

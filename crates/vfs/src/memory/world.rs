@@ -27,8 +27,8 @@ pub(super) struct World {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) tree: Tree,
-    /// The parts of the paths that are locked.
-    pub(super) locks: BTreeSet<Vec<String>>,
+    /// The files that are locked, by address: whoever holds one holds the file.
+    pub(super) locks: BTreeSet<usize>,
     pub(super) disk_size: u64,
 }
 

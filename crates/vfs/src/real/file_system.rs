@@ -8,7 +8,7 @@ use crate::error::Naming;
 use crate::file_system::{DirEntry, DirLock, FileSystem, LogFile, ReadFile, WriteFile};
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The system's files.
@@ -20,6 +20,10 @@ pub struct RealFileSystem {
 impl FileSystem for RealFileSystem {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(here(dir)).naming("create directory", dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir(dir).naming("create directory", dir)
     }
 
     fn read_dir(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
@@ -75,6 +79,10 @@ impl FileSystem for RealFileSystem {
         fs::remove_file(path).naming("remove", path)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir).naming("remove directory", dir)
+    }
+
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::hard_link(from, to).naming("link", to)
     }
@@ -82,6 +90,15 @@ impl FileSystem for RealFileSystem {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let open = self.synced_dir.open(here(dir));
         open.and_then(|file| file.sync_all()).naming("sync directory", dir)
+    }
+
+    fn sync_dir_once(&self, dir: &Path) -> io::Result<()> {
+        let open = File::open(here(dir));
+        open.and_then(|file| file.sync_all()).naming("sync directory", dir)
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(here(path)).naming("look at", path)
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {

@@ -23,7 +23,7 @@ use crate::{LockHeld, Process};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::fd::IntoRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use tanada_format::planted;
 
@@ -104,5 +104,15 @@ impl DirLock for RealLock {
 
     fn process(&self) -> Process {
         self.process
+    }
+
+    fn is_in_place(&self) -> io::Result<bool> {
+        let locked = self.file.as_ref().expect("there until drop").metadata();
+        let locked = locked.naming("look at", &self.path)?;
+        match std::fs::metadata(&self.path) {
+            Ok(named) => Ok((named.dev(), named.ino()) == (locked.dev(), locked.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).naming("look at", &self.path),
+        }
     }
 }
