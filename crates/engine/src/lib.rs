@@ -30,6 +30,7 @@ mod core;
 mod write;
 mod background;
 mod opening;
+mod checkpoint;
 mod api;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
@@ -42,6 +43,7 @@ pub use api::keyspace::Keyspace;
 pub use api::snapshot::Snapshot;
 pub use api::verify::VerifyReport;
 pub use background::compact::CompactSummary;
+pub use checkpoint::{CheckpointDir, CheckpointEntry, CheckpointSummary};
 #[cfg(feature = "simulation")]
 pub use core::simulation::{Scheduler, Tuning};
 pub use opening::repair::{LostPart, RepairReport, RepairedFile, repair};

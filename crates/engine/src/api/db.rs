@@ -6,6 +6,7 @@ use crate::api::keyspace::Keyspace;
 use crate::api::snapshot::Snapshot;
 use crate::api::verify::VerifyReport;
 use crate::background::compact::CompactSummary;
+use crate::checkpoint::CheckpointSummary;
 use crate::core::Core;
 use crate::core::config::Config;
 use crate::core::simulation::Simulation;
@@ -390,6 +391,50 @@ impl Db {
     /// When the database is closed, or not even the directory can be read.
     pub fn verify(&self) -> Result<VerifyReport> {
         self.core().verify()
+    }
+
+    /// Makes a checkpoint: the whole database at one moment, in the new directory `path`.
+    /// Every write that was acknowledged before the call is in it, batches and keyspaces
+    /// whole; so is no other than those that were acknowledged before its moment. It is a
+    /// database: open it, [verify](Db::verify) it, write to it, make a checkpoint of it.
+    /// This database and the checkpoint never change each other. Reads, writes, flushes and
+    /// compactions go on meanwhile.
+    ///
+    /// Tables are linked, so they take no room as long as both have them; where `path` lies
+    /// on another file system they are copied, and the copies are read back and checked.
+    /// What is in no table yet is copied from the log. Nothing is flushed.
+    ///
+    /// It is there whole and durably, or not at all. It is made in the directory
+    /// `path.unfinished`; what a process that died has left there is removed by the next
+    /// call with the same `path`.
+    ///
+    /// Cost: writers wait for the moment, which does no I/O. A link for each table (or a
+    /// copy of it); reading and writing what MemTables hold, from log to log; four syncs of
+    /// files and directories. The linked tables are not read: [`Db::verify`] of the
+    /// checkpoint does that.
+    ///
+    /// The checkpoint keeps the id of this database, to which its tables are bound.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when something is called `path`, or another checkpoint is
+    /// being made there; [`Error::InvalidArgument`] when the directory above is not there,
+    /// or is this database's; [`Error::Poisoned`], [`Error::Closed`] (also when it is closed
+    /// meanwhile) and [`Error::Forked`]; [`Error::Io`], [`Error::Corruption`] and
+    /// [`Error::MissingFile`]. Nothing of the checkpoint is left then, and the database goes
+    /// on as before. One that is read-only can be saved so.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let db = tanada::Db::open(dir.path().join("db"))?;
+    /// db.put("k", "v1")?;
+    /// db.checkpoint(dir.path().join("monday"))?;
+    /// db.put("k", "v2")?;
+    /// let monday = tanada::Db::open(dir.path().join("monday"))?;
+    /// assert_eq!(monday.get("k")?.as_deref(), Some(&b"v1"[..]));
+    /// # Ok::<(), tanada::Error>(())
+    /// ```
+    pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<CheckpointSummary> {
+        self.core().checkpoint(path.as_ref())
     }
 
     /// Statistics of every tier. Cost: a walk over all tables in memory.

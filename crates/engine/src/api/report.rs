@@ -81,6 +81,7 @@ impl Core {
             obsolete: self.obsolete_stats(),
             flush,
             compaction,
+            checkpoints: self.jobs.checkpoints.stats(),
             stalls: StallStats {
                 paced_writes: count(Count::PacedWrites),
                 paced_ns: count(Count::PacedNs),

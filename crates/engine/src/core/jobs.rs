@@ -1,8 +1,9 @@
 //! What flushes and compactions have done since opening.
 
 use crate::tree::compaction::JobOutput;
-use crate::types::stats::JobStats;
+use crate::types::stats::{CheckpointStats, JobStats};
 use std::sync::atomic::Ordering;
+use tanada_format::SeqNo;
 use tanada_vfs::sync::unchecked::AtomicU64;
 
 /// Totals of one kind of job. Relaxed throughout: they order nothing.
@@ -22,6 +23,61 @@ pub(crate) struct JobTotals {
 pub(crate) struct Jobs {
     pub(crate) flush: JobTotals,
     pub(crate) compaction: JobTotals,
+    pub(crate) checkpoints: CheckpointTotals,
+}
+
+/// Totals of checkpoints. Relaxed throughout: they order nothing.
+#[derive(Debug, Default)]
+pub(crate) struct CheckpointTotals {
+    began: AtomicU64,
+    made: AtomicU64,
+    failed: AtomicU64,
+    last_ns: AtomicU64,
+    last_seqno: AtomicU64,
+    linked_bytes: AtomicU64,
+    written_bytes: AtomicU64,
+}
+
+/// One that was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MadeCheckpoint {
+    pub(crate) seqno: SeqNo,
+    pub(crate) linked_bytes: u64,
+    pub(crate) written_bytes: u64,
+}
+
+impl CheckpointTotals {
+    pub(crate) fn begin(&self) {
+        self.began.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds one that took `ns`; `None` when none was made.
+    pub(crate) fn end(&self, made: Option<MadeCheckpoint>, ns: u64) {
+        let Some(made) = made else {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        self.last_ns.store(ns, Ordering::Relaxed);
+        self.last_seqno.store(made.seqno.0, Ordering::Relaxed);
+        self.linked_bytes.fetch_add(made.linked_bytes, Ordering::Relaxed);
+        self.written_bytes.fetch_add(made.written_bytes, Ordering::Relaxed);
+        self.made.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self) -> CheckpointStats {
+        let get = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        // Of one that ends between the looks the begin is missed, never its end.
+        let (made, failed) = (get(&self.made), get(&self.failed));
+        CheckpointStats {
+            made,
+            failed,
+            running: get(&self.began).saturating_sub(made).saturating_sub(failed),
+            last_ns: get(&self.last_ns),
+            last_seqno: get(&self.last_seqno),
+            linked_bytes: get(&self.linked_bytes),
+            written_bytes: get(&self.written_bytes),
+        }
+    }
 }
 
 #[cfg(all(test, shuttle))]

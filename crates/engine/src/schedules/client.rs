@@ -6,10 +6,14 @@ use super::history::{Changes, Found, History, KEYS, Moment, Place, Promise, SPAC
 use crate::{
     Batch, Db, Durability, Error, Keyspace, KeyspaceOptions, Result, Snapshot, WriteOptions,
 };
+use std::path::Path;
 use std::sync::Arc;
 
 /// The names of the keyspaces beside the default one.
 pub(super) const NAMES: [&str; SPACES - 1] = ["left", "right"];
+
+/// Where checkpoints lie.
+pub(super) const COPIES: &str = "/copies";
 
 pub(super) fn key(of: u8) -> [u8; 2] {
     [b'k', of]
@@ -115,6 +119,7 @@ impl Client {
                 let (_, keyspace) = self.any_space()?;
                 keyspace.compact(..).map(drop)
             }
+            Kind::Checkpoint => self.checkpoint(),
             Kind::Statistics => {
                 let stats = self.db.stats();
                 assert!(stats.keyspaces.len() <= SPACES);
@@ -300,6 +305,23 @@ impl Client {
         let before = self.history.acknowledged();
         self.db.flush()?;
         self.history.promise(before, Promise::Power);
+        Ok(())
+    }
+
+    /// A checkpoint under a name of its own; now and then one that is taken, perhaps by
+    /// another that is being made.
+    fn checkpoint(&mut self) -> Result<()> {
+        self.made += 1;
+        let name = match self.dice.one_in(3) {
+            true => "shared".to_owned(),
+            false => format!("{}.{}", self.number, self.made),
+        };
+        let promised = self.history.acknowledged();
+        match self.db.checkpoint(Path::new(COPIES).join(&name)) {
+            Ok(summary) => self.history.copied(name, promised, summary.seqno),
+            Err(Error::AlreadyExists { .. }) if name == "shared" => {}
+            Err(e) => return Err(e),
+        }
         Ok(())
     }
 

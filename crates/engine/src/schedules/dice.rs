@@ -56,6 +56,8 @@ pub(super) enum Kind {
     FlushOne,
     Compact,
     Statistics,
+    /// Only where it is asked for.
+    Checkpoint,
 }
 
 const KINDS: [Kind; 14] = [
@@ -167,6 +169,18 @@ impl Plan {
         plan.data = Data { spaces: 1, keys: dice.pick(&[1, 2]), value_bytes: 8 };
         plan.mix = Mix::of(Kind::Put, Kind::Get, Kind::FlushOne);
         plan.before = 2;
+        plan.crash_one_in = u64::MAX;
+        plan
+    }
+
+    /// Checkpoints beside writers and the jobs that replace what they link and copy.
+    pub(super) fn of_checkpoints(dice: &mut Dice) -> Plan {
+        let mut plan = Plan::drawn(dice);
+        let job = dice.pick(&[Kind::Flush, Kind::FlushOne, Kind::Compact]);
+        let write = dice.pick(&[Kind::Put, Kind::Batch, Kind::Batch]);
+        plan.mix = Mix(vec![write, write, write, write, Kind::Checkpoint, job]);
+        plan.data.spaces = dice.pick(&[1, SPACES, SPACES]);
+        plan.before = 1 + dice.below(3) as usize;
         plan.crash_one_in = u64::MAX;
         plan
     }

@@ -50,6 +50,16 @@ struct Sight {
     how: &'static str,
 }
 
+/// A checkpoint that was made.
+#[derive(Clone, Debug)]
+pub(super) struct Copied {
+    pub(super) name: String,
+    /// The newest write that had been acknowledged before the call.
+    pub(super) promised: u64,
+    /// The newest write in it, as the call has answered.
+    pub(super) seqno: u64,
+}
+
 /// All of one schedule.
 #[derive(Default)]
 pub(super) struct History(Mutex<Inner>);
@@ -62,6 +72,7 @@ struct Inner {
     acknowledged: u64,
     promised: [u64; 2],
     sights: Vec<Sight>,
+    copies: Vec<Copied>,
     /// Ids of the keyspaces, by their place in [`SPACES`].
     ids: BTreeMap<usize, u32>,
 }
@@ -126,6 +137,16 @@ impl History {
     /// A read has seen this.
     pub(super) fn saw(&self, how: &'static str, moment: Moment, found: Changes) {
         self.lock().sights.push(Sight { moment, found, how });
+    }
+
+    /// A checkpoint was made.
+    pub(super) fn copied(&self, name: String, promised: u64, seqno: u64) {
+        self.lock().copies.push(Copied { name, promised, seqno });
+    }
+
+    /// All checkpoints.
+    pub(super) fn copies(&self) -> Vec<Copied> {
+        self.lock().copies.clone()
     }
 
     /// Compares all that was seen with what was written. For when no thread writes any more.

@@ -13,9 +13,10 @@ mod tally;
 
 use crate::core::Core;
 use crate::{Db, KeyspaceOptions};
-use client::{Client, NAMES, all_of};
+use client::{COPIES, Client, NAMES, all_of};
 use dice::{Dice, End, Kind, Plan};
 use history::{Changes, History, Promise};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tally::{Sums, Tally};
 use tanada_vfs::fault::Faults;
@@ -58,10 +59,24 @@ fn schedules_of_readers_beside_flushes() {
     println!("{}", SUMS.get());
 }
 
+/// Whatever the order, a checkpoint is the first so many writes, with all that were
+/// acknowledged before it was asked for, whole; and no other part of one is left.
+#[test]
+fn schedules_of_checkpoints() {
+    static SUMS: Sums = Sums::new();
+    explore("checkpoints", seeds(240), || {
+        let mut dice = Dice::of_this_schedule();
+        let plan = Plan::of_checkpoints(&mut dice);
+        SUMS.add(run(&plan, dice));
+    });
+    println!("{}", SUMS.get());
+}
+
 /// One schedule.
 fn run(plan: &Plan, mut dice: Dice) -> Tally {
     let machine = MemoryMachine::new(dice.next());
     let faults = Faults::over_memory(&machine);
+    machine.env().fs.create_dir_all(Path::new(COPIES)).expect("nothing fails here");
     let history = Arc::new(History::default());
     let db = open(plan, faults.env(&machine.threaded_env()));
 
@@ -115,13 +130,14 @@ fn run(plan: &Plan, mut dice: Dice) -> Tally {
     drop(db);
     tally.crashes = images.len() as u64;
     for image in &images {
-        check_image(plan, image, &history);
+        check_image(plan, DIR, image, &history);
     }
+    tally.checkpoints = check_copies(plan, &machine, &history);
     let all = history.acknowledged();
     if plan.end != End::Killed {
         let spaces = history.spaces();
         let left = Image { machine: machine.clone(), how: "closed", promised: all, spaces };
-        check_image(plan, &left, &history);
+        check_image(plan, DIR, &left, &history);
     }
     tally
 }
@@ -136,7 +152,11 @@ fn tally(db: &Db, history: &History) -> Tally {
 }
 
 fn open(plan: &Plan, env: Env) -> Db {
-    Db::builder(DIR)
+    open_in(DIR, plan, env)
+}
+
+fn open_in(dir: &str, plan: &Plan, env: Env) -> Db {
+    Db::builder(dir)
         .env(env)
         .memory(16 << 20)
         .threads(plan.threads)
@@ -228,9 +248,29 @@ fn image(machine: &MemoryMachine, history: &History, dice: &mut Dice) -> Image {
     }
 }
 
-/// Opens what was left, and compares it with what must be there.
-fn check_image(plan: &Plan, image: &Image, history: &History) {
-    let db = open(plan, image.machine.env());
+/// Opens each checkpoint, and looks whether anything else was left where they lie. Answers
+/// how many there are.
+fn check_copies(plan: &Plan, machine: &MemoryMachine, history: &History) -> u64 {
+    let copies = history.copies();
+    let left = machine.env().fs.read_dir(Path::new(COPIES)).expect("it is there");
+    let mut names: Vec<_> = copies.iter().map(|copy| copy.name.clone()).collect();
+    names.sort();
+    assert!(left.iter().map(|entry| &entry.name).eq(&names), "{left:?} are left, {names:?} made");
+    // Opening one takes as long as the schedule itself.
+    for copy in copies.iter().rev().take(2) {
+        let machine = machine.kill();
+        let promised = copy.promised;
+        let image = Image { machine, how: "checkpoint", promised, spaces: Vec::new() };
+        let found = check_image(plan, &format!("{COPIES}/{}", copy.name), &image, history);
+        assert_eq!(found, copy.seqno, "the newest write of a checkpoint");
+    }
+    copies.len() as u64
+}
+
+/// Opens what was left in `dir`, and compares it with what must be there. Answers the newest
+/// write.
+fn check_image(plan: &Plan, dir: &str, image: &Image, history: &History) -> u64 {
+    let db = open_in(dir, plan, image.machine.env());
     let names = db.keyspaces();
     let snapshot = db.snapshot();
     let mut left = Changes::new();
@@ -255,6 +295,8 @@ fn check_image(plan: &Plan, image: &Image, history: &History) {
         let report = db.verify().expect("it can be read");
         assert!(report.damage.is_empty(), "{}: {report:?}", image.how);
     }
+    let found = snapshot.seqno().0;
     drop(snapshot);
     db.close().expect("nothing fails here");
+    found
 }

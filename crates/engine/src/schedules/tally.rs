@@ -15,6 +15,7 @@ pub(super) struct Tally {
     pub(super) logs: u64,
     pub(super) keyspaces: u64,
     pub(super) crashes: u64,
+    pub(super) checkpoints: u64,
     /// Schedules that had a flush, a compaction and a new log.
     pub(super) all_three: u64,
 }
@@ -33,6 +34,7 @@ impl Sums {
             logs: 0,
             keyspaces: 0,
             crashes: 0,
+            checkpoints: 0,
             all_three: 0,
         }))
     }
@@ -47,6 +49,7 @@ impl Sums {
         sums.logs += one.logs;
         sums.keyspaces += one.keyspaces;
         sums.crashes += one.crashes;
+        sums.checkpoints += one.checkpoints;
         sums.all_three += u64::from(one.flushes > 0 && one.compactions > 0 && one.logs > 0);
     }
 
@@ -60,7 +63,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} schedules: {} batches, {} reads, {} flushes, {} compactions, {} new logs, \
-             {} keyspaces, {} crashes; {} had a flush, a compaction and a new log",
+             {} keyspaces, {} crashes, {} checkpoints; {} had a flush, a compaction and a new log",
             self.schedules,
             self.writes,
             self.reads,
@@ -69,6 +72,7 @@ impl fmt::Display for Tally {
             self.logs,
             self.keyspaces,
             self.crashes,
+            self.checkpoints,
             self.all_three
         )
     }

@@ -35,6 +35,13 @@ pub enum Error {
         /// Why it was not taken for a database.
         why: String,
     },
+    /// Something has this name already; choose another. Nothing was done.
+    AlreadyExists {
+        /// The name.
+        path: PathBuf,
+        /// What was to get it.
+        why: String,
+    },
     /// The database, or one file, was written by a newer version. Upgrade.
     Unsupported {
         /// The file.
@@ -103,6 +110,9 @@ impl fmt::Display for Error {
                 "{} is not a Tanada database ({why}); name another directory, or an empty one to create a database",
                 path.display()
             ),
+            Error::AlreadyExists { path, why } => {
+                write!(f, "{} is taken ({why}); choose another name", path.display())
+            }
             Error::Unsupported { file, what } => {
                 write!(f, "{} needs a newer tanada: {what}", file.display())
             }

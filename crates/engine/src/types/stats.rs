@@ -33,6 +33,7 @@ pub struct Stats {
     pub obsolete: ObsoleteStats,
     pub flush: JobStats,
     pub compaction: JobStats,
+    pub checkpoints: CheckpointStats,
     pub stalls: StallStats,
     pub amplification: AmplificationStats,
     pub keyspaces: Vec<KeyspaceStats>,
@@ -257,6 +258,26 @@ pub struct JobStats {
     /// Tables moved to the next level without being rewritten.
     pub trivial_moves: u64,
     pub busy_ns: u64,
+}
+
+/// Checkpoints.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)]
+pub struct CheckpointStats {
+    pub made: u64,
+    /// Calls that made none, those refused for their path included.
+    pub failed: u64,
+    pub running: u64,
+    /// How long the last one took that was made; 0 before the first.
+    pub last_ns: u64,
+    /// Newest write in it.
+    pub last_seqno: u64,
+    /// Bytes of tables that all of them together share with the database, when they were
+    /// made.
+    pub linked_bytes: u64,
+    /// Bytes that were written for them.
+    pub written_bytes: u64,
 }
 
 /// How long writers waited for the background.

@@ -6,7 +6,7 @@
 //! dropped the pages' dirty marks, and calls the next sync a success with
 //! nothing written (PostgreSQL 2018). So they are written again, into the new log.
 
-use super::reader::LogReader;
+use super::reader::{LogReader, RecordPlace};
 use super::segment::Tail;
 use crate::types::error::Result;
 use std::path::Path;
@@ -54,21 +54,31 @@ impl Carried {
         let from = self.from;
         for (log, end) in &mut self.logs {
             let header = log.needed_header()?;
-            log.walk(&header, Some(*end), &mut |place, payload| {
-                if place.start < from {
-                    return Ok(());
-                }
-                // At its old place it has a frame as long as its old one.
-                let len = payload.len() as u64;
-                match place.end.0 - place.start.0 == short_record_len(len) {
-                    true => file.append(&cursor.write_short(place.kind, &[payload]))?,
-                    false => file.append(&cursor.write(place.kind, from.0, &[payload]))?,
-                }
-                file.append(payload)?;
-                file.append(record_padding(payload.len()))?;
-                Ok(())
+            let append = &mut |bytes: &[u8]| Ok(file.append(bytes)?);
+            log.walk(&header, Some(*end), &mut |place, payload| match place.start < from {
+                true => Ok(()),
+                false => write_again(append, cursor, &place, payload, from),
             })?;
         }
         Ok(())
     }
+}
+
+/// Writes a record at its old place in the stream into another log, by `append`; where its
+/// frame names a position as synced, that is `synced`.
+pub(super) fn write_again(
+    append: &mut dyn FnMut(&[u8]) -> Result<()>,
+    cursor: &mut RecordCursor,
+    place: &RecordPlace<'_>,
+    payload: &[u8],
+    synced: LogPosition,
+) -> Result<()> {
+    // At its old place it has a frame as long as its old one.
+    let len = payload.len() as u64;
+    match place.end.0 - place.start.0 == short_record_len(len) {
+        true => append(&cursor.write_short(place.kind, &[payload]))?,
+        false => append(&cursor.write(place.kind, synced.0, &[payload]))?,
+    }
+    append(payload)?;
+    append(record_padding(payload.len()))
 }

@@ -5,12 +5,15 @@
 //! are the names of these logs. A position is announced as synced only when all
 //! of that has happened, so it may be written into later records as a fact.
 
+mod pin;
 mod spare;
 
+pub(crate) use pin::LogPin;
 pub(super) use spare::Spare;
 
 use super::segment::{Segment, Tail, log_path};
 use crate::types::error::{Error, Result};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,7 +44,7 @@ impl SegmentSizes {
 /// The log as threads other than its writer see it. Clones are the same log.
 ///
 /// Locks, in the order in which they are taken: `syncing`, `preparing`; `spare`;
-/// `files`. The first two are held during I/O, the others for a few instructions.
+/// `pinned`; `files`. The first two are held during I/O, the others for a few instructions.
 #[derive(Clone, Debug)]
 pub(crate) struct WalHandle(Arc<Shared>);
 
@@ -65,6 +68,8 @@ struct Shared {
     commits_sync: AtomicBool,
     /// The first failure of the log: nothing works after it.
     failure: OnceLock<Error>,
+    /// Logs that somebody reads, and how many do: these and later ones stay.
+    pinned: Mutex<BTreeMap<LogId, usize>>,
     files: Mutex<Vec<File>>,
     /// One sync at a time: who waited mostly finds that its bytes were synced meanwhile.
     syncing: Mutex<()>,
@@ -112,6 +117,7 @@ impl WalHandle {
             wants_next: AtomicBool::new(false),
             commits_sync: AtomicBool::new(false),
             failure: OnceLock::new(),
+            pinned: Mutex::default(),
             files: Mutex::new(older.collect()),
             syncing: Mutex::new(()),
             preparing: Mutex::new(()),
@@ -248,17 +254,23 @@ impl WalHandle {
         self.0.commits_sync.store(true, Ordering::Relaxed);
     }
 
-    /// Forgets the logs before `id` (never the one being written) and answers their paths
-    /// and sizes, for removal. The manifest must name `id` or a later log as
+    /// Forgets the logs before `id` (never the one being written, nor one that is
+    /// [pinned](WalHandle::pin), nor those behind it) and answers their paths and sizes,
+    /// for removal. The manifest must name `id` or a later log as
     /// the oldest needed, durably, before the first is removed.
     ///
     /// The directory need not be synced after the removals: a name that comes
     /// back after a power cut is that of a log before the oldest needed, which
     /// recovery does not read but hands out for removal again.
     pub(crate) fn take_before(&self, id: LogId) -> Vec<(PathBuf, u64)> {
+        let pinned = self.0.pinned.lock();
         let mut files = self.0.files.lock();
         let current = files.last().expect("a writer never lets go of the log it writes").id;
-        let keep = files.partition_point(|file| file.id < id.min(current));
+        let needed = match pinned.first_key_value() {
+            Some((&oldest, _)) if !planted!(checkpoint_log_not_pinned) => oldest.min(id),
+            _ => id,
+        };
+        let keep = files.partition_point(|file| file.id < needed.min(current));
         files.drain(..keep).map(|file| (log_path(&self.0.dir, file.id), file.bytes)).collect()
     }
 

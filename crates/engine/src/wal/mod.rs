@@ -17,6 +17,7 @@ mod reader;
 mod carry;
 mod writer;
 mod recover;
+mod copy;
 pub(crate) mod salvage;
 #[cfg(test)]
 mod harness;
@@ -37,8 +38,9 @@ mod recover_tests;
 #[cfg(test)]
 mod handle_tests;
 
-pub(crate) use handle::{SegmentSizes, WalHandle};
+pub(crate) use copy::copy;
+pub(crate) use handle::{LogPin, SegmentSizes, WalHandle};
 pub(crate) use reader::RecordPlace;
 pub(crate) use recover::{RecoverFrom, recover};
-pub(crate) use segment::Tail;
+pub(crate) use segment::{Segment, Tail};
 pub(crate) use writer::WalWriter;

@@ -32,10 +32,10 @@ impl Drop for ByHand<'_> {
     }
 }
 
-/// Somebody removes files in a thread of his own: closing waits for that.
-struct Removing<'c>(&'c Core);
+/// A caller reads or removes files in a thread of its own: closing waits for that.
+pub(crate) struct InCaller<'c>(&'c Core);
 
-impl Drop for Removing<'_> {
+impl Drop for InCaller<'_> {
     fn drop(&mut self) {
         self.0.background.state.lock().by_hand -= 1;
         self.0.background.progress.notify_all();
@@ -49,15 +49,22 @@ impl Core {
     /// # Errors
     /// Why one could not be removed: the background tries again.
     pub(crate) fn remove_files_by_hand(&self) -> Result<()> {
-        let _removing = {
-            let mut state = self.background.state.lock();
-            if state.stop {
-                return Err(Error::Closed);
-            }
-            state.by_hand += 1;
-            Removing(self)
-        };
+        let _removing = self.begin_in_caller()?;
         Ok(self.reading.tables.deletions.run_all(&*self.reading.env.fs)?)
+    }
+
+    /// Keeps the files of the database where they are until the answer is dropped: closing
+    /// waits for that. Whoever has it gives up soon once [`Core::stopping`].
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub(crate) fn begin_in_caller(&self) -> Result<InCaller<'_>> {
+        let mut state = self.background.state.lock();
+        if state.stop {
+            return Err(Error::Closed);
+        }
+        state.by_hand += 1;
+        Ok(InCaller(self))
     }
 
     /// Runs the next job that a compaction by hand needs, once nothing in flight

@@ -20,6 +20,7 @@ mod table_ids;
 mod apply;
 mod open;
 mod write;
+mod copy;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 #[cfg(test)]

@@ -8,11 +8,14 @@ use super::edit::Edit;
 use super::header::{self, HEADER_LEN};
 use super::log::{KIND_EDIT, KIND_MARKER, KIND_SNAPSHOT, ManifestLog, check_len};
 use super::names::FileName;
-use crate::tree::version::{Deletion, TableStore};
+use super::state::State;
+use crate::tree::version::{Deletion, TableStore, Version};
 use crate::types::error::{Error, Result};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use tanada_format::{RecordCursor, RecordFile, RecordSalt, planted};
+use tanada_vfs::WriteFile;
 
 /// Rewrite when the manifest is this many times its snapshot.
 const REWRITE_FACTOR: u64 = 4;
@@ -93,40 +96,57 @@ impl Manifest {
     /// Writes manifest `number`, and a `CURRENT` for it under a temporary name.
     fn prepare(&self, number: u64, path: &Path, temporary: &Path) -> Result<ManifestLog> {
         let TableStore { fs, dir, database, .. } = &*self.files;
-        let mut file = fs.create(path)?;
-        file.append(&header::encode(*database, number))?;
-        let salt = RecordSalt::new(RecordFile::Manifest, *database, number);
-        let at = RecordCursor::new(salt, HEADER_LEN as u64, 0);
-        let mut log = ManifestLog { file, at, synced: 0, snapshot_bytes: 0 };
-        let mut kind = KIND_SNAPSHOT;
-        let mut parts = 0;
-        self.state.snapshot_in_parts(self.snapshot_part_bytes, |part| {
-            parts += 1;
-            // What the first record leaves out, edits behind it add.
-            let kind = std::mem::replace(&mut kind, KIND_EDIT);
-            log.append(kind, &codec::encode(part))
-        })?;
-        log.file.sync()?;
-        log.synced = log.at.offset();
-        log.snapshot_bytes = log.synced;
-        if parts > 1 {
-            // Durable before CURRENT names the file: damage in the last part must never
-            // pass for an edit that was being written when the machine died.
-            log.append(KIND_MARKER, &[])?;
-            log.file.sync()?;
-            log.synced = log.at.offset();
-        }
+        let file = fs.create(path)?;
+        let current = Current { database: *database, manifest: number };
+        let log = write_snapshot(file, &current, &self.state, self.snapshot_part_bytes)?;
 
         match fs.remove(temporary) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
             _ => {}
         }
-        let mut line = fs.create(temporary)?;
-        line.append(Current { database: *database, manifest: number }.encode().as_bytes())?;
-        line.sync()?;
+        write_current(fs.create(temporary)?, &current)?;
         // Before the rename, so that CURRENT never names a manifest whose own
         // name is not durable.
         fs.sync_dir(dir)?;
         Ok(log)
     }
+}
+
+/// Writes the whole state into the new `file`, that of the manifest that `current` names,
+/// in parts of about `part_bytes`, and syncs it.
+pub(super) fn write_snapshot(
+    mut file: Box<dyn WriteFile>,
+    current: &Current,
+    state: &State<Arc<Version>>,
+    part_bytes: usize,
+) -> Result<ManifestLog> {
+    file.append(&header::encode(current.database, current.manifest))?;
+    let salt = RecordSalt::new(RecordFile::Manifest, current.database, current.manifest);
+    let at = RecordCursor::new(salt, HEADER_LEN as u64, 0);
+    let mut log = ManifestLog { file, at, synced: 0, snapshot_bytes: 0 };
+    let mut kind = KIND_SNAPSHOT;
+    let mut parts = 0;
+    state.snapshot_in_parts(part_bytes, |part| {
+        parts += 1;
+        // What the first record leaves out, edits behind it add.
+        let kind = std::mem::replace(&mut kind, KIND_EDIT);
+        log.append(kind, &codec::encode(part))
+    })?;
+    log.file.sync()?;
+    log.synced = log.at.offset();
+    log.snapshot_bytes = log.synced;
+    if parts > 1 {
+        // Durable before CURRENT names the file: damage in the last part must never
+        // pass for an edit that was being written when the machine died.
+        log.append(KIND_MARKER, &[])?;
+        log.file.sync()?;
+        log.synced = log.at.offset();
+    }
+    Ok(log)
+}
+
+/// Writes the one line of a new `CURRENT`, and syncs it.
+pub(super) fn write_current(mut file: Box<dyn WriteFile>, current: &Current) -> Result<()> {
+    file.append(current.encode().as_bytes())?;
+    Ok(file.sync()?)
 }

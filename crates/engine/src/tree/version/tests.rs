@@ -21,6 +21,9 @@ macro_rules! never {
 use std::path::Path;
 never! {
     create_dir_all(&Path) -> ();
+    create_dir(&Path) -> ();
+    remove_dir(&Path) -> ();
+    canonical(&Path) -> std::path::PathBuf;
     read_dir(&Path) -> Vec<tanada_vfs::DirEntry>;
     create(&Path) -> Box<dyn tanada_vfs::WriteFile>;
     open_append(&Path) -> Box<dyn tanada_vfs::WriteFile>;
