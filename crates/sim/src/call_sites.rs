@@ -17,8 +17,9 @@ const ROOTS: [&str; 2] = ["crates/engine/src", "crates/table/src"];
 /// Methods of a `FileSystem`, which is called `fs` wherever it is held, and the name
 /// by which a call is known: `exists` asks for the length, and a file whose descriptor
 /// may be closed is opened like any other.
-const OF_FILE_SYSTEMS: [(&str, &str); 15] = [
+const OF_FILE_SYSTEMS: [(&str, &str); 19] = [
     ("create_dir_all", "create_dir_all"),
+    ("create_dir", "create_dir"),
     ("read_dir", "read_dir"),
     ("create", "create"),
     ("open_append", "open_append"),
@@ -27,8 +28,11 @@ const OF_FILE_SYSTEMS: [(&str, &str); 15] = [
     ("create_log", "create_log"),
     ("rename", "rename"),
     ("remove", "remove"),
+    ("remove_dir", "remove_dir"),
     ("hard_link", "hard_link"),
     ("sync_dir", "sync_dir"),
+    ("sync_dir_once", "sync_dir"),
+    ("canonical", "canonical"),
     ("len", "len"),
     ("exists", "len"),
     ("lock", "lock"),
@@ -179,6 +183,7 @@ impl Source {
 fn call_of(op: Op) -> &'static str {
     match op {
         Op::CreateDirAll => "create_dir_all",
+        Op::CreateDir => "create_dir",
         Op::ReadDir => "read_dir",
         Op::Create => "create",
         Op::OpenAppend => "open_append",
@@ -186,6 +191,8 @@ fn call_of(op: Op) -> &'static str {
         Op::CreateLog => "create_log",
         Op::Rename => "rename",
         Op::Remove => "remove",
+        Op::RemoveDir => "remove_dir",
+        Op::Canonical => "canonical",
         Op::HardLink => "hard_link",
         Op::SyncDir => "sync_dir",
         Op::Len => "len",
@@ -240,7 +247,7 @@ fn tests_of(name: &str, text: &str) -> Vec<String> {
 }
 
 fn is_for_tests(line: &str) -> bool {
-    line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(any(test")
+    ["#[cfg(test)]", "#[cfg(any(test", "#[cfg(all(test"].iter().any(|start| line.starts_with(start))
 }
 
 impl File {

@@ -7,16 +7,18 @@
 //! scheduler says so, in the one thread that there is.
 
 use crate::operation::{Cover, Direction, Exit, Key, Operation, ValueSpec, Write};
-use crate::oracle::{Moment, Oracle};
+use crate::oracle::{CHECKPOINTS_DIR, Moment, Oracle};
 use crate::runner::{PATH, Runner, Settings, Surroundings};
 use parking_lot::Mutex;
 use std::ops::Bound::Unbounded;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tanada::{Compression, Db, Durability, Error, RepairReport, Result, Scheduler, Tuning};
+use tanada::{
+    CheckpointDir, Compression, Db, Durability, Error, RepairReport, Result, Scheduler, Tuning,
+};
 use tanada_vfs::MemoryMachine;
-use tanada_vfs::fault::{Call, EIO, ENOSPC, Faults, Op, Rule};
+use tanada_vfs::fault::{Call, EIO, ENOSPC, EXDEV, Faults, Op, Rule};
 use tanada_vfs::memory::Dice;
 
 /// Where a repair writes to, and where it does when it is tried again.
@@ -57,11 +59,15 @@ enum Step {
     Verify,
     /// So many jobs of the background.
     Work(u32),
+    /// A process that died leaves half of the next checkpoint, and half of another one.
+    LeaveHalves,
+    /// Opens the directory of checkpoints, lists them and removes the first.
+    Checkpoints,
     Repair,
 }
 
 /// All of them.
-pub static COURSES: [Course; 13] = [
+pub static COURSES: [Course; 19] = [
     Course { name: "life", start: new_machine, mishap: none, steps: life, source: None },
     Course { name: "killed", start: killed, mishap: none, steps: second_life, source: None },
     Course {
@@ -122,6 +128,50 @@ pub static COURSES: [Course; 13] = [
         source: None,
     },
     Course {
+        name: "checkpoints",
+        start: killed,
+        mishap: none,
+        steps: life_with_checkpoints,
+        source: None,
+    },
+    Course {
+        name: "checkpoints by copies",
+        start: killed,
+        mishap: || Some(Rule::fail(EXDEV).on(Op::HardLink)),
+        steps: life_with_checkpoints,
+        source: None,
+    },
+    Course {
+        name: "checkpoint refused",
+        start: killed,
+        mishap: || Some(Rule::fail(ENOSPC).on(Op::Create).path_suffix("/CURRENT").nth(1)),
+        steps: life_with_checkpoints,
+        source: None,
+    },
+    Course {
+        name: "checkpoint whose directory is refused",
+        start: killed,
+        mishap: || Some(Rule::apply_and_fail(EIO).on(Op::CreateDir).nth(2)),
+        steps: life_with_checkpoints,
+        source: None,
+    },
+    Course {
+        name: "checkpoint whose lock is refused",
+        start: killed,
+        mishap: || Some(Rule::apply_and_fail(EIO).on(Op::Lock).path_suffix("LOCK.tmp").nth(2)),
+        steps: life_with_checkpoints,
+        source: None,
+    },
+    Course {
+        name: "checkpoint whose name is refused",
+        start: killed,
+        mishap: || {
+            Some(Rule::apply_and_fail(EIO).on(Op::Rename).path_suffix("checkpoints/1").nth(1))
+        },
+        steps: life_with_checkpoints,
+        source: None,
+    },
+    Course {
         name: "repair",
         start: killed,
         mishap: none,
@@ -174,6 +224,11 @@ impl Course {
                     }
                     Ok(())
                 }
+                Step::LeaveHalves => {
+                    leave_halves(&runner);
+                    Ok(())
+                }
+                Step::Checkpoints => checkpoints(&runner),
                 Step::Repair => repair(&runner, SAVED[0]).map(|told| repaired = Some(told)),
             };
             if let Err(e) = done {
@@ -212,6 +267,28 @@ pub(crate) fn runner(machine: MemoryMachine, oracle: Oracle) -> Runner {
         trace: None,
     });
     runner
+}
+
+/// Half a checkpoint under the name of the next, and one under a name of its own.
+fn leave_halves(runner: &Runner) {
+    let next = runner.oracle().lock().checkpoints_begun;
+    let fs = runner.machine().env().fs;
+    for name in [next.to_string(), "left".to_owned()] {
+        let dir = Path::new(CHECKPOINTS_DIR).join(format!("{name}.unfinished"));
+        fs.create_dir_all(&dir).expect("the name is free");
+        fs.create(&dir.join("000001.sst")).expect("the name is free");
+    }
+}
+
+fn checkpoints(runner: &Runner) -> Result<()> {
+    let env = runner.faults().env(&runner.machine().env());
+    let all = CheckpointDir::open(&env, CHECKPOINTS_DIR)?;
+    let listed = all.list()?;
+    let Some(first) = listed.first() else { return Ok(()) };
+    // From here on nobody may miss it.
+    let path = format!("{CHECKPOINTS_DIR}/{}", first.name);
+    runner.oracle().lock().checkpoints.retain(|checkpoint| checkpoint.path != path);
+    all.remove(&first.name).map(drop)
 }
 
 /// Opens what the last life has left; again, when a call failed.
@@ -318,7 +395,7 @@ fn after(steps: Vec<Step>) -> Runner {
             Step::Open => open(&mut runner),
             Step::Close => runner.go_down(Exit::Close).map(drop),
             Step::Do(operation) => runner.apply(&operation),
-            Step::Work(_) | Step::Verify | Step::Repair => Ok(()),
+            _ => Ok(()),
         };
         done.expect("nothing fails here");
     }
@@ -436,6 +513,16 @@ fn life() -> Vec<Step> {
     steps.extend([Step::Work(8), scan(0), Step::Close, Step::Open, Step::Work(4)]);
     steps.extend(writes(5, 2, Durability::Buffered));
     steps.extend([Step::Close, Step::Open, Step::Verify]);
+    steps
+}
+
+fn life_with_checkpoints() -> Vec<Step> {
+    let mut steps = vec![Step::Open, create(0)];
+    steps.extend(writes(2, 3, Durability::Buffered));
+    steps.extend([flush(), Step::LeaveHalves, Step::Do(Operation::Checkpoint)]);
+    steps.extend(writes(4, 2, Durability::Synced));
+    steps.extend([Step::Do(Operation::Checkpoint), Step::Checkpoints, Step::Work(4)]);
+    steps.extend([Step::Close, Step::Open]);
     steps
 }
 

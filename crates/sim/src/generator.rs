@@ -201,7 +201,8 @@ impl<C: Choices> Generator<C> {
         }
         match self.dice.below(100) {
             0..=34 => Operation::Flush(self.dice.chance(600).then(|| self.space())),
-            35..=59 => Operation::Compact(self.space(), self.range()),
+            35..=54 => Operation::Compact(self.space(), self.range()),
+            55..=59 => Operation::Checkpoint,
             60..=67 => Operation::CreateKeyspace(self.slot(), self.compression()),
             68..=77 => Operation::Advance(self.span_ms(5_000)),
             78..=82 if self.profile.dies => self.clock_fault(10_000),

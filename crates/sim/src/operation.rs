@@ -206,4 +206,6 @@ pub enum Operation {
     Reopen(Exit, Durability),
     /// `verify`: nothing may be damaged.
     Verify,
+    /// `checkpoint`: what it holds is this moment, now and after whatever comes.
+    Checkpoint,
 }

@@ -29,6 +29,9 @@ impl Version {
     }
 }
 
+/// Where checkpoints lie.
+pub const CHECKPOINTS_DIR: &str = "/checkpoints";
+
 /// One keyspace.
 #[derive(Clone, Debug, Default)]
 pub struct Space {
@@ -72,7 +75,27 @@ pub struct Oracle {
     /// The last write that was begun. What lies between may or may not be there
     /// after a crash.
     pub started: u64,
+    /// The newest checkpoints, the last one last.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Checkpoints that were begun: names the next one.
+    pub checkpoints_begun: u64,
 }
+
+/// A checkpoint.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Its directory.
+    pub path: String,
+    /// Whether the call has answered that it is there: from then on it is, whatever happens.
+    pub made: bool,
+    /// Its moment.
+    pub seqno: u64,
+    /// All that had been written by then.
+    pub truth: Arc<Oracle>,
+}
+
+/// So many checkpoints are looked at after each opening.
+pub const CHECKPOINTS: usize = 2;
 
 impl Oracle {
     /// An empty database.
@@ -157,6 +180,21 @@ impl Oracle {
         self.visible = seqno;
         self.buffered = self.buffered.min(seqno);
         self.synced = self.synced.min(seqno);
+    }
+
+    /// A checkpoint is on its way, into the answered path. Answers too the path of one that
+    /// nobody looks at any more.
+    pub fn begin_checkpoint(&mut self) -> (String, Option<String>) {
+        let path = format!("{CHECKPOINTS_DIR}/{}", self.checkpoints_begun);
+        self.checkpoints_begun += 1;
+        let checkpoints = std::mem::take(&mut self.checkpoints);
+        let mut truth = self.clone();
+        truth.truncate(self.visible);
+        self.checkpoints = checkpoints;
+        let gone = (self.checkpoints.len() == CHECKPOINTS).then(|| self.checkpoints.remove(0).path);
+        let (seqno, truth) = (self.visible, Arc::new(truth));
+        self.checkpoints.push(Checkpoint { path: path.clone(), made: false, seqno, truth });
+        (path, gone)
     }
 
     /// Whether commits end at `seqno`: no batch is cut there.

@@ -1,6 +1,7 @@
 //! Does operations on a database, and compares every answer with the oracle's.
 
 mod compare;
+mod checkpoints;
 mod life;
 mod reads;
 mod scans;
@@ -195,6 +196,7 @@ impl Runner {
         oracle: Arc<Mutex<Oracle>>,
         settings: Settings,
     ) -> Runner {
+        checkpoints::make_room(&machine);
         let faults = Faults::over_memory(&machine);
         let time = TrueTime::new(&machine);
         Runner {
@@ -378,6 +380,7 @@ impl Runner {
                 assert_eq!(report.damage, Vec::<String>::new());
                 Ok(())
             }
+            Operation::Checkpoint => self.checkpoint(),
         }
     }
 

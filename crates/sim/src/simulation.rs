@@ -12,7 +12,7 @@
 //! that nobody needs removed.
 
 use crate::operation::{Exit, Operation, ValueSpec, Write};
-use crate::oracle::Oracle;
+use crate::oracle::{CHECKPOINTS_DIR, Oracle};
 use crate::others::{Deed, Others};
 use crate::plan::{Event, Plan, Turn};
 use crate::repaired::everything_comes_out;
@@ -180,9 +180,11 @@ impl World {
                 None => {}
             }
         }
-        // Tables are written and removed by jobs alone, which hold no lock meanwhile.
+        // Tables are written and removed by jobs alone, which hold no lock meanwhile; nor
+        // does a checkpoint while it writes.
         let table = call.path.extension().is_some_and(|extension| extension == "sst");
-        if table && matches!(call.op, Op::Create | Op::Append | Op::Sync | Op::Remove) {
+        let job = table && matches!(call.op, Op::Create | Op::Append | Op::Sync | Op::Remove);
+        if job || (call.op != Op::Lock && is_in_checkpoint(&call.path)) {
             self.meanwhile();
         }
     }
@@ -213,6 +215,11 @@ impl World {
         }
         self.state.lock().depth -= 1;
     }
+}
+
+/// Whether it lies in the directory of a checkpoint.
+fn is_in_checkpoint(path: &Path) -> bool {
+    path.parent().is_some_and(|dir| dir.parent() == Some(Path::new(CHECKPOINTS_DIR)))
 }
 
 fn free_bytes(machine: &MemoryMachine) -> u64 {

@@ -86,7 +86,10 @@ impl Fault {
     /// allocated or named, `EMFILE` where a descriptor is opened, a short write where
     /// bytes are written.
     pub fn applies_to(self, call: &str) -> bool {
-        let names = matches!(call, "create_dir_all" | "create" | "create_log" | "rename" | "lock");
+        let names = matches!(
+            call,
+            "create_dir_all" | "create_dir" | "create" | "create_log" | "rename" | "lock"
+        );
         match self {
             Fault::Eio | Fault::CrashBefore | Fault::CrashAfter => true,
             Fault::Enospc => names || matches!(call, "append" | "sync" | "sync_dir" | "hard_link"),

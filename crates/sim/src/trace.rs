@@ -88,6 +88,10 @@ impl FileSystem for Traced<Arc<dyn FileSystem>> {
         self.notes.done("create_dir_all", dir, || self.inner.create_dir_all(dir))
     }
 
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.notes.done("create_dir", dir, || self.inner.create_dir(dir))
+    }
+
     fn read_dir(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let list = || self.inner.read_dir(dir);
         self.notes.call("read_dir", dir, list, |digest, entries| {
@@ -130,6 +134,10 @@ impl FileSystem for Traced<Arc<dyn FileSystem>> {
         self.notes.done("remove", path, || self.inner.remove(path))
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.notes.done("remove_dir", dir, || self.inner.remove_dir(dir))
+    }
+
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.notes.0.bytes(from.as_os_str().as_encoded_bytes());
         self.notes.done("hard_link", to, || self.inner.hard_link(from, to))
@@ -137,6 +145,14 @@ impl FileSystem for Traced<Arc<dyn FileSystem>> {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.notes.done("sync_dir", dir, || self.inner.sync_dir(dir))
+    }
+
+    fn sync_dir_once(&self, dir: &Path) -> io::Result<()> {
+        self.notes.done("sync_dir", dir, || self.inner.sync_dir_once(dir))
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        self.notes.done("canonical", path, || self.inner.canonical(path))
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {

@@ -78,6 +78,7 @@ impl Runner {
             spaces.push(db.keyspace(&name, KeyspaceOptions::new())?);
         }
         self.open = Some(Open { handles: Handles::default(), spaces, db });
+        self.check_checkpoints();
         self.check_everything()
     }
 
