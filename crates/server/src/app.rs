@@ -19,8 +19,11 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tanada::vfs::{Clock, Env};
-use tanada::{Db, Durability, Keyspace, Lineage, MAX_EXPIRES_AT_MS};
+use tanada::{CheckpointDir, Db, Durability, Keyspace, Lineage, MAX_EXPIRES_AT_MS};
 use tokio::sync::{Semaphore, oneshot};
+
+/// Checkpoints being made, listed or removed at once.
+const MAX_CHECKPOINTS: usize = 4;
 
 /// One running server.
 pub(crate) struct App {
@@ -40,6 +43,10 @@ pub(crate) struct App {
     pub(crate) bodies: Bodies,
     pub(crate) memory: Memory,
     pub(crate) jobs: Arc<Jobs>,
+    /// Where checkpoints are made, if anywhere.
+    pub(crate) checkpoints: Option<CheckpointDir>,
+    /// Checkpoints that may still be begun.
+    pub(crate) checkpoint_places: Arc<Semaphore>,
     pub(crate) connections: Connections,
     pub(crate) clock: Arc<dyn Clock>,
     /// When it started, by its clock.
@@ -49,7 +56,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(db: Db, limits: Limits) -> App {
+    pub(crate) fn new(db: Db, limits: Limits, checkpoints: Option<CheckpointDir>) -> App {
         let clock = Env::real().clock;
         let limits = memory::within_budget(limits, &db);
         App {
@@ -67,6 +74,8 @@ impl App {
             bodies: Bodies::new(&limits),
             memory: Memory::new(&db, &limits),
             jobs: Arc::new(Jobs::new(Arc::clone(&clock))),
+            checkpoints,
+            checkpoint_places: Arc::new(Semaphore::new(MAX_CHECKPOINTS)),
             connections: Connections::default(),
             started_ns: clock.monotonic_ns(),
             clock,

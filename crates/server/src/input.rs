@@ -74,6 +74,14 @@ pub(crate) struct KeyspaceBody<'a> {
     pub(crate) name: Option<Text<'a>>,
 }
 
+/// `POST /v1/admin/checkpoints`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CheckpointBody<'a> {
+    #[serde(borrow)]
+    pub(crate) name: Option<Text<'a>>,
+}
+
 /// `POST /get`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

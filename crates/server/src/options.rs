@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How to serve a database.
@@ -11,6 +12,9 @@ use std::time::Duration;
 pub struct ServerOptions {
     /// Address of the HTTP port. Default `127.0.0.1:7878`; port 0 takes a free one.
     pub http: SocketAddr,
+    /// Where clients may have checkpoints made, each by its name; the directory must be
+    /// there. Default: none, and such requests are refused.
+    pub checkpoint_dir: Option<PathBuf>,
     /// Bounds. The defaults suit everyone but tests.
     pub limits: Limits,
 }
@@ -19,6 +23,7 @@ impl Default for ServerOptions {
     fn default() -> ServerOptions {
         ServerOptions {
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 7878)),
+            checkpoint_dir: None,
             limits: Limits::default(),
         }
     }
@@ -33,6 +38,12 @@ impl ServerOptions {
     /// Sets the address of the HTTP port.
     pub fn http(mut self, address: SocketAddr) -> ServerOptions {
         self.http = address;
+        self
+    }
+
+    /// Lets clients have checkpoints made below `path`.
+    pub fn checkpoint_dir(mut self, path: impl Into<PathBuf>) -> ServerOptions {
+        self.checkpoint_dir = Some(path.into());
         self
     }
 
@@ -114,7 +125,8 @@ pub enum ServerError {
     },
     /// The runtime, its threads or its signal handlers could not be had.
     Runtime(io::Error),
-    /// The database could not be synced or closed; the text says what is lost.
+    /// The directory for checkpoints is not there, or the database could not be synced or
+    /// closed; the text says what is wrong.
     Engine(tanada::Error),
 }
 

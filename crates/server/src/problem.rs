@@ -54,8 +54,11 @@ kinds! {
     KeyspaceNotFound = NOT_FOUND, "keyspace-not-found", "There is no such keyspace";
     JobNotFound = NOT_FOUND, "job-not-found", "There is no such job";
     UnknownPath = NOT_FOUND, "unknown-path", "There is nothing at this path";
+    CheckpointNotFound = NOT_FOUND, "checkpoint-not-found", "There is no such checkpoint";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "The path does not take this method";
     SlowBody = REQUEST_TIMEOUT, "slow-body", "The body did not arrive in time";
+    NameTaken = CONFLICT, "name-taken", "Something has this name already";
+    InUse = CONFLICT, "in-use", "Somebody has it open";
     PreconditionFailed = PRECONDITION_FAILED, "precondition-failed", "A condition does not hold";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large";
     ValueTooLarge = PAYLOAD_TOO_LARGE, "value-too-large", "The value is too large";
@@ -63,6 +66,7 @@ kinds! {
     Damaged = INTERNAL_SERVER_ERROR, "damaged", "Stored data is damaged";
     Storage = INTERNAL_SERVER_ERROR, "storage", "The storage failed";
     Internal = INTERNAL_SERVER_ERROR, "internal", "The server made a mistake";
+    NoCheckpointDir = NOT_IMPLEMENTED, "no-checkpoint-dir", "The server makes no checkpoints";
     Overloaded = SERVICE_UNAVAILABLE, "overloaded", "The server is overloaded";
     ReadOnly = SERVICE_UNAVAILABLE, "read-only", "The database is read-only";
     Stopped = SERVICE_UNAVAILABLE, "stopped", "The database stopped after a failed write";
@@ -205,6 +209,8 @@ impl From<tanada::Error> for Problem {
         use tanada::Error;
         let kind = match &e {
             Error::InvalidArgument(_) => Kind::Rejected,
+            Error::AlreadyExists { .. } => Kind::NameTaken,
+            Error::Locked { .. } => Kind::InUse,
             Error::ReadOnly { .. } => Kind::ReadOnly,
             Error::MemoryFull { .. } => Kind::Overloaded,
             Error::Poisoned { .. } => Kind::Stopped,
@@ -260,6 +266,8 @@ mod tests {
             (tanada::Error::MemoryFull { reason: "3 cursors hold 180 MiB".into() }, 503),
             (tanada::Error::Poisoned { reason: "fsync failed".into() }, 503),
             (tanada::Error::Closed, 503),
+            (tanada::Error::AlreadyExists { path: "c".into(), why: "a checkpoint".into() }, 409),
+            (tanada::Error::Locked { path: "c".into(), pid: None }, 409),
             (tanada::Error::from(std::io::Error::other("boom")), 500),
         ];
         for (error, status) in cases {

@@ -11,7 +11,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tanada::Db;
+use tanada::vfs::Env;
+use tanada::{CheckpointDir, Db};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,12 +38,16 @@ impl Server {
     /// runs: conditional requests are exact among requests only.
     ///
     /// # Errors
-    /// [`ServerError::NotLoopback`], [`ServerError::AddressInUse`] or [`ServerError::Bind`].
+    /// [`ServerError::NotLoopback`], [`ServerError::AddressInUse`] or [`ServerError::Bind`];
+    /// [`ServerError::Engine`] when the directory for checkpoints cannot be used.
     pub fn bind(options: ServerOptions, db: Db) -> Result<BoundServer, ServerError> {
         let address = options.http;
         if !address.ip().is_loopback() {
             return Err(ServerError::NotLoopback(address));
         }
+        let env = Env::real();
+        let checkpoints = options.checkpoint_dir.as_ref();
+        let checkpoints = checkpoints.map(|path| CheckpointDir::open(&env, path)).transpose()?;
         let fail = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => ServerError::AddressInUse(address),
             _ => ServerError::Bind { address, source },
@@ -50,7 +55,7 @@ impl Server {
         let listener = StdListener::bind(address).map_err(fail)?;
         listener.set_nonblocking(true).map_err(fail)?;
         let local_addr = listener.local_addr().map_err(fail)?;
-        Ok(BoundServer { listener, local_addr, options, db })
+        Ok(BoundServer { listener, local_addr, options, checkpoints, db })
     }
 }
 
@@ -60,6 +65,7 @@ pub struct BoundServer {
     listener: StdListener,
     local_addr: SocketAddr,
     options: ServerOptions,
+    checkpoints: Option<CheckpointDir>,
     db: Db,
 }
 
@@ -97,7 +103,7 @@ impl BoundServer {
     /// [`ServerError::Runtime`], or [`ServerError::Engine`] when the database could not be closed well.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let listener = TcpListener::from_std(self.listener).map_err(ServerError::Runtime)?;
-        let app = Arc::new(App::new(self.db, self.options.limits));
+        let app = Arc::new(App::new(self.db, self.options.limits, self.checkpoints));
         // Should this future be dropped, nothing of it lives on.
         let _ends = Ends(Arc::clone(&app));
         let committer = tokio::task::spawn_blocking({

@@ -4,6 +4,7 @@
 //! the hot ones come first.
 
 pub(crate) mod batch;
+mod checkpoints;
 mod clock;
 mod compact;
 mod dump;
@@ -144,14 +145,24 @@ async fn route_rest(
         "/v1/admin/clock" if method == Method::POST => clock::trust(app, request).await,
         "/v1/admin/clock" if reads => clock::look(app, request).await,
         "/v1/admin/clock" => wrong_method("GET, HEAD, POST"),
-        _ => match path.strip_prefix("/compact/") {
-            Some(id) if reads => compact::look_up(app, id),
-            Some(_) => wrong_method("GET, HEAD"),
-            None => Err(Problem::new(
+        "/v1/admin/checkpoints" if method == Method::POST => {
+            checkpoints::create(app, request).await
+        }
+        "/v1/admin/checkpoints" if reads => checkpoints::list(app, request.uri().query()).await,
+        "/v1/admin/checkpoints" => wrong_method("GET, HEAD, POST"),
+        _ => match (path.strip_prefix("/compact/"), path.strip_prefix("/v1/admin/checkpoints/")) {
+            (Some(id), _) if reads => compact::look_up(app, id),
+            (Some(_), _) => wrong_method("GET, HEAD"),
+            (None, Some(name)) if method == Method::DELETE => {
+                let name = query::decode_path(name).into_owned();
+                checkpoints::remove(app, name, request.uri().query()).await
+            }
+            (None, Some(_)) => wrong_method("DELETE"),
+            (None, None) => Err(Problem::new(
                 Kind::UnknownPath,
                 "there is nothing at this path; there are /put, /get, /delete, /compact, /stats, /v1/kv, /v1/kv/{key}, \
                  /v1/batch, the same of a keyspace under /v1/ks/{name}/, /v1/keyspaces, /v1/dump, /v1/admin/verify, \
-                 /v1/admin/clock,                  /livez and /readyz",
+                 /v1/admin/checkpoints, /v1/admin/clock, /livez and /readyz",
             )),
         },
     }

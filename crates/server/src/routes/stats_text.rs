@@ -137,6 +137,19 @@ fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
     )?;
     jobs(out, "flush", &all.engine.flush)?;
     jobs(out, "compaction", &all.engine.compaction)?;
+    let checkpoints = &all.engine.checkpoints;
+    writeln!(
+        out,
+        "checkpoints {} made, {} failed, {} being made; the last took {} and ends with write {}; \
+         {} linked, {} written",
+        checkpoints.made,
+        checkpoints.failed,
+        checkpoints.running,
+        Nanos(checkpoints.last_ns),
+        checkpoints.last_seqno,
+        Bytes(checkpoints.linked_bytes),
+        Bytes(checkpoints.written_bytes)
+    )?;
     writeln!(
         out,
         "stalls      {} writes paced for {}, {} stopped for {}; longest {}",

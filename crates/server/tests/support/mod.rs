@@ -104,7 +104,11 @@ impl TestServer {
     }
 
     pub(crate) fn over_db(db: Db, limits: Limits) -> TestServer {
-        let options = ServerOptions::new().http(([127, 0, 0, 1], 0).into()).limits(limits);
+        TestServer::with_options(db, ServerOptions::new().limits(limits))
+    }
+
+    pub(crate) fn with_options(db: Db, options: ServerOptions) -> TestServer {
+        let options = options.http(([127, 0, 0, 1], 0).into());
         let server = Server::bind(options, db).expect("a free port");
         let address = server.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
