@@ -54,6 +54,7 @@ const fn late(name: &'static str, test: &'static str) -> Race {
 /// Whole databases, and readers of keys in the row cache.
 const DATABASE: &str = "schedules_of_a_database";
 const ROWS: &str = "schedules_of_readers_beside_flushes";
+const CHECKPOINTS: &str = "schedules_of_checkpoints";
 
 /// Seeds of each test of whole databases where somebody waits: a hundred orders each.
 const QUICK_SEEDS: &str = "12";
@@ -103,6 +104,8 @@ const CHECKERS: &[Checker] = &[
             late("log_let_go_under_a_seal", DATABASE),
             soon("close_leaves_jobs_behind", DATABASE),
             soon("close_leaves_compactions_by_hand_behind", DATABASE),
+            soon("checkpoint_moment_in_two_steps", CHECKPOINTS),
+            soon("checkpoint_log_not_pinned", CHECKPOINTS),
         ],
     },
 ];

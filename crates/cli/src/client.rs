@@ -144,6 +144,27 @@ impl Client {
         self.json(&mut response)
     }
 
+    /// Has a checkpoint made.
+    pub(crate) fn create_checkpoint(&self, name: &str) -> Result<Value> {
+        let mut response = self.post("/v1/admin/checkpoints", &json!({ "name": name }))?;
+        self.json(&mut response)
+    }
+
+    /// The server's checkpoints.
+    pub(crate) fn checkpoints(&self) -> Result<Value> {
+        let url = format!("{}/v1/admin/checkpoints", self.base);
+        let mut response = self.told(self.agent.get(url).call())?;
+        self.json(&mut response)
+    }
+
+    /// Removes one of them.
+    pub(crate) fn delete_checkpoint(&self, name: &str) -> Result<()> {
+        let name = percent_encode(name.as_bytes(), PLAIN);
+        let url = format!("{}/v1/admin/checkpoints/{name}", self.base);
+        let mut response = self.told(self.agent.delete(url).call())?;
+        self.json(&mut response).map(drop)
+    }
+
     fn post(&self, path: &str, body: &Value) -> Result<Response<Body>> {
         self.post_to(&format!("{}{path}", self.base), body)
     }

@@ -17,7 +17,9 @@ mod verbs;
 use clap::{Parser, Subcommand};
 use failure::Failure;
 use std::process::ExitCode;
-use verbs::{clock, compact, delete, dump, get, load, put, repair, scan, serve, stats, verify};
+use verbs::{
+    checkpoint, clock, compact, delete, dump, get, load, put, repair, scan, serve, stats, verify,
+};
 
 const LONG_ABOUT: &str = "\
 Tanada is a persistent key-value store on a log-structured merge tree.
@@ -59,6 +61,7 @@ enum Verb {
     Dump(dump::Dump),
     Stats(stats::Stats),
     Compact(compact::Compact),
+    Checkpoint(checkpoint::Checkpoint),
     Verify(verify::Verify),
     Clock(clock::Clock),
     Repair(repair::Repair),
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Verb::Dump(verb) => verb.run(),
         Verb::Stats(verb) => verb.run(),
         Verb::Compact(verb) => verb.run(),
+        Verb::Checkpoint(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
         Verb::Clock(verb) => verb.run(),
         Verb::Repair(verb) => verb.run(),

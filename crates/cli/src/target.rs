@@ -192,6 +192,17 @@ impl Target {
         }
     }
 
+    /// Makes a checkpoint: in a new directory, or by this name below that of a server.
+    pub(crate) fn checkpoint(&self, place: &str) -> Result<Value> {
+        match &self.base {
+            Base::Directory(db) => {
+                let summary = db.checkpoint(place)?;
+                Ok(serde_json::to_value(summary).expect("a plain structure has a JSON form"))
+            }
+            Base::Server(client) => client.create_checkpoint(place),
+        }
+    }
+
     /// Makes everything durable. A verb that wrote ends with this.
     pub(crate) fn close(self) -> Result<()> {
         match self.base {

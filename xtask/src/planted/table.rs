@@ -65,7 +65,6 @@ const BLOBS: Feature = feature("blob files", "crates/engine/src/lib.rs", "mod bl
 const REMOTE: Feature = feature("the remote copy", "crates/remote/src/lib.rs", "//!");
 const REDIS: Feature = feature("the Redis protocol", "crates/server/src/", "mod resp;");
 const ACCESS: Feature = feature("access control", "crates/server/src/", "mod access;");
-const BACKUP: Feature = feature("backups by a server", "crates/engine/src/", "pub fn checkpoint(");
 
 /// A unit test of the engine.
 macro_rules! unit {
@@ -78,6 +77,13 @@ macro_rules! unit {
 macro_rules! scenario {
     ($name:literal) => {
         Test { room: "engine", target: "scenarios", name: $name }
+    };
+}
+
+/// One of `crates/engine/tests/checkpoint.rs`.
+macro_rules! checkpoint {
+    ($name:literal) => {
+        Test { room: "engine", target: "checkpoint", name: $name }
     };
 }
 
@@ -94,6 +100,13 @@ macro_rules! simulated {
         Test { room: "sim", target: $target, name: $name }
     };
 }
+
+/// Plans of seeds: nothing in it knows of checkpoints but the operation.
+const SIMULATED_CHECKPOINT: Test = Test {
+    room: "sim",
+    target: "checkpoints",
+    name: "lives_with_many_checkpoints_keep_each_of_them",
+};
 
 const fn planted(name: &'static str, faults: &'static [Fault]) -> Scenario {
     Scenario { name, state: State::Planted(faults) }
@@ -306,7 +319,35 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     comes("blob_gc_writes_back_deleted", BLOBS),
     comes("blob_gc_loses_values", BLOBS),
     comes("blob_relocation_wrong_meta", BLOBS),
-    one!("backup_vs_deletion", unit!("tree::manifest::tests::scenarios::backup_vs_deletion")),
+    one!(
+        "backup_vs_deletion",
+        unit!("tree::manifest::tests::scenarios::backup_vs_deletion"),
+        checkpoint!("tables_and_logs_stay_while_a_checkpoint_needs_them_and_go_afterwards")
+    ),
+    one!(
+        "checkpoint_log_not_pinned",
+        checkpoint!("tables_and_logs_stay_while_a_checkpoint_needs_them_and_go_afterwards")
+    ),
+    one!(
+        "checkpoint_log_before_tables",
+        checkpoint!("a_batch_of_several_keyspaces_is_whole_whenever_others_write"),
+        SIMULATED_CHECKPOINT
+    ),
+    one!(
+        "checkpoint_log_not_synced",
+        checkpoint!("at_every_power_cut_a_checkpoint_is_there_whole_or_not_at_all"),
+        SIMULATED_CHECKPOINT
+    ),
+    one!(
+        "checkpoint_directory_not_synced",
+        checkpoint!("at_every_power_cut_a_checkpoint_is_there_whole_or_not_at_all"),
+        SIMULATED_CHECKPOINT
+    ),
+    one!(
+        "checkpoint_name_not_synced",
+        checkpoint!("at_every_power_cut_a_checkpoint_is_there_whole_or_not_at_all"),
+        SIMULATED_CHECKPOINT
+    ),
     one!(
         "over_4GiB_offsets",
         Test { room: "table", target: "lib", name: "index::tests::over_4gib_offsets" }
@@ -412,7 +453,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     served("cross_protocol", "bad_input", "cross_protocol_and_smuggling_find_nothing_to_hold"),
     comes("acl_leaks_existence", ACCESS),
-    comes("path_traversal_backup", BACKUP),
+    served("path_traversal_backup", "checkpoints", "path_traversal_backup"),
     comes("endpoint_ssrf", REMOTE),
     // Commit groups whose members differ, and keys that are easily taken for one another.
     one!(

@@ -1,5 +1,6 @@
 //! One file a verb.
 
+pub(crate) mod checkpoint;
 pub(crate) mod clock;
 pub(crate) mod compact;
 pub(crate) mod delete;

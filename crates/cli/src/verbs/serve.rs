@@ -14,6 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   tanada serve
   tanada serve --data /var/lib/tanada --memory 4GiB
+  tanada serve --checkpoint-dir /backup       POST /v1/admin/checkpoints makes copies there
   tanada serve --http 127.0.0.1:0             any free port; the first lines say which
 
 Then, in another terminal:
@@ -35,6 +36,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7878")]
     http: SocketAddr,
 
+    /// Lets clients have checkpoints made in this directory, which must be there: POST /v1/admin/checkpoints
+    #[arg(long, value_name = "DIR")]
+    checkpoint_dir: Option<PathBuf>,
+
     /// Hard budget for MemTables, caches, indexes, filters and buffers: 512MiB, 4g [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory: Option<u64>,
@@ -52,7 +57,11 @@ impl Serve {
         }
         let db = builder.open()?;
         let stats = db.stats();
-        let server = Server::bind(ServerOptions::new().http(self.http), db).map_err(failure)?;
+        let mut options = ServerOptions::new().http(self.http);
+        if let Some(checkpoints) = &self.checkpoint_dir {
+            options = options.checkpoint_dir(checkpoints);
+        }
+        let server = Server::bind(options, db).map_err(failure)?;
         self.welcome(&stats, server.local_addr())?;
         server.serve().map_err(failure)?;
         let mut output = Output::plain(false);
@@ -83,6 +92,9 @@ impl Serve {
         output.line(&format!("  http        http://{address}"))?;
         output.line(&format!("  memory      {}", size(stats.memory.budget_bytes)))?;
         output.line(&format!("  durability  {promise}"))?;
+        if let Some(checkpoints) = &self.checkpoint_dir {
+            output.line(&format!("  checkpoints {}", checkpoints.display()))?;
+        }
         output.line("")?;
         output.line("try it:")?;
         output.line(&format!("  curl -X POST 'http://{address}/put?key=hello&value=world'"))?;

@@ -201,6 +201,18 @@ fn show(output: &mut Output, stats: &Value) -> Result<()> {
         &["job", "done", "running", "pending", "read", "written", "entries in", "out", "busy"],
         &[job("flush"), job("compaction")],
     )?;
+    let checkpoints = &stats["checkpoints"];
+    output.table(
+        &["checkpoints made", "failed", "running", "linked", "written", "the last took"],
+        &[vec![
+            count(number(checkpoints, "made")),
+            count(number(checkpoints, "failed")),
+            count(number(checkpoints, "running")),
+            size(number(checkpoints, "linked_bytes")),
+            size(number(checkpoints, "written_bytes")),
+            nanoseconds(number(checkpoints, "last_ns")),
+        ]],
+    )?;
 
     let stalls = &stats["stalls"];
     output.title("stalls")?;

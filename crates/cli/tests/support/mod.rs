@@ -2,6 +2,8 @@
 //! whether this machine may skip what it lacks.
 #![allow(dead_code)] // each test program uses its own part
 
+pub(crate) mod pages;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};

@@ -7,7 +7,6 @@ use crate::types::error::Result;
 use crate::wal::{LogPin, Segment};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tanada_format::{LogId, LogPosition, SeqNo, planted};
 
 /// The database at one moment. Until it is dropped no table and no log of it is removed:
@@ -50,11 +49,11 @@ impl Core {
         }
         let mut state = manifest.state().clone();
         // The database id stays: tables are bound to it. So a checkpoint is the same
-        // history up to here, and another from here on. Whatever is to tell the two apart
-        // (versions that clients compare) must be drawn anew here.
+        // history up to here, and another from here on: its first opening draws a lineage,
+        // and a version that a client has kept from one passes in the other no more.
+        state.lineage = None;
         state.last_seqno = state.last_seqno.max(seqno);
-        state.clock_high_ms =
-            state.clock_high_ms.max(self.reading.clock_high_ms.load(Ordering::Relaxed));
+        state.time = self.reading.durable_time();
         state.oldest_log = writer.wal.current_log();
         // So a copy that is cut later does not pass for one with a torn tail.
         state.log_synced = end;
