@@ -70,7 +70,7 @@ impl Runner {
         }
         machine.set_disk_size(u64::MAX);
         machine.set_descriptor_limit(u64::MAX);
-        machine.clock().set_wall_ms(self.shown.now_ms(&self.machine));
+        machine.clock().set_wall_ms(self.time.now_ms(&self.machine));
         let db = match self.open_checkpoint(checkpoint, env) {
             Ok(db) => db,
             Err(e) => panic!("the checkpoint {} does not open: {e}", checkpoint.path),
@@ -81,7 +81,7 @@ impl Runner {
             "the newest write of {}",
             checkpoint.path
         );
-        let moment = Moment { seqno: checkpoint.seqno, now_ms: machine.clock().wall_ms() };
+        let moment = Moment { seqno: checkpoint.seqno, now_ms: db.now().0 };
         for (n, space) in checkpoint.truth.spaces.iter().enumerate() {
             let found = db.find_keyspace(&space.name).expect("it is open");
             assert!(
