@@ -51,7 +51,9 @@ impl Core {
         // The database id stays: tables are bound to it. So a checkpoint is the same
         // history up to here, and another from here on: its first opening draws a lineage,
         // and a version that a client has kept from one passes in the other no more.
+        // Numbers are given once in a lineage: this one may give those behind anew.
         state.lineage = None;
+        state.seqno_ceiling = seqno.plus(1);
         state.last_seqno = state.last_seqno.max(seqno);
         state.time = self.reading.durable_time();
         state.oldest_log = writer.wal.current_log();

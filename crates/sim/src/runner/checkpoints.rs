@@ -7,7 +7,7 @@ use crate::operation::Cover;
 use crate::oracle::{CHECKPOINTS_DIR, Checkpoint, Moment};
 use std::path::Path;
 use tanada::{CheckpointDir, Db, Result};
-use tanada_vfs::{Clock, Env, MemoryMachine};
+use tanada_vfs::{Env, MemoryMachine};
 
 /// Free space that a checkpoint needs to be opened and written to.
 const ROOM_BYTES: u64 = 8 << 20;
