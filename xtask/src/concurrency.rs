@@ -55,6 +55,7 @@ const fn late(name: &'static str, test: &'static str) -> Race {
 const DATABASE: &str = "schedules_of_a_database";
 const ROWS: &str = "schedules_of_readers_beside_flushes";
 const CHECKPOINTS: &str = "schedules_of_checkpoints";
+const SWAPS: &str = "schedules_of_swaps";
 
 /// Seeds of each test of whole databases where somebody waits: a hundred orders each.
 const QUICK_SEEDS: &str = "12";
@@ -102,6 +103,8 @@ const CHECKERS: &[Checker] = &[
             soon("memtable_gone_before_its_table_is_there", DATABASE),
             late("unflushed_is_forgotten_at_a_seal", DATABASE),
             late("log_let_go_under_a_seal", DATABASE),
+            soon("conditions_asked_before_the_queue", SWAPS),
+            late("conditions_ignore_earlier_members", SWAPS),
             soon("close_leaves_jobs_behind", DATABASE),
             soon("close_leaves_compactions_by_hand_behind", DATABASE),
             soon("checkpoint_moment_in_two_steps", CHECKPOINTS),

@@ -51,6 +51,7 @@ pub use read::scan::{Cursor, Iter, Keys, Records};
 pub use tanada_format::{Corruption, Lineage, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};
 pub use tanada_table::Value;
 pub use tanada_vfs as vfs;
+pub use types::condition::{Condition, Conflict, FailedCondition};
 pub use types::error::{Error, Result};
 pub use types::explain::{Explain, Outcome, Step, Tier};
 pub use types::options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOptions};

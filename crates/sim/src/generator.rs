@@ -6,7 +6,8 @@
 
 use crate::choices::{Bytes, Choices};
 use crate::operation::{
-    Cover, Direction, End, Exit, Key, Move, Operation, Range, Refusal, ValueSpec, Write,
+    Asks, Cover, Direction, End, Exit, Key, Move, Operation, Question, Range, Refusal, ValueSpec,
+    Write,
 };
 use std::ops::Bound;
 use tanada::{Compression, Durability};
@@ -154,6 +155,7 @@ impl<C: Choices> Generator<C> {
         if self.dice.below(100) >= reads {
             return match self.dice.below(10) {
                 0..=5 => Operation::WriteOne(self.write()),
+                6 => self.write_if(),
                 _ => self.batch(),
             };
         }
@@ -325,6 +327,27 @@ impl<C: Choices> Generator<C> {
             writes.push(write);
         }
         Operation::WriteBatch(writes, self.durability())
+    }
+
+    fn write_if(&mut self) -> Operation {
+        let questions = 1 + self.dice.below(3);
+        let mut asked = Vec::new();
+        for _ in 0..questions {
+            let (space, key) = (self.space(), self.key());
+            // Mostly what is there, so that mostly all of them hold.
+            let asks = match self.dice.chance(700) {
+                true => Asks::What,
+                false => *pick(&mut self.dice, &Asks::ALL),
+            };
+            asked.push(Question { space, key, asks });
+        }
+        let mut writes: Vec<_> = (0..self.dice.below(3)).map(|_| self.write()).collect();
+        if self.dice.chance(700) {
+            // A compare-and-set.
+            let Question { space, key, .. } = asked[0].clone();
+            writes.push(Write { space, key, ..self.write() });
+        }
+        Operation::WriteIf(asked, writes, self.durability())
     }
 
     fn bound(&mut self) -> Bound<Key> {

@@ -56,6 +56,49 @@ pub struct Write {
     pub ttl_ms: Option<u64>,
 }
 
+/// What a condition asks of a key. Versions are those that the key has when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// No value.
+    Absent,
+    /// Any value.
+    Present,
+    /// The version that it has.
+    Current,
+    /// Another version than it has.
+    Other,
+    /// One of two, of which it has one.
+    OneOf,
+    /// Not that one, which it has not.
+    NoneOf,
+    /// What is there: its version, or none.
+    What,
+}
+
+impl Asks {
+    /// All of them.
+    pub const ALL: [Asks; 7] = [
+        Asks::Absent,
+        Asks::Present,
+        Asks::Current,
+        Asks::Other,
+        Asks::OneOf,
+        Asks::NoneOf,
+        Asks::What,
+    ];
+}
+
+/// A condition of a batch.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The keyspace.
+    pub space: usize,
+    /// The key.
+    pub key: Key,
+    /// What must hold of it.
+    pub asks: Asks,
+}
+
 /// Which end of an iterator is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -153,6 +196,8 @@ pub enum Operation {
     WriteOne(Write),
     /// `write_with`.
     WriteBatch(Vec<Write>, Durability),
+    /// `write_with` of a batch with conditions.
+    WriteIf(Vec<Question>, Vec<Write>, Durability),
     /// `get`, `contains`, `get_record` and `try_get_record`.
     Get(usize, Key),
     /// `explain`.

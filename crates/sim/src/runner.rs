@@ -2,6 +2,7 @@
 
 mod compare;
 mod checkpoints;
+mod conditions;
 mod life;
 mod reads;
 mod scans;
@@ -292,6 +293,9 @@ impl Runner {
         match operation {
             Operation::WriteOne(write) => self.write_one(write),
             Operation::WriteBatch(writes, durability) => self.write_batch(writes, *durability),
+            Operation::WriteIf(questions, writes, durability) => {
+                self.write_if(questions, writes, *durability)
+            }
             Operation::Get(space, key) => self.get(*space, key),
             Operation::Explain(space, key) => self.explain(*space, key),
             Operation::Refused(space, refusal) => self.refused(*space, *refusal),

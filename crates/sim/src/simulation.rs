@@ -316,7 +316,10 @@ impl Simulation {
             self.reopen(*exit);
             return;
         }
-        let writes = matches!(operation, Operation::WriteOne(_) | Operation::WriteBatch(..));
+        let writes = matches!(
+            operation,
+            Operation::WriteOne(_) | Operation::WriteBatch(..) | Operation::WriteIf(..)
+        );
         self.world.state.lock().may_write = !writes;
         let passes = self.must_pass(operation);
         match self.runner.apply(operation) {

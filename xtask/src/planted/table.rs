@@ -481,6 +481,78 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "long_batch_in_two_records",
         unit!("write::commit::groups::members_as_large_as_a_group_are_whole_or_absent")
     ),
+    // Conditions of batches.
+    planted(
+        "compare_and_set_loses_updates",
+        &[
+            Fault {
+                name: "conditions_asked_before_the_queue",
+                tests: &[
+                    Test {
+                        room: "engine",
+                        target: "conditions",
+                        name: "four_threads_of_a_thousand_increments_are_four_thousand",
+                    },
+                    unit!(
+                        "write::commit::groups::conditions::every_small_group_with_a_condition_is_decided_member_by_member"
+                    ),
+                ],
+            },
+            Fault {
+                name: "conditions_ignore_earlier_members",
+                tests: &[
+                    unit!(
+                        "write::commit::groups::conditions::members_with_conditions_are_decided_one_by_one_behind_those_before_them"
+                    ),
+                    unit!(
+                        "write::commit::groups::conditions::every_small_group_with_a_condition_is_decided_member_by_member"
+                    ),
+                    Test {
+                        room: "server",
+                        target: "lib",
+                        name: "committer::tests::of_many_that_want_the_key_absent_exactly_one_wins",
+                    },
+                ],
+            },
+            Fault {
+                name: "conditions_see_what_expired",
+                tests: &[
+                    Test {
+                        room: "engine",
+                        target: "conditions",
+                        name: "what_has_expired_is_absent_for_conditions",
+                    },
+                    Test {
+                        room: "sim",
+                        target: "model",
+                        name: "every_answer_is_the_oracles_through_flushes_compactions_kills_and_power_cuts",
+                    },
+                ],
+            },
+        ],
+    ),
+    one!(
+        "refused_batch_half_written",
+        unit!(
+            "write::commit::groups::conditions::every_small_group_with_a_condition_is_decided_member_by_member"
+        ),
+        Test {
+            room: "engine",
+            target: "conditions",
+            name: "four_threads_of_a_thousand_increments_are_four_thousand",
+        }
+    ),
+    one!(
+        "group_refused_as_its_leader",
+        unit!(
+            "write::commit::groups::conditions::every_small_group_with_a_condition_is_decided_member_by_member"
+        ),
+        Test {
+            room: "engine",
+            target: "conditions",
+            name: "batches_handed_in_together_are_answered_one_by_one",
+        }
+    ),
     one!(
         "memtable_heads_taken_for_keys",
         unit!("memtable::tests::keys_that_only_zeros_or_late_bytes_tell_apart_are_different_keys"),

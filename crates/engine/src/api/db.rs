@@ -299,8 +299,12 @@ impl Db {
     /// value, some 90 bytes for each write, and 10 KB for each keyspace beside the first.
     /// With 16 MiB that is one value of 3 MiB, or 31,000 writes of a few bytes.
     ///
+    /// A batch may have conditions: see [`Batch`]. Of one without writes, the answer is the
+    /// number of the newest write behind which its conditions held.
+    ///
     /// # Errors
-    /// [`Error::InvalidArgument`], [`Error::ReadOnly`], [`Error::MemoryFull`],
+    /// [`Error::InvalidArgument`], [`Error::Conflict`], [`Error::Undecided`],
+    /// [`Error::ReadOnly`], [`Error::MemoryFull`],
     /// [`Error::Closed`] and [`Error::Forked`]: nothing was done. Any other: the outcome is unknown until the database
     /// is opened again.
     pub fn write(&self, batch: Batch) -> Result<SeqNo> {
@@ -314,6 +318,23 @@ impl Db {
     /// As [`Db::write`].
     pub fn write_with(&self, mut batch: Batch, options: WriteOptions) -> Result<SeqNo> {
         self.core().commit(&mut batch, options.durability)
+    }
+
+    /// Writes several batches in this order, each all or nothing for itself, and answers
+    /// each, in the same order. What a batch is refused for is no matter of the others;
+    /// conditions see what the batches before have written.
+    ///
+    /// As many as fit share one log record and one sync, as those of several threads would:
+    /// for a program that answers many clients from one thread. Others may write in between.
+    ///
+    /// # Errors
+    /// Those of each batch as of [`Db::write`].
+    pub fn write_each(
+        &self,
+        batches: impl IntoIterator<Item = (Batch, WriteOptions)>,
+    ) -> Vec<Result<SeqNo>> {
+        let batches = batches.into_iter();
+        self.core().commit_each(batches.map(|(batch, options)| (batch, options.durability)))
     }
 
     /// Keys and values of `range`, in order, from either end.

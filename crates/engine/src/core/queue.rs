@@ -2,6 +2,7 @@
 //!
 //! Only data and waiting; what the leader does is in `commit`.
 
+use crate::core::checks::Checks;
 use crate::memtable::WriterToken;
 use crate::read::mem::Mem;
 use crate::types::error::Result;
@@ -80,6 +81,10 @@ pub(crate) struct OwnedRequest {
     pub(crate) cost: u64,
     pub(crate) count: u32,
     pub(crate) durability: Durability,
+    pub(crate) checks: Option<Box<Checks>>,
+    /// Whether it was handed in together with the one before it: then it goes into the
+    /// same group, however many bytes that gets.
+    pub(crate) belongs_to_last: bool,
 }
 
 /// One batch on its way.
@@ -90,6 +95,8 @@ pub(crate) struct Request<'a> {
     pub(crate) cost: u64,
     pub(crate) count: u32,
     pub(crate) durability: Durability,
+    /// What must hold for it to be written.
+    pub(crate) checks: Option<&'a Checks>,
 }
 
 pub(crate) enum Turn {
@@ -99,17 +106,24 @@ pub(crate) enum Turn {
 }
 
 impl OwnedRequest {
-    /// Takes over the bytes of a batch. Those of a small one are copied, so that its
-    /// caller can fill the same memory again.
+    /// Takes over the bytes of a batch, and its conditions. Those of a small one are copied,
+    /// so that its caller can fill the same memory again.
     pub(crate) fn of(
         body: &mut Vec<u8>,
+        checks: &mut Option<Box<Checks>>,
         cost: u64,
         count: u32,
         durability: Durability,
     ) -> OwnedRequest {
         const COPIED: usize = 64 << 10;
         let body = if body.len() > COPIED { std::mem::take(body) } else { body.clone() };
-        OwnedRequest { body, cost, count, durability }
+        let checks = checks.take();
+        OwnedRequest { body, cost, count, durability, checks, belongs_to_last: false }
+    }
+
+    /// Bytes that it takes while it waits.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.body.len() as u64 + self.checks.as_ref().map_or(0, |checks| checks.bytes)
     }
 
     pub(crate) fn borrow(&self) -> Request<'_> {
@@ -118,6 +132,7 @@ impl OwnedRequest {
             cost: self.cost,
             count: self.count,
             durability: self.durability,
+            checks: self.checks.as_deref(),
         }
     }
 }

@@ -85,6 +85,18 @@ pub(crate) struct Found {
     pub(crate) expires_at_ms: u64,
 }
 
+/// The newest write of a key, whether it has expired or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Newest {
+    /// None, or a delete.
+    Nothing,
+    Put {
+        seqno: SeqNo,
+        /// 0 for never.
+        expires_at_ms: u64,
+    },
+}
+
 impl Reading {
     /// What several reads of `keyspace` that must agree stand on: its view holds
     /// every write that its seqno sees. Otherwise one key could be answered by
@@ -204,6 +216,29 @@ impl Reading {
             Ok(Looked::Unknown(unknown)) => self.read_on(&reader, key, unknown, sources),
             Err(e) => Err(e),
         }
+    }
+
+    /// The newest visible write of `key`, without its value where a MemTable has it; with a
+    /// read of its block where tables have it. Nothing counts as expired: that is for the
+    /// caller to judge, who looks at several keys.
+    pub(crate) fn newest(&self, keyspace: &KeyspaceState, key: &[u8]) -> Result<Newest> {
+        let mut moment = self.exact_moment(keyspace);
+        moment.point.now_ms = 0;
+        let entry = memtable_entry(&moment.view, key, hash_key(key), moment.point.seqno);
+        if let Some(entry) = entry {
+            return match entry.kind {
+                ValueKind::Delete => Ok(Newest::Nothing),
+                ValueKind::Put => {
+                    Ok(Newest::Put { seqno: entry.seqno, expires_at_ms: entry.expires_at_ms })
+                }
+                kind => Err(unsupported(kind).into()),
+            };
+        }
+        let found = self.get_at(keyspace, key, &moment, Sources::All)?;
+        Ok(found.map_or(Newest::Nothing, |found| Newest::Put {
+            seqno: found.seqno,
+            expires_at_ms: found.expires_at_ms,
+        }))
     }
 
     /// What memory says.

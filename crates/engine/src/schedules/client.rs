@@ -4,7 +4,8 @@
 use super::dice::{Data, Dice, Kind, Mix};
 use super::history::{Changes, Found, History, KEYS, Moment, Place, Promise, SPACES};
 use crate::{
-    Batch, Db, Durability, Error, Keyspace, KeyspaceOptions, Result, Snapshot, WriteOptions,
+    Batch, Condition, Db, Durability, Error, Keyspace, KeyspaceOptions, Result, Snapshot,
+    WriteOptions,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -102,6 +103,7 @@ impl Client {
         match kind {
             Kind::Put => self.put(),
             Kind::Batch => self.batch(),
+            Kind::Swap => self.swap(),
             Kind::Delete => self.delete(),
             Kind::Get => self.get(),
             Kind::MultiGet => self.multi_get(),
@@ -187,14 +189,67 @@ impl Client {
                 changes.push(((space, of), Some(value)));
             }
         }
-        let (durability, promise) = self.dice.pick(&[
-            (Durability::Synced, Some(Promise::Power)),
-            (Durability::Buffered, Some(Promise::Process)),
-            (Durability::Memory, None),
-        ]);
+        let (durability, promise) = self.any_durability();
         let last = self.db.write_with(batch, WriteOptions::new().durability(durability))?;
         self.history.wrote(last.0, changes, promise);
         Ok(())
+    }
+
+    fn any_durability(&mut self) -> (Durability, Option<Promise>) {
+        self.dice.pick(&[
+            (Durability::Synced, Some(Promise::Power)),
+            (Durability::Buffered, Some(Promise::Process)),
+            (Durability::Memory, None),
+        ])
+    }
+
+    /// Reads one key or two, and writes to them and others if they are still as they were.
+    fn swap(&mut self) -> Result<()> {
+        let (mut batch, mut changes, mut read) = (Batch::new(), Changes::new(), Vec::new());
+        for _ in 0..1 + self.dice.below(2) {
+            let (space, keyspace) = self.any_space()?;
+            let of = self.any_key();
+            let record = keyspace.get_record(key(of))?;
+            let version = record.map(|record| record.version);
+            let condition = version.map_or(Condition::Absent, Condition::Version);
+            batch.check_in(&keyspace, key(of), condition);
+            read.push(((space, of), version.map(|version| version.0)));
+            if !self.dice.one_in(4) {
+                let value = self.value();
+                batch.put_in(&keyspace, key(of), &value);
+                changes.push(((space, of), Some(value)));
+            }
+        }
+        if self.dice.one_in(3) {
+            let (space, keyspace) = self.any_space()?;
+            let of = self.any_key();
+            batch.delete_in(&keyspace, key(of));
+            changes.push(((space, of), None));
+        }
+        let (durability, promise) = self.any_durability();
+        let oldest = self.history.acknowledged();
+        match self.db.write_with(batch, WriteOptions::new().durability(durability)) {
+            Ok(last) => {
+                let before = last.0 - changes.len() as u64;
+                self.history.held(before, read);
+                if !changes.is_empty() {
+                    self.history.wrote(last.0, changes, promise);
+                }
+                Ok(())
+            }
+            Err(Error::Conflict(conflict)) => {
+                let newest = self.db.default_keyspace().core().reading.visible().0;
+                let failed = conflict.failed.iter().map(|failed| {
+                    let (place, was) = read[failed.index];
+                    let is = failed.version.map(|version| version.0);
+                    assert_ne!(is, was, "it is as it was, and refused");
+                    (place, is)
+                });
+                self.history.refused((oldest, newest), failed.collect());
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// Notes what a read has found that began when `oldest` was acknowledged.

@@ -44,6 +44,8 @@ impl Dice {
 pub(super) enum Kind {
     Put,
     Batch,
+    /// Reads, and writes on the condition that what it read is still so.
+    Swap,
     Delete,
     Get,
     MultiGet,
@@ -60,9 +62,10 @@ pub(super) enum Kind {
     Checkpoint,
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     Kind::Put,
     Kind::Batch,
+    Kind::Swap,
     Kind::Delete,
     Kind::Get,
     Kind::MultiGet,
@@ -96,9 +99,9 @@ impl Mix {
                 Kind::Walk,
             ]);
             let job = dice.pick(&[Kind::Flush, Kind::FlushOne, Kind::Compact]);
-            return Mix::of(dice.pick(&[Kind::Put, Kind::Batch]), read, job);
+            return Mix::of(dice.pick(&[Kind::Put, Kind::Batch, Kind::Swap]), read, job);
         }
-        let mut mix = vec![Kind::Put, dice.pick(&[Kind::Put, Kind::Batch])];
+        let mut mix = vec![Kind::Put, dice.pick(&[Kind::Put, Kind::Batch, Kind::Swap])];
         for kind in KINDS {
             let most = match kind {
                 Kind::Statistics => 1,
@@ -182,6 +185,15 @@ impl Plan {
         plan.data.spaces = dice.pick(&[1, SPACES, SPACES]);
         plan.before = 1 + dice.below(3) as usize;
         plan.crash_one_in = u64::MAX;
+        plan
+    }
+
+    /// Writers that all read and swap the same few keys, beside plain ones.
+    pub(super) fn of_swaps(dice: &mut Dice) -> Plan {
+        let mut plan = Plan::drawn(dice);
+        plan.data = Data { keys: dice.pick(&[1, 2]), ..plan.data };
+        plan.mix =
+            Mix(vec![Kind::Swap, Kind::Swap, Kind::Swap, Kind::Put, Kind::Batch, Kind::FlushOne]);
         plan
     }
 

@@ -24,6 +24,9 @@ pub(super) type Found = Option<Vec<u8>>;
 /// What one batch does.
 pub(super) type Changes = Vec<(Place, Found)>;
 
+/// The number of the write that a key was found to have; `None` when it was absent.
+pub(super) type Versions = Vec<(Place, Option<u64>)>;
+
 /// How far what was acknowledged must survive.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Promise {
@@ -73,6 +76,11 @@ struct Inner {
     promised: [u64; 2],
     sights: Vec<Sight>,
     copies: Vec<Copied>,
+    /// What batches with conditions rest on: the versions of keys behind this very write.
+    held: Vec<(u64, Versions)>,
+    /// What others were refused for: at some moment between these two, these keys had
+    /// these versions, each at one.
+    refused: Vec<((u64, u64), Versions)>,
     /// Ids of the keyspaces, by their place in [`SPACES`].
     ids: BTreeMap<usize, u32>,
 }
@@ -149,6 +157,16 @@ impl History {
         self.lock().copies.clone()
     }
 
+    /// A batch was written behind write `before` because these keys had these versions.
+    pub(super) fn held(&self, before: u64, versions: Versions) {
+        self.lock().held.push((before, versions));
+    }
+
+    /// A batch was refused because these keys had these versions.
+    pub(super) fn refused(&self, between: (u64, u64), versions: Versions) {
+        self.lock().refused.push((between, versions));
+    }
+
     /// Compares all that was seen with what was written. For when no thread writes any more.
     pub(super) fn check(&self) {
         let inner = self.lock();
@@ -159,6 +177,20 @@ impl History {
             next = last + 1;
         }
         let moments = inner.moments();
+        for (before, versions) in &inner.held {
+            assert!(moments.contains_key(before), "{before} is in the middle of a batch");
+            for (place, version) in versions {
+                let right = inner.version_at(*place, *before);
+                assert_eq!(right, *version, "{place:?} behind {before}: a batch rests on this");
+            }
+        }
+        for ((oldest, newest), versions) in &inner.refused {
+            for (place, version) in versions {
+                let mut between = moments.range(oldest..=newest.max(oldest));
+                let was = between.any(|(&at, _)| inner.version_at(*place, at) == *version);
+                assert!(was, "{place:?} had not version {version:?} from {oldest} to {newest}");
+            }
+        }
         let mut seen: BTreeMap<usize, u64> = BTreeMap::new();
         for Sight { moment, found, how } in &inner.sights {
             match *moment {
@@ -223,6 +255,15 @@ impl Contents<'_> {
 }
 
 impl Inner {
+    /// The number of the put that `place` has behind write `at`.
+    fn version_at(&self, place: Place, at: u64) -> Option<u64> {
+        self.writes.range(..=at).rev().find_map(|(last, changes)| {
+            let (nth, (_, value)) =
+                changes.iter().enumerate().rev().find(|(_, change)| change.0 == place)?;
+            Some(value.as_ref().map(|_| last + 1 + nth as u64 - changes.len() as u64))
+        })?
+    }
+
     /// The contents after each batch, by the batch's last number.
     fn moments(&self) -> BTreeMap<u64, Contents<'_>> {
         let mut moments = BTreeMap::from([(0, Contents::default())]);

@@ -72,6 +72,19 @@ fn schedules_of_checkpoints() {
     println!("{}", SUMS.get());
 }
 
+/// A batch is written when all that its writer had read was still so behind the very write
+/// before it, and refused only for what was so while it was on its way.
+#[test]
+fn schedules_of_swaps() {
+    static SUMS: Sums = Sums::new();
+    explore("swaps", seeds(150), || {
+        let mut dice = Dice::of_this_schedule();
+        let plan = Plan::of_swaps(&mut dice);
+        SUMS.add(run(&plan, dice));
+    });
+    println!("{}", SUMS.get());
+}
+
 /// One schedule.
 fn run(plan: &Plan, mut dice: Dice) -> Tally {
     let machine = MemoryMachine::new(dice.next());

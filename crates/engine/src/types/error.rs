@@ -1,5 +1,6 @@
 //! Errors, sorted by what the caller does next.
 
+use crate::types::condition::Conflict;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -70,6 +71,11 @@ pub enum Error {
         /// How much is needed and free, who holds the rest, and what to do.
         reason: String,
     },
+    /// Conditions of the batch did not hold: read again and decide anew. Nothing was done.
+    Conflict(Arc<Conflict>),
+    /// Whether the conditions of the batch hold could not be found out, for this reason.
+    /// Nothing was done.
+    Undecided(Arc<Error>),
     /// An earlier write or sync of the log or manifest failed, so what is on disk
     /// is unknown. Close and open the database again.
     Poisoned {
@@ -132,6 +138,12 @@ impl fmt::Display for Error {
             Error::MemoryFull { reason } => {
                 write!(f, "the memory budget is full: {reason}; nothing was done")
             }
+            Error::Conflict(conflict) => {
+                write!(f, "{conflict}; nothing was done; read again and decide anew")
+            }
+            Error::Undecided(e) => {
+                write!(f, "the conditions of the batch cannot be asked: {e}; nothing was done")
+            }
             Error::Poisoned { reason } => write!(
                 f,
                 "the database stopped after a failed write and must be opened again: {reason}"
@@ -151,6 +163,7 @@ impl std::error::Error for Error {
         match self {
             Error::Io(e) => Some(e),
             Error::Corruption(c) => Some(c),
+            Error::Undecided(e) => Some(e),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! What callers see in signatures: errors, options, ranges, statistics, explained reads.
 
+pub(crate) mod condition;
 pub(crate) mod error;
 pub(crate) mod record;
 pub(crate) mod options;

@@ -3,13 +3,15 @@
 //! A batch keeps its writes in the very bytes that the log will hold
 //! (`docs/format/log.md`), so that each is encoded once.
 
+use crate::core::checks::{Check, Checks};
+use crate::types::condition::Condition;
 use crate::types::error::{Error, Result};
 use crate::types::options::PutOptions;
 use crate::wal::group::{self, GroupEntry};
 use crate::write::cost::Cost;
 use crate::write::expiry::{self, Expiry};
 use tanada_format::{
-    DatabaseId, KeyspaceId, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, ValueKind,
+    DatabaseId, KeyspaceId, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo, ValueKind,
 };
 
 const FOREIGN: &str =
@@ -19,6 +21,37 @@ const FOREIGN: &str =
 ///
 /// Keys and values are checked when they are added; the first fault is
 /// answered by [`crate::Db::write`], which then does nothing.
+///
+/// # Conditions
+///
+/// A batch may have conditions on keys, those that it writes and others. It is written when
+/// all of them hold at the moment of the commit, and not at all otherwise: then
+/// [`Error::Conflict`] says which did not hold. All of them are asked before the first
+/// write of the batch, so that none sees what the batch itself writes. Nothing is written
+/// between the question and the batch: a compare-and-set is exact, whoever else writes.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let db = tanada::Db::open(dir.path().join("db"))?;
+/// use tanada::{Batch, Error};
+///
+/// let mut batch = Batch::new();
+/// batch.check_absent("counter");
+/// batch.put("counter", "1");
+/// let first = db.write(batch)?;
+///
+/// let mut batch = Batch::new();
+/// batch.put_if_version("counter", "2", first);
+/// let second = db.write(batch)?;
+///
+/// let mut late = Batch::new();
+/// late.put_if_version("counter", "2", first);
+/// match db.write(late) {
+///     Err(Error::Conflict(conflict)) => assert_eq!(conflict.failed[0].version, Some(second)),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), tanada::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub(crate) body: Vec<u8>,
@@ -33,6 +66,8 @@ pub struct Batch {
     ttl_offsets: Vec<usize>,
     /// Of those.
     longest_ttl_ms: u64,
+    /// Its conditions. In a box: most batches have none.
+    pub(crate) checks: Option<Box<Checks>>,
     /// The database whose keyspaces are named in it.
     owner: Option<DatabaseId>,
     fault: Option<String>,
@@ -64,12 +99,45 @@ impl Batch {
         self.add_delete(KeyspaceId::DEFAULT, key.as_ref());
     }
 
+    /// Puts `key` if it has this `version`: [`check_version`](Batch::check_version) and
+    /// [`put`](Batch::put).
+    pub fn put_if_version(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        version: SeqNo,
+    ) {
+        let key = key.as_ref();
+        self.check_version(key, version);
+        self.put(key, value);
+    }
+
+    /// The batch is written only if `key` of the default keyspace has a value of this
+    /// version: that of [`Record::version`](crate::Record), and what its write answered.
+    pub fn check_version(&mut self, key: impl AsRef<[u8]>, version: SeqNo) {
+        self.check(key, Condition::Version(version));
+    }
+
+    /// The batch is written only if `key` of the default keyspace has no value.
+    pub fn check_absent(&mut self, key: impl AsRef<[u8]>) {
+        self.check(key, Condition::Absent);
+    }
+
+    /// The batch is written only if `condition` holds of `key` of the default keyspace.
+    ///
+    /// Costs a lookup before the batch queues, which may read from disk, and one by the
+    /// commit leader, which others wait for: mostly in memory by then. Each takes some 128
+    /// bytes beside its key, which count to what a batch may take.
+    pub fn check(&mut self, key: impl AsRef<[u8]>, condition: Condition) {
+        self.add_check(KeyspaceId::DEFAULT, key.as_ref(), condition);
+    }
+
     /// Writes in it.
     pub fn len(&self) -> usize {
         self.count as usize
     }
 
-    /// Whether there are none.
+    /// Whether there are none; it may have conditions.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -86,6 +154,7 @@ impl Batch {
         self.ttl_offsets.clear();
         self.longest_ttl_ms = 0;
         self.cost.clear();
+        self.checks = None;
         self.owner = None;
         (self.count, self.deletes, self.user_bytes, self.fault) = (0, 0, 0, None);
     }
@@ -118,6 +187,14 @@ impl Batch {
         self.deletes += u32::from(self.add(keyspace, ValueKind::Delete, 0, key, &[]));
     }
 
+    pub(crate) fn add_check(&mut self, keyspace: KeyspaceId, key: &[u8], condition: Condition) {
+        if let Err(e) = check_key(key) {
+            self.fault.get_or_insert(e);
+            return;
+        }
+        self.checks.get_or_insert_default().add(Check { keyspace, key: key.into(), condition });
+    }
+
     #[inline]
     fn add(
         &mut self,
@@ -148,7 +225,7 @@ impl Batch {
 
     /// The first fault, if there is one; also refuses what no log record holds.
     #[inline]
-    pub(crate) fn check(&self, database: DatabaseId) -> Result<()> {
+    pub(crate) fn validate(&self, database: DatabaseId) -> Result<()> {
         if self.owner.is_some_and(|owner| owner != database) {
             return Err(Error::InvalidArgument(FOREIGN.to_owned()));
         }
@@ -215,9 +292,9 @@ mod tests {
         batch.put("", "2");
         batch.delete([0; MAX_KEY_LEN + 1]);
         assert_eq!(batch.len(), 1);
-        assert!(batch.check(DatabaseId::default()).unwrap_err().to_string().contains("empty"));
+        assert!(batch.validate(DatabaseId::default()).unwrap_err().to_string().contains("empty"));
         batch.clear();
-        assert!(batch.check(DatabaseId::default()).is_ok());
+        assert!(batch.validate(DatabaseId::default()).is_ok());
     }
 
     #[test]
@@ -237,6 +314,6 @@ mod tests {
     fn a_ttl_of_nothing_is_refused() {
         let mut batch = Batch::new();
         batch.put_with("k", "v", PutOptions::new().ttl(Duration::ZERO));
-        assert!(batch.check(DatabaseId::default()).unwrap_err().to_string().contains("ttl"));
+        assert!(batch.validate(DatabaseId::default()).unwrap_err().to_string().contains("ttl"));
     }
 }

@@ -3,8 +3,9 @@
 //! Writers queue; the first becomes the leader and commits a group: its own
 //! batch and those that queued meanwhile. The leader
 //!
-//! 1. waits for room (pacing, the memory budget),
-//! 2. appends one record for the whole group to the log,
+//! 1. waits for room (pacing, the memory budget), and decides which batches are written:
+//!    those without conditions, and those whose conditions hold (`decide`),
+//! 2. appends one record for all of them to the log,
 //! 3. syncs it when any batch of the group asks for that,
 //! 4. inserts the writes into the MemTables,
 //! 5. makes them visible, all at once,
@@ -15,13 +16,16 @@
 //! nothing of the group was inserted.
 
 mod admission;
+mod decide;
 mod insert;
 mod room;
 mod seal;
+mod several;
 
 use crate::control::account::Part;
 use crate::control::counters::Count;
 use crate::core::Core;
+use crate::core::checks::Tally;
 use crate::core::queue::{OwnedRequest, Queue, Request, Turn, Waiter, Writer};
 use crate::core::seqnos::Need;
 use crate::memtable::splits_bytes;
@@ -31,13 +35,52 @@ use crate::types::options::Durability;
 use crate::wal::WalWriter;
 use crate::wal::group::{self, GroupHeader};
 use crate::write::batch::Batch;
+use decide::Refusals;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tanada_format::{LogPosition, SeqNo, planted};
-use tanada_vfs::sync::{Condvar, Mutex};
+use tanada_vfs::sync::{Condvar, Mutex, MutexGuard};
 
 /// A group takes no further batch once it holds this many bytes.
 const MAX_GROUP_BYTES: usize = 1 << 20;
+
+/// A batch that has been checked and may queue.
+struct Prepared<'b> {
+    batch: &'b mut Batch,
+    /// Most bytes that it takes in MemTables.
+    cost: u64,
+    durability: Durability,
+}
+
+impl Prepared<'_> {
+    fn borrow(&self) -> Request<'_> {
+        Request {
+            body: &self.batch.body,
+            cost: self.cost,
+            count: self.batch.count,
+            durability: self.durability,
+            checks: self.batch.checks.as_deref(),
+        }
+    }
+
+    /// Bytes that it takes while it waits.
+    fn bytes(&self) -> u64 {
+        self.batch.body.len() as u64 + self.batch.checks.as_ref().map_or(0, |checks| checks.bytes)
+    }
+
+    fn own(&mut self) -> OwnedRequest {
+        let Batch { body, checks, count, .. } = &mut *self.batch;
+        OwnedRequest::of(body, checks, self.cost, *count, self.durability)
+    }
+}
+
+/// What a group did.
+#[derive(Clone)]
+struct Written {
+    /// The number of its first write.
+    first: SeqNo,
+    refusals: Refusals,
+}
 
 impl Core {
     /// Commits a batch: one log record (shared with others), one sync when asked
@@ -48,20 +91,27 @@ impl Core {
         batch: &mut Batch,
         durability: Option<Durability>,
     ) -> Result<SeqNo> {
-        let Some(cost) = self.prepare(batch)? else { return Ok(self.reading.visible()) };
-        let durability = durability.unwrap_or(self.config.durability);
-        let result = self.submit(batch, cost, durability);
+        let Some(prepared) = self.prepare(batch, durability)? else {
+            return Ok(self.reading.visible());
+        };
+        if let Some(checks) = &prepared.batch.checks {
+            self.ask_ahead(checks)?;
+        }
+        let result = self.submit(prepared);
         self.run_inline();
         result
     }
 
-    /// Checks a batch and makes it ready to be committed. Answers what it takes in
-    /// MemTables at most; `None` when it is empty.
+    /// Checks a batch and makes it ready to be committed; `None` when it is empty.
     #[inline]
-    fn prepare(&self, batch: &mut Batch) -> Result<Option<u64>> {
-        batch.check(self.reading.database_id)?;
+    fn prepare<'b>(
+        &self,
+        batch: &'b mut Batch,
+        durability: Option<Durability>,
+    ) -> Result<Option<Prepared<'b>>> {
+        batch.validate(self.reading.database_id)?;
         self.admit(batch)?;
-        if batch.is_empty() {
+        if batch.is_empty() && batch.checks.is_none() {
             return Ok(None);
         }
         let cost = self.cost_of(batch)?;
@@ -69,32 +119,55 @@ impl Core {
             batch.set_expiries(self.reading.now_ms())?;
         }
         let deletes = u64::from(batch.deletes);
-        self.reading.counters.add(Count::Puts, u64::from(batch.count) - deletes);
+        let puts = u64::from(batch.count) - deletes;
+        let tally = Tally { puts, deletes, user_bytes: batch.user_bytes };
+        match &mut batch.checks {
+            // Counted once it is decided.
+            Some(checks) => checks.tally = tally,
+            None => self.count(tally),
+        }
+        let durability = durability.unwrap_or(self.config.durability);
+        Ok(Some(Prepared { batch, cost, durability }))
+    }
+
+    #[inline]
+    fn count(&self, Tally { puts, deletes, user_bytes }: Tally) {
+        self.reading.counters.add(Count::Puts, puts);
         if deletes != 0 {
             self.reading.counters.add(Count::Deletes, deletes);
         }
-        self.reading.counters.add(Count::UserBytesWritten, batch.user_bytes);
-        Ok(Some(cost))
+        self.reading.counters.add(Count::UserBytesWritten, user_bytes);
     }
 
-    fn submit(&self, batch: &mut Batch, cost: u64, durability: Durability) -> Result<SeqNo> {
+    fn submit(&self, mut prepared: Prepared<'_>) -> Result<SeqNo> {
         let waiter = {
-            let mut queue = self.commit.queue.lock();
-            while queue.led && !self.may_queue(&queue, batch.body.len() as u64) {
-                queue.outside += 1;
-                self.commit.room.wait(&mut queue);
-                queue.outside -= 1;
-            }
+            let mut queue = self.enter_queue(prepared.bytes());
             if queue.led {
-                Some(self.wait_in_line(&mut queue, batch, cost, durability))
+                Some(self.wait_in_line(&mut queue, prepared.own()))
             } else {
                 queue.led = true;
                 None
             }
         };
-        let Some(waiter) = waiter else {
-            return self.lead(Request { body: &batch.body, cost, count: batch.count, durability });
-        };
+        match waiter {
+            Some(waiter) => self.answer_of(&waiter),
+            None => self.lead(prepared.borrow()),
+        }
+    }
+
+    /// Waits until nobody leads, or the queue has room for `bytes`.
+    fn enter_queue(&self, bytes: u64) -> MutexGuard<'_, Queue> {
+        let mut queue = self.commit.queue.lock();
+        while queue.led && !self.may_queue(&queue, bytes) {
+            queue.outside += 1;
+            self.commit.room.wait(&mut queue);
+            queue.outside -= 1;
+        }
+        queue
+    }
+
+    /// What a batch in the queue is answered, by another leader or by leading.
+    fn answer_of(&self, waiter: &Waiter) -> Result<SeqNo> {
         match waiter.wait() {
             Some(answer) => answer,
             None => self.lead(waiter.request.borrow()),
@@ -102,15 +175,8 @@ impl Core {
     }
 
     /// Puts a batch into the queue behind those that wait.
-    fn wait_in_line(
-        &self,
-        queue: &mut Queue,
-        batch: &mut Batch,
-        cost: u64,
-        durability: Durability,
-    ) -> Arc<Waiter> {
-        let request = OwnedRequest::of(&mut batch.body, cost, batch.count, durability);
-        let bytes = request.body.len() as u64;
+    fn wait_in_line(&self, queue: &mut Queue, request: OwnedRequest) -> Arc<Waiter> {
+        let bytes = request.bytes();
         queue.bytes += bytes;
         self.reading.budget.account.take(Part::Queue, bytes);
         let waiter =
@@ -130,15 +196,22 @@ impl Core {
     /// Commits one group with `own` at its head, then passes the lead on.
     fn lead(&self, own: Request<'_>) -> Result<SeqNo> {
         let mut group =
-            Group { core: self, own_count: own.count, followers: Vec::new(), first: None };
+            Group { core: self, own_count: own.count, followers: Vec::new(), written: None };
         let mut writer = self.commit.writer.lock();
-        let first = self.make_room(&mut writer, &own).and_then(|()| {
+        let written = self.make_room(&mut writer, &own).and_then(|()| {
             self.join(&writer, &own, &mut group.followers);
             self.write_group(&mut writer, own, &group.followers)
         });
         drop(writer);
-        group.first = Some(first.clone());
-        first.map(|first| first.plus(u64::from(own.count) - 1))
+        let answer = match &written {
+            Ok(Written { first, refusals }) => match refusals.of(0) {
+                None => Ok(SeqNo(first.0 + u64::from(own.count) - 1)),
+                Some(refusal) => Err(refusal.clone()),
+            },
+            Err(e) => Err(e.clone()),
+        };
+        group.written = Some(written);
+        answer
     }
 
     /// Takes those who queued behind the leader into its group.
@@ -154,25 +227,42 @@ impl Core {
             cost += next.request.cost;
             count += next.request.count;
             let most = cost + splits_bytes(count.into(), writer.active_bytes);
+            let is_long = bytes > MAX_GROUP_BYTES && !next.request.belongs_to_last;
             // Room was made for the leader's own batch.
-            if bytes > MAX_GROUP_BYTES || most > room || !budget.has_room(budget.growth(most)) {
+            if is_long || most > room || !self.reading.has_room(budget.growth(most)) {
                 break;
             }
             followers.extend(queue.pending.pop_front());
         }
     }
 
-    /// Steps 2 to 5. Answers the group's first sequence number.
+    /// Decides what is written, then steps 2 to 5.
     fn write_group(
         &self,
         writer: &mut Writer,
         own: Request<'_>,
         followers: &[Arc<Waiter>],
-    ) -> Result<SeqNo> {
+    ) -> Result<Written> {
         self.reading.health.check_committable()?;
         let first = writer.next_seqno;
-        let requests = || std::iter::once(own).chain(followers.iter().map(|f| f.request.borrow()));
+        let members = || std::iter::once(own).chain(followers.iter().map(|f| f.request.borrow()));
+        let asks = members().any(|member| member.checks.is_some());
+        let refusals = match asks && !planted!(conditions_asked_before_the_queue) {
+            true => self.decide(first, members()),
+            false => Refusals::default(),
+        };
+        let requests = || {
+            let of = |(nth, request): (usize, _)| match refusals.of(nth) {
+                None => Some(request),
+                Some(_) if planted!(refused_batch_half_written) => first_half(request),
+                Some(_) => None,
+            };
+            members().enumerate().filter_map(of)
+        };
         let count: u32 = requests().map(|r| r.count).sum();
+        if count == 0 {
+            return Ok(Written { first, refusals });
+        }
         let counted = if planted!(group_counted_as_its_leader) { own.count } else { count };
         if let Some((ceiling, need)) = self.seqnos.wanted(first.plus(u64::from(count))) {
             self.reserve_seqnos(ceiling, need)?;
@@ -186,12 +276,12 @@ impl Core {
         } else {
             let mut parts: Vec<&[u8]> = Vec::with_capacity(followers.len() + 2);
             parts.push(header.bytes());
-            parts.push(own.body);
-            parts.extend(followers.iter().map(|f| f.request.body.as_slice()));
+            parts.extend(requests().map(|r| r.body));
             writer.wal.append(&parts)
         };
         appended.map_err(|e| self.append_failed(writer, e))?;
-        let asks = |r: Request<'_>| r.durability == Durability::Synced;
+        // What only asks writes nothing that could get lost.
+        let asks = |r: Request<'_>| r.durability == Durability::Synced && r.count > 0;
         let syncs = match planted!(group_synced_as_its_leader) {
             true => asks(own),
             false => requests().any(asks),
@@ -217,8 +307,9 @@ impl Core {
         };
         self.reading.visible.0.store(shown.0, Ordering::Release);
         self.reading.counters.add(Count::Groups, 1);
-        self.reading.counters.add(Count::Batches, 1 + followers.len() as u64);
-        Ok(first)
+        let refused = refusals.count() as u64;
+        self.reading.counters.add(Count::Batches, 1 + followers.len() as u64 - refused);
+        Ok(Written { first, refusals })
     }
 
     /// Makes room for sequence numbers up to `ceiling`: durable before the first of them is
@@ -277,39 +368,50 @@ struct Group<'c> {
     core: &'c Core,
     own_count: u32,
     followers: Vec<Arc<Waiter>>,
-    /// The group's first sequence number, once it is known.
-    first: Option<Result<SeqNo>>,
+    /// What it did, once it has ended.
+    written: Option<Result<Written>>,
 }
 
 impl Drop for Group<'_> {
     fn drop(&mut self) {
-        let first = self.first.take().unwrap_or_else(|| {
+        let written = self.written.take().unwrap_or_else(|| {
             let e = Error::Poisoned { reason: "a writer panicked".to_owned() };
             Err(self.core.reading.health.poison(&e))
         });
-        // Each batch ends where its count says, in queue order.
-        let mut next = first.map(|first| first.plus(u64::from(self.own_count)));
+        // Each batch that was written ends where its count says, in queue order.
+        let mut next = match &written {
+            Ok(Written { first, refusals }) if refusals.of(0).is_none() => {
+                first.plus(self.own_count.into())
+            }
+            Ok(Written { first, .. }) => *first,
+            Err(_) => SeqNo(0),
+        };
         let mut bytes = 0;
-        for follower in self.followers.drain(..) {
-            bytes += follower.request.body.len() as u64;
-            next = next.map(|next| next.plus(u64::from(follower.request.count)));
-            let last = next.clone().map(|next| SeqNo(next.0 - 1));
-            let told = |e| match planted!(group_commit_one_waiter_sees_error) {
-                true => Ok(self.core.reading.visible()),
-                false => Err(e),
+        for (nth, follower) in self.followers.drain(..).enumerate() {
+            bytes += follower.request.bytes();
+            let answer = match &written {
+                Ok(Written { refusals, .. }) => match refusals.of_member(1 + nth) {
+                    None => {
+                        next = next.plus(follower.request.count.into());
+                        match planted!(group_answered_alike) {
+                            true => Ok(self.core.reading.visible()),
+                            false => Ok(SeqNo(next.0 - 1)),
+                        }
+                    }
+                    Some(refusal) => Err(refusal.clone()),
+                },
+                Err(_) if planted!(group_commit_one_waiter_sees_error) => {
+                    Ok(self.core.reading.visible())
+                }
+                Err(e) => Err(e.clone()),
             };
-            let last = match planted!(group_answered_alike) {
-                true => last.map(|_| self.core.reading.visible()),
-                false => last,
-            };
-            let last = last.or_else(told);
-            follower.set(Turn::Done(last));
+            follower.set(Turn::Done(answer));
         }
         let mut queue = self.core.commit.queue.lock();
         let next = queue.pending.pop_front();
         // The next leader's bytes are its own again, as if it had never waited.
         if let Some(next) = &next {
-            bytes += next.request.body.len() as u64;
+            bytes += next.request.bytes();
         }
         queue.bytes -= bytes;
         self.core.reading.budget.account.give(Part::Queue, bytes);
@@ -321,6 +423,13 @@ impl Drop for Group<'_> {
             self.core.commit.room.notify_all();
         }
     }
+}
+
+/// How a planted bug writes a batch of which a condition has failed.
+#[cold]
+fn first_half(request: Request<'_>) -> Option<Request<'_>> {
+    let (_, len) = group::decode_entry(request.body).ok()?;
+    Some(Request { body: &request.body[..len], count: 1, ..request })
 }
 
 /// How a planted bug appends a batch that is longer than a group may become.

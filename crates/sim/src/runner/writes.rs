@@ -43,7 +43,7 @@ impl Runner {
     }
 
     /// A batch of these, in one that held something else before.
-    fn batch(&self, writes: &[Write]) -> Batch {
+    pub(super) fn batch(&self, writes: &[Write]) -> Batch {
         let mut batch = Batch::new();
         batch.put("cleared", "before it is written");
         batch.clear();
@@ -65,25 +65,30 @@ impl Runner {
         batch
     }
 
-    fn commit(
+    /// Whether a write that failed was done: either nothing is taken any more, or nothing
+    /// was done the last time. Then its numbers are given again, to the next write.
+    pub(super) fn find_out_the_last(&mut self) -> Result<()> {
+        let unknown = {
+            let oracle = self.oracle.lock();
+            oracle.started != oracle.visible
+        };
+        if unknown {
+            if let Err(e @ Error::Poisoned { .. }) = self.db().write(Batch::new()) {
+                return Err(e);
+            }
+            self.oracle.lock().withdraw();
+        }
+        Ok(())
+    }
+
+    pub(super) fn commit(
         &mut self,
         writes: &[Write],
         durability: Durability,
         write: impl FnOnce(&Runner) -> Result<SeqNo>,
     ) -> Result<()> {
         let now_ms = self.now_ms();
-        let unknown = {
-            let oracle = self.oracle.lock();
-            oracle.started != oracle.visible
-        };
-        if unknown {
-            // Either nothing is taken any more, or nothing was done the last time:
-            // then its numbers are given again, to this write.
-            if let Err(e @ Error::Poisoned { .. }) = self.db().write(Batch::new()) {
-                return Err(e);
-            }
-            self.oracle.lock().withdraw();
-        }
+        self.find_out_the_last()?;
         let expected = self.oracle.lock().begin(writes, now_ms);
         match write(self) {
             Ok(seqno) => {
@@ -99,6 +104,8 @@ impl Runner {
                         | Error::ReadOnly { .. }
                         | Error::MemoryFull { .. }
                         | Error::Closed
+                        | Error::Conflict(_)
+                        | Error::Undecided(_)
                 );
                 if nothing_done {
                     self.oracle.lock().withdraw();

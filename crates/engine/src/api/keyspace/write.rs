@@ -2,6 +2,7 @@
 //! writes to several.
 
 use super::Keyspace;
+use crate::types::condition::Condition;
 use crate::types::error::Result;
 use crate::types::options::PutOptions;
 use crate::write::batch::Batch;
@@ -68,7 +69,7 @@ impl Keyspace {
     }
 }
 
-/// Writes to keyspaces other than the default one.
+/// Writes to keyspaces other than the default one, and conditions on their keys.
 impl Batch {
     /// Adds a put in `keyspace`.
     pub fn put_in(&mut self, keyspace: &Keyspace, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
@@ -91,5 +92,12 @@ impl Batch {
     pub fn delete_in(&mut self, keyspace: &Keyspace, key: impl AsRef<[u8]>) {
         self.belongs_to(keyspace.core().reading.database_id);
         self.add_delete(keyspace.state.id, key.as_ref());
+    }
+
+    /// The batch is written only if `condition` holds of `key` of `keyspace`. See
+    /// [`Batch::check`].
+    pub fn check_in(&mut self, keyspace: &Keyspace, key: impl AsRef<[u8]>, condition: Condition) {
+        self.belongs_to(keyspace.core().reading.database_id);
+        self.add_check(keyspace.state.id, key.as_ref(), condition);
     }
 }

@@ -26,8 +26,9 @@ impl Core {
             keyspaces[id].view.load().active.table.entries()
         };
         let growth = batch.cost.growth(self.memtable_fixed, entries_in);
+        let checks = batch.checks.as_ref().map_or(0, |checks| checks.bytes);
         // Twice that fits, and no rounding makes more of it.
-        if growth.bytes > budget.largest_batch() {
+        if growth.bytes + checks > budget.largest_batch() {
             return Err(self.too_large(batch));
         }
         Ok(growth.most_bytes())
@@ -36,9 +37,15 @@ impl Core {
     #[cold]
     fn too_large(&self, batch: &Batch) -> Error {
         let (total, most) = (self.reading.budget.total, self.reading.budget.largest_batch());
-        let cost = batch.cost.growth(self.memtable_fixed, |_| 0).bytes.max(most + 1);
+        let checks = batch.checks.as_ref().map_or(0, |checks| checks.bytes);
+        let cost = batch.cost.growth(self.memtable_fixed, |_| 0).bytes + checks;
+        let cost = cost.max(most + 1);
+        let conditions = match batch.checks.as_ref().map_or(0, |checks| checks.list.len()) {
+            0 => String::new(),
+            n => format!(" and {n} conditions"),
+        };
         Error::InvalidArgument(format!(
-            "a batch of {} writes with {} bytes of keys and values takes up to {cost} bytes of memory, and a batch may take 3/16 of the memory budget of {total} bytes, which is {most}: split it, or give the database at least {} bytes of memory",
+            "a batch of {} writes{conditions} with {} bytes of keys and values takes up to {cost} bytes of memory, and a batch may take 3/16 of the memory budget of {total} bytes, which is {most}: split it, or give the database at least {} bytes of memory",
             batch.count,
             batch.user_bytes,
             cost.div_ceil(3) * 16,

@@ -9,12 +9,15 @@
 //! The rule is the same whatever is drawn: every acknowledged member holds what its
 //! own durability promises, none is there in part, what is there is a prefix of the
 //! commit order, every write has its own sequence number, and each member is told its
-//! own.
+//! own. A member whose conditions do not hold in its turn is told so and writes nothing.
+
+mod conditions;
 
 use crate::core::Core;
 use crate::core::queue::{Turn, Waiter};
 use crate::types::error::Result;
 use crate::{Batch, Db, Durability, Error, Keyspace, KeyspaceOptions};
+use conditions::{Expected, Question};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tanada_format::{SeqNo, awkward_keys};
@@ -58,8 +61,15 @@ struct Write {
 /// What one writer wants.
 #[derive(Clone, Debug)]
 struct Member {
+    conditions: Vec<Question>,
     writes: Vec<Write>,
     durability: Durability,
+}
+
+impl Member {
+    fn is_empty(&self) -> bool {
+        self.conditions.is_empty() && self.writes.is_empty()
+    }
 }
 
 /// The call that fails while a group is committed.
@@ -124,7 +134,9 @@ struct Rig {
     spaces: [Keyspace; 3],
     /// What is there once so many members are.
     states: Vec<(Contents, SeqNo)>,
-    /// Members that were told that all is well.
+    /// Of each member.
+    expected: Vec<Expected>,
+    /// Members that were told that all is well, or what of their conditions does not hold.
     acknowledged: usize,
     told: Arc<Mutex<Told>>,
     failed: bool,
@@ -133,8 +145,16 @@ struct Rig {
 impl Core {
     /// A batch in the queue, as if its writer had come while another led.
     fn line_up_by_hand(&self, batch: &mut Batch, durability: Durability) -> Option<Arc<Waiter>> {
-        let cost = self.prepare(batch).unwrap()?;
-        Some(self.wait_in_line(&mut self.commit.queue.lock(), batch, cost, durability))
+        let mut prepared = self.prepare(batch, Some(durability)).unwrap()?;
+        Some(self.wait_in_line(&mut self.commit.queue.lock(), prepared.own()))
+    }
+
+    /// A batch at the head of a group, though it could be refused before.
+    fn lead_by_hand(&self, batch: &mut Batch, durability: Durability) -> Result<SeqNo> {
+        let prepared = self.prepare(batch, Some(durability))?.expect("it is not empty");
+        let answer = self.submit(prepared);
+        self.run_inline();
+        answer
     }
 
     /// Goes on as that writer would: it has been answered by now, or it leads.
@@ -204,12 +224,15 @@ impl Rig {
             let what = format!("killed before {call}");
             told.cuts.push(Cut { machine: at.kill(), what, promised: buffered, begun });
         });
-        let states = vec![(Contents::new(), first)];
-        Rig { machine, faults, db, spaces, states, acknowledged: 0, told, failed: false }
+        let (states, expected) = (vec![(Contents::new(), first)], Vec::new());
+        Rig { machine, faults, db, spaces, states, expected, acknowledged: 0, told, failed: false }
     }
 
-    fn batch(&self, member: &Member) -> Batch {
+    fn batch(&self, member: &Member, expected: &Expected) -> Batch {
         let mut batch = Batch::new();
+        for (space, key, condition) in &expected.conditions {
+            batch.check_in(&self.spaces[*space], key, condition.clone());
+        }
         for Write { space, key, value } in &member.writes {
             match value {
                 Some(fill) => batch.put_in(&self.spaces[*space], key, fill.bytes()),
@@ -222,29 +245,37 @@ impl Rig {
     /// Commits these members as one group, if it can hold them all. The first leads.
     fn commit(&mut self, members: &[Member], failure: Option<Failure>) {
         let core = Arc::clone(self.db.default_keyspace().core());
-        for empty in members.iter().filter(|member| member.writes.is_empty()) {
-            let visible = core.commit(&mut self.batch(empty), Some(empty.durability));
+        for empty in members.iter().filter(|member| member.is_empty()) {
+            let visible = core.commit(&mut Batch::new(), Some(empty.durability));
             assert_eq!(visible.ok(), (!self.failed).then(|| self.states[self.acknowledged].1));
         }
-        let members: Vec<_> = members.iter().filter(|m| !m.writes.is_empty()).collect();
+        let members: Vec<_> = members.iter().filter(|member| !member.is_empty()).collect();
         let Some((leader, followers)) = members.split_first() else { return };
+        let first = self.expected.len();
         members.iter().for_each(|member| self.expect(member));
+        let expected = self.expected[first..].to_vec();
         self.told.lock().begun += members.len();
         if let Some(failure) = failure {
             self.faults.add(failure.rule());
         }
-        let line_up = |m: &&Member| {
-            core.line_up_by_hand(&mut self.batch(m), m.durability).expect("it writes")
+        let line_up = |(m, expected): (&&Member, &Expected)| {
+            core.line_up_by_hand(&mut self.batch(m, expected), m.durability).expect("not empty")
         };
-        let line: Vec<_> = followers.iter().map(line_up).collect();
+        let line: Vec<_> = followers.iter().zip(&expected[1..]).map(line_up).collect();
         let before = self.acknowledged;
-        self.answered(leader, core.commit(&mut self.batch(leader), Some(leader.durability)));
+        let mut batch = self.batch(leader, &expected[0]);
+        self.answered(leader, core.lead_by_hand(&mut batch, leader.durability));
         for (member, waiter) in followers.iter().zip(line) {
             self.answered(member, core.come_out(&waiter));
         }
         self.faults.clear();
 
-        let syncs = members.iter().any(|member| member.durability == Durability::Synced);
+        let written = members
+            .iter()
+            .zip(&expected)
+            .filter(|(member, expected)| expected.failed.is_empty() && !member.writes.is_empty());
+        let syncs = written.clone().any(|(member, _)| member.durability == Durability::Synced);
+        let failure = failure.filter(|_| written.count() > 0);
         match failure {
             Some(Failure::Append(_) | Failure::ShortAppend(_)) => {
                 assert_eq!(self.acknowledged, before, "nothing was appended");
@@ -266,7 +297,10 @@ impl Rig {
     /// What is there once this member is, too.
     fn expect(&mut self, member: &Member) {
         let (mut contents, mut seqno) = self.states.last().cloned().expect("the first is empty");
-        for Write { space, key, value } in &member.writes {
+        let expected = Expected::of(member, &contents);
+        let writes = if expected.failed.is_empty() { &member.writes[..] } else { &[] };
+        self.expected.push(expected);
+        for Write { space, key, value } in writes {
             seqno = seqno.plus(1);
             match value {
                 Some(fill) => contents.insert((*space, key.clone()), (*fill, seqno.0)),
@@ -281,8 +315,12 @@ impl Rig {
         match answer {
             Ok(last) => {
                 assert!(!self.failed, "behind a failure nothing is acknowledged");
+                self.expected[self.acknowledged].assert_holds();
                 self.acknowledged += 1;
                 assert_eq!(last, self.states[self.acknowledged].1, "its own sequence number");
+                if member.writes.is_empty() {
+                    return; // nothing is promised
+                }
                 let mut told = self.told.lock();
                 if member.durability >= Durability::Buffered {
                     told.buffered = self.acknowledged;
@@ -290,6 +328,11 @@ impl Rig {
                 if member.durability == Durability::Synced {
                     told.synced = self.acknowledged;
                 }
+            }
+            Err(Error::Conflict(conflict)) => {
+                assert!(!self.failed, "what it rests on may be lost");
+                self.expected[self.acknowledged].assert_is(&conflict);
+                self.acknowledged += 1;
             }
             Err(Error::Poisoned { .. }) => self.failed = true,
             Err(e) => panic!("a failed log poisons the database: {e}"),
@@ -369,7 +412,8 @@ impl Draw {
             _ => 40 + self.dice.below(200),
         };
         let spaces = 1 + self.dice.below(3);
-        let mut member = Member { writes: Vec::new(), durability: self.durability() };
+        let (conditions, durability) = (Vec::new(), self.durability());
+        let mut member = Member { conditions, writes: Vec::new(), durability };
         let mut bytes = 0;
         while member.writes.len() < writes as usize && bytes < 2 * self.large {
             let write = self.write(spaces);
@@ -442,7 +486,11 @@ fn every_small_group_keeps_what_each_member_was_promised() {
     };
     let members = |n: u32| {
         let of = move |writes: Vec<Write>| {
-            DURABILITIES.map(|durability| Member { writes: writes.clone(), durability })
+            DURABILITIES.map(|durability| Member {
+                conditions: Vec::new(),
+                writes: writes.clone(),
+                durability,
+            })
         };
         shapes(n).into_iter().flat_map(of).collect::<Vec<_>>()
     };
@@ -463,7 +511,9 @@ fn every_small_group_keeps_what_each_member_was_promised() {
             let mut rig = Rig::new(1);
             // What is there before must be there behind it, whatever it asked for.
             let before = vec![write(0, "before", Some(7)), write(2, "all", Some(7))];
-            rig.commit(&[Member { writes: before, durability: Durability::Memory }], None);
+            let durability = Durability::Memory;
+            let before = Member { conditions: Vec::new(), writes: before, durability };
+            rig.commit(&[before], None);
             rig.commit(&group, failure);
             rig.end();
         }
