@@ -3,7 +3,6 @@
 use crate::body::{Bodies, Received};
 use crate::clients::Connections;
 use crate::committer::{self, CommitCounters};
-use crate::etag::Current;
 use crate::input::ends_too_late;
 use crate::jobs::Jobs;
 use crate::memory::{self, Memory, SMALL_BYTES, Share};
@@ -155,7 +154,6 @@ impl App {
 struct FailedCondition {
     index: usize,
     present: bool,
-    /// Null also for a version so new that no one has been told it.
     version: Option<u64>,
 }
 
@@ -166,11 +164,8 @@ fn outcome_to_result(outcome: Outcome) -> Result<Committed> {
                 .iter()
                 .map(|f| FailedCondition {
                     index: f.index,
-                    present: f.current != Current::Absent,
-                    version: match f.current {
-                        Current::Version(version) => Some(version),
-                        Current::Absent | Current::Fresh => None,
-                    },
+                    present: f.version.is_some(),
+                    version: f.version,
                 })
                 .collect();
             Problem::new(
@@ -179,7 +174,9 @@ fn outcome_to_result(outcome: Outcome) -> Result<Committed> {
             )
             .with("failed", &failed)
         }
-        WriteError::Unasked(e) => Problem::from(e).and("; nothing was done"),
+        WriteError::Engine(tanada::Error::Undecided(e)) => {
+            Problem::from(e.as_ref().clone()).and("; nothing was done")
+        }
         WriteError::Engine(e) => {
             let certain = matches!(
                 e,

@@ -1,4 +1,5 @@
-//! Versions as ETags, and the conditions that requests put on them.
+//! Versions as ETags, and the conditions of the engine that headers ask for: `If-Match: *`
+//! is `Present`, `If-None-Match: *` is `Absent`, and ETags are `VersionIn` and `VersionNotIn`.
 //!
 //! A key's version is the sequence number of its last write, which is given once in a
 //! lineage: so the ETag has both, and is strong. What was restored from a dump, or copied
@@ -7,44 +8,7 @@
 use crate::problem::{Problem, Result};
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
-use tanada::Lineage;
-
-/// What must hold of a key for a request to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Condition {
-    /// `If-None-Match: *`
-    Absent,
-    /// `If-Match: *`
-    Present,
-    /// `If-Match: "9f3c5a7e1b2d4680-12"`
-    VersionIn(Vec<u64>),
-    /// `If-None-Match: "9f3c5a7e1b2d4680-12"`
-    VersionNotIn(Vec<u64>),
-}
-
-/// What a key is at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Current {
-    /// No such key.
-    Absent,
-    /// Present, with this version.
-    Version(u64),
-    /// Present, with a version that no one has been told yet.
-    Fresh,
-}
-
-impl Condition {
-    pub(crate) fn holds(&self, current: Current) -> bool {
-        match (self, current) {
-            (Condition::Absent, current) => current == Current::Absent,
-            (Condition::Present, current) => current != Current::Absent,
-            (Condition::VersionIn(versions), Current::Version(v)) => versions.contains(&v),
-            (Condition::VersionIn(_), _) => false,
-            (Condition::VersionNotIn(versions), Current::Version(v)) => !versions.contains(&v),
-            (Condition::VersionNotIn(_), _) => true,
-        }
-    }
-}
+use tanada::{Condition, Lineage, SeqNo};
 
 /// `"9f3c5a7e1b2d4680-12"`: lineage and version.
 pub(crate) fn etag(lineage: Lineage, version: u64) -> HeaderValue {
@@ -80,7 +44,7 @@ pub(crate) fn conditions(
 
 enum Tags {
     Any,
-    These(Vec<u64>),
+    These(Vec<SeqNo>),
 }
 
 /// Whether a weak tag can match a strong one: yes for `If-None-Match`, no for `If-Match`.
@@ -112,7 +76,7 @@ fn list(
             tags += 1;
             // What another lineage or another server gave out matches nothing here.
             if !(is_weak && weak == Weak::Ignored) {
-                versions.extend(version_of(opaque, lineage));
+                versions.extend(version_of(opaque, lineage).map(SeqNo));
             }
         }
     }
@@ -187,15 +151,16 @@ mod tests {
             assert_eq!(tag, format!("\"9f3c5a7e1b2d4680-{version}\"").as_str());
             let headers = HeaderMap::from_iter([(IF_MATCH, tag)]);
             let read = |lineage| conditions(&headers, lineage).expect("it is ours").0;
-            assert_eq!(read(OURS), Some(Condition::VersionIn(vec![version])));
+            assert_eq!(read(OURS), Some(Condition::VersionIn(vec![SeqNo(version)])));
             assert_eq!(read(Lineage([7; 8])), Some(Condition::VersionIn(vec![])), "of another");
         }
     }
 
     #[test]
     fn headers_become_conditions() {
-        let versions = |v: &[u64]| Some(Condition::VersionIn(v.to_vec()));
-        let not = |v: &[u64]| Some(Condition::VersionNotIn(v.to_vec()));
+        let numbers = |v: &[u64]| v.iter().copied().map(SeqNo).collect();
+        let versions = |v: &[u64]| Some(Condition::VersionIn(numbers(v)));
+        let not = |v: &[u64]| Some(Condition::VersionNotIn(numbers(v)));
         assert_eq!(of(IF_MATCH, "*").expect("any"), (Some(Condition::Present), None));
         assert_eq!(of(IF_NONE_MATCH, "*").expect("any"), (None, Some(Condition::Absent)));
         for (list, named) in [
@@ -223,23 +188,6 @@ mod tests {
             ["abc", "", "12", ",", "\"abc", "abc\"", "\"a b\"", "\"a\"\"b\"", "W/", "W/*", "**"]
         {
             assert!(of(IF_MATCH, bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn conditions_are_asked_of_what_is_there() {
-        use Condition::*;
-        use Current::*;
-        let cases = [
-            (Condition::Absent, [true, false, false]),
-            (Present, [false, true, true]),
-            (VersionIn(vec![5]), [false, true, false]),
-            (VersionIn(vec![6]), [false, false, false]),
-            (VersionNotIn(vec![5]), [true, false, true]),
-        ];
-        for (condition, expected) in cases {
-            let got = [Current::Absent, Version(5), Fresh].map(|current| condition.holds(current));
-            assert_eq!(got, expected, "{condition:?}");
         }
     }
 }

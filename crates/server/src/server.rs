@@ -1,7 +1,7 @@
 //! Listening, accepting, and ending well.
 
 use crate::app::App;
-use crate::committer::{self, DbStore};
+use crate::committer::{self, Database};
 use crate::connection;
 use crate::options::{ServerError, ServerOptions};
 use std::future::Future;
@@ -109,8 +109,8 @@ impl BoundServer {
         let committer = tokio::task::spawn_blocking({
             let app = Arc::clone(&app);
             move || {
-                let store = DbStore { db: app.db.clone(), keyspace: app.keyspace.clone() };
-                committer::run(&app.writes, app.group, &store, &app.commits);
+                let database = Database { db: app.db.clone(), keyspace: app.keyspace.clone() };
+                committer::run(&app.writes, app.group, &database, &app.commits);
             }
         });
         let mut shutdown = pin!(shutdown);

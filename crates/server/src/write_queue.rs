@@ -1,11 +1,10 @@
 //! Writes that wait for the committer: a bounded queue between the reactor and one thread.
 
-use crate::etag::{Condition, Current};
 use crate::memory::Share;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
-use tanada::{Durability, Keyspace, PutOptions};
+use tanada::{Condition, Durability, Keyspace, PutOptions};
 use tokio::sync::oneshot;
 
 /// Bytes that an operation costs beside its key and value.
@@ -95,8 +94,6 @@ impl Committed {
 pub(crate) enum WriteError {
     /// These conditions did not hold; nothing was done.
     Conditions(Vec<Failed>),
-    /// A condition could not be asked; nothing was done.
-    Unasked(tanada::Error),
     /// The write failed; where the error does not say otherwise, its outcome is unknown.
     Engine(tanada::Error),
 }
@@ -106,8 +103,8 @@ pub(crate) enum WriteError {
 pub(crate) struct Failed {
     /// Which step of the request.
     pub(crate) index: usize,
-    /// What the key was instead.
-    pub(crate) current: Current,
+    /// The version that the key had instead; `None` when it was absent.
+    pub(crate) version: Option<u64>,
 }
 
 /// One request on its way to the committer.

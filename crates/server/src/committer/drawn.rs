@@ -5,11 +5,11 @@
 //! would have; and a power cut leaves what each was promised.
 
 use super::*;
-use crate::etag::Condition;
-use std::collections::{BTreeMap, BTreeSet};
-use tanada::PutOptions;
+use bytes::Bytes;
+use std::collections::BTreeMap;
 use tanada::vfs::MemoryMachine;
 use tanada::vfs::memory::Dice;
+use tanada::{Condition, PutOptions, SeqNo};
 use tokio::sync::oneshot;
 
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -23,23 +23,21 @@ type Versions = BTreeMap<&'static str, u64>;
 struct Drawn {
     dice: Dice,
     versions: Versions,
-    /// Keys written by the group that is being judged.
-    fresh: BTreeSet<&'static str>,
     seqno: u64,
 }
 
-fn store(machine: &MemoryMachine) -> DbStore {
+fn database(machine: &MemoryMachine) -> Database {
     let db = Db::builder("/db").memory(16 << 20).env(machine.env()).open().unwrap();
-    DbStore { keyspace: db.default_keyspace().clone(), db }
+    Database { keyspace: db.default_keyspace().clone(), db }
 }
 
 impl Drawn {
     fn op(&mut self) -> (&'static str, Op) {
         let key = KEYS[self.dice.below(KEYS.len() as u64) as usize];
-        // A client names versions that somebody has been told.
+        // A client names versions that somebody has been told, or guesses.
         let known = self.seqno + 1;
         let named = [self.dice.below(known), self.versions.get(key).copied().unwrap_or(0)];
-        let named = named[self.dice.below(2) as usize..].to_vec();
+        let named = named[self.dice.below(2) as usize..].iter().copied().map(SeqNo).collect();
         let condition = match self.dice.below(8) {
             0 => Some(Condition::Absent),
             1 => Some(Condition::Present),
@@ -63,25 +61,29 @@ impl Drawn {
     fn judge(&mut self, ops: &[(&'static str, Op)]) -> Result<Committed, Vec<Failed>> {
         let mut failed = Vec::new();
         for (index, (key, op)) in ops.iter().enumerate() {
-            let current = match self.versions.get(key) {
-                None => Current::Absent,
-                Some(_) if self.fresh.contains(key) => Current::Fresh,
-                Some(version) => Current::Version(*version),
+            let version = self.versions.get(key).copied();
+            let holds = |condition: &Condition| match condition {
+                Condition::Absent => version.is_none(),
+                Condition::Present => version.is_some(),
+                Condition::VersionIn(named) => version.is_some_and(|v| named.contains(&SeqNo(v))),
+                Condition::VersionNotIn(named) => {
+                    !version.is_some_and(|v| named.contains(&SeqNo(v)))
+                }
+                other => panic!("{other:?} is not drawn"),
             };
-            if !op.conditions.iter().all(|condition| condition.holds(current)) {
-                failed.push(Failed { index, current });
+            if !op.conditions.iter().all(holds) {
+                failed.push(Failed { index, version });
             }
         }
         if !failed.is_empty() {
             return Err(failed);
         }
         let first = self.seqno + 1;
-        for (key, op) in ops.iter().filter(|(_, op)| is_write(op)) {
+        for (key, op) in ops.iter().filter(|(_, op)| !matches!(op.action, Action::Check)) {
             self.seqno += 1;
             match op.action {
                 Action::Put { .. } => {
                     self.versions.insert(key, self.seqno);
-                    self.fresh.insert(key);
                 }
                 _ => drop(self.versions.remove(key)),
             }
@@ -90,8 +92,8 @@ impl Drawn {
     }
 }
 
-fn versions(store: &DbStore) -> Versions {
-    let version = |key| match store.keyspace.get_record(key) {
+fn versions(database: &Database) -> Versions {
+    let version = |key| match database.keyspace.get_record(key) {
         Ok(Some(record)) => Some(record.version.0),
         _ => None,
     };
@@ -100,12 +102,11 @@ fn versions(store: &DbStore) -> Versions {
 
 fn run(seed: u64) {
     let machine = MemoryMachine::new(seed);
-    let store = store(&machine);
+    let database = database(&machine);
     let mut drawn = Drawn {
         dice: Dice::new(seed),
         versions: Versions::new(),
-        fresh: BTreeSet::new(),
-        seqno: store.db.snapshot().seqno().0,
+        seqno: database.db.snapshot().seqno().0,
     };
     // What is there behind each group; a group is one batch, whole or absent.
     let mut states = vec![Versions::new()];
@@ -120,7 +121,6 @@ fn run(seed: u64) {
             let durability = DURABILITIES[drawn.dice.below(3) as usize];
             all.push(((0..count).map(|_| drawn.op()).collect(), durability));
         }
-        drawn.fresh.clear();
         let mut asked = None;
         for (ops, durability) in all {
             let told = drawn.judge(&ops);
@@ -136,7 +136,7 @@ fn run(seed: u64) {
             group.push(WriteRequest { ops, durability, share: None, answer });
             wanted.push((told, receiver));
         }
-        commit(&mut group, &store);
+        commit(&mut group, &database);
         for (wanted, mut receiver) in wanted {
             match (receiver.try_recv().expect("answered"), wanted) {
                 (Ok(told), Ok(wanted)) if wanted.count == 0 => assert_eq!(told.count, 0),
@@ -145,14 +145,14 @@ fn run(seed: u64) {
                 (told, wanted) => panic!("told {told:?}, and {wanted:?} is right"),
             }
         }
-        assert_eq!(versions(&store), drawn.versions);
+        assert_eq!(versions(&database), drawn.versions);
         states.push(drawn.versions.clone());
         if asked == Some(Durability::Synced) {
             synced = states.len() - 1;
         }
     }
     for cut in 0..3 {
-        let left = versions(&self::store(&machine.crash(seed ^ cut)));
+        let left = versions(&self::database(&machine.crash(seed ^ cut)));
         assert!(states[synced..].contains(&left), "{left:?}, synced: {:?}", states[synced]);
     }
 }

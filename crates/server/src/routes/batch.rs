@@ -3,7 +3,6 @@
 use crate::app::App;
 use crate::body::Received;
 use crate::encoding::Encoding;
-use crate::etag::Condition;
 use crate::input::{DurabilityName, Text, checked_value, json, key_of, put_options, value_of};
 use crate::problem::{Problem, Result};
 use crate::query;
@@ -17,7 +16,7 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::sync::Arc;
-use tanada::Durability;
+use tanada::{Condition, Durability, SeqNo};
 
 /// Most operations of one batch: parsed ones take more memory than their text.
 pub(crate) const MAX_OPS: usize = 100_000;
@@ -144,7 +143,7 @@ pub(crate) fn parse(body: &Bytes, max_value_bytes: usize) -> Result<(Vec<Op>, Op
 fn to_op(op: BatchOp<'_>, body: &Bytes, max_value_bytes: usize) -> Result<Op> {
     let condition = match (op.if_version, op.if_absent) {
         (None, None) => None,
-        (Some(version), None) => Some(Condition::VersionIn(vec![version])),
+        (Some(version), None) => Some(Condition::Version(SeqNo(version))),
         (None, Some(true)) => Some(Condition::Absent),
         (None, Some(false)) => {
             return Err(Problem::invalid("if_absent can only be true; leave it out otherwise"));
@@ -198,7 +197,7 @@ mod tests {
         );
         assert!(matches!(ops[1].action, Action::Delete));
         assert_eq!(ops[1].key, "b");
-        assert_eq!(ops[2].conditions, [Condition::VersionIn(vec![7])]);
+        assert_eq!(ops[2].conditions, [Condition::Version(SeqNo(7))]);
     }
 
     #[test]

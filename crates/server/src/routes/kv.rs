@@ -4,7 +4,7 @@ use super::range::{self, Part};
 use super::simple::{not_found, read, value_bytes};
 use crate::app::App;
 use crate::encoding::rfc3339;
-use crate::etag::{Condition, Current, conditions, etag};
+use crate::etag::{conditions, etag};
 use crate::input::{checked_key, checked_value, durability_of_query, put_options_of_query};
 use crate::json::written;
 use crate::problem::{Kind, Problem, Result};
@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use std::sync::Arc;
-use tanada::UnixMillis;
+use tanada::{Condition, UnixMillis};
 
 const ALLOW: &str = "GET, HEAD, PUT, DELETE";
 
@@ -86,7 +86,7 @@ fn both((if_match, if_none_match): (Option<Condition>, Option<Condition>)) -> Ve
 async fn get(app: &Arc<App>, space: &Space, key: Bytes, headers: &HeaderMap) -> Result<Reply> {
     let (if_match, if_none_match) = conditions(headers, app.lineage)?;
     let found = read(app, space, &key).await?;
-    let current = found.as_ref().map_or(Current::Absent, |r| Current::Version(r.version.0));
+    let current = found.as_ref().map(|record| record.version);
     if if_match.is_some_and(|condition| !condition.holds(current)) {
         return Err(Problem::new(
             Kind::PreconditionFailed,
