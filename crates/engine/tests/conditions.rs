@@ -19,9 +19,10 @@ fn conflict(answer: tanada::Result<SeqNo>) -> Vec<(usize, Vec<u8>, Option<SeqNo>
 fn increment(db: &Db, key: &str, durability: Durability) {
     loop {
         let mut batch = Batch::new();
-        match db.get_record(key).unwrap() {
+        match db.get_record(key).expect("a read succeeds") {
             Some(record) => {
-                let count: u64 = std::str::from_utf8(&record.value).unwrap().parse().unwrap();
+                let count = std::str::from_utf8(&record.value).expect("digits");
+                let count: u64 = count.parse().expect("a number");
                 batch.put_if_version(key, (count + 1).to_string(), record.version);
             }
             None => {
