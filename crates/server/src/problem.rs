@@ -219,6 +219,7 @@ impl From<tanada::Error> for Problem {
                 Kind::Damaged
             }
             Error::Io(_) => Kind::Storage,
+            Error::Conflict(_) => Kind::PreconditionFailed,
             // Opening is over, and `WouldBlock` is handled where it is asked for.
             _ => Kind::Internal,
         };

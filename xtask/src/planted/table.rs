@@ -539,7 +539,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         Test {
             room: "engine",
             target: "conditions",
-            name: "four_threads_of_a_thousand_increments_are_four_thousand",
+            name: "batches_handed_in_together_are_answered_one_by_one",
         }
     ),
     one!(

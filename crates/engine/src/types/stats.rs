@@ -80,6 +80,7 @@ pub struct OperationStats {
     pub puts: u64,
     pub deletes: u64,
     pub batches: u64,
+    /// With those that conditions of batches have made in tables.
     pub gets: u64,
     pub gets_found: u64,
     /// Gets that a MemTable answered.

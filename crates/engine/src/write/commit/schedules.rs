@@ -2,7 +2,7 @@
 //! them at every lock of the engine and when the newest visible write is read or set.
 //! "Found" says what was broken by hand, once, and made that test fail.
 
-use crate::{Batch, Db, Error};
+use crate::{Batch, Condition, Db, Error, SeqNo, WriteOptions};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tanada_vfs::MemoryMachine;
@@ -128,5 +128,56 @@ fn schedules_of_writers_that_wait_outside_the_queue() {
         assert_eq!(seqnos.len(), usize::from(WRITERS) + 1);
         assert_eq!(db.stats().memory.queue_bytes, 0);
         assert_eq!(keys_of(&db).len(), usize::from(WRITERS) + 1);
+    });
+}
+
+/// Increments of one counter by compare-and-set, each in a line of batches that one thread
+/// hands in together, some of them too long for the queue: each is answered for itself, in
+/// order, and none of the increments is lost.
+#[test]
+fn schedules_of_batches_handed_in_together() {
+    explore("batches_handed_in_together", 20, || {
+        let machine = MemoryMachine::new(1);
+        let db = Db::builder("/db").memory(16 << 20).env(machine.env()).open().unwrap();
+        let writers = std::array::from_fn::<_, { WRITERS as usize }, _>(|writer| {
+            let db = db.clone();
+            thread::spawn(move || {
+                let seen = db.get_record("n").unwrap();
+                let number = seen.as_ref().map_or(0, |record| record.value[0]);
+                let mut increment = Batch::new();
+                match &seen {
+                    Some(record) => increment.check_version("n", record.version),
+                    None => increment.check_absent("n"),
+                }
+                increment.put("n", [number + 1]);
+                let mut long = Batch::new();
+                long.put([writer as u8], vec![0; 300 << 10]);
+                let mut again = Batch::new();
+                again.check("n", Condition::Present);
+                again.delete([writer as u8]);
+                let batches = [increment, long.clone(), again, long];
+                let answers = db.write_each(batches.map(|batch| (batch, WriteOptions::new())));
+                let numbers: Vec<SeqNo> =
+                    answers[1..].iter().map(|answer| answer.clone().unwrap()).collect();
+                assert!(numbers.is_sorted_by(|a, b| a < b), "in the order of the line");
+                match &answers[0] {
+                    Ok(seqno) => assert!(*seqno < numbers[0]),
+                    Err(Error::Conflict(conflict)) => {
+                        let version = conflict.failed[0].version;
+                        assert!(version > seen.map(|record| record.version), "{conflict}");
+                    }
+                    Err(e) => panic!("{e:?}"),
+                }
+                u8::from(answers[0].is_ok())
+            })
+        });
+        let done: u8 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+        assert!(done > 0, "the first of them cannot be refused");
+        assert_eq!(db.get("n").unwrap().unwrap()[..], [done]);
+        assert_eq!(db.stats().memory.queue_bytes, 0);
+        assert_eq!(db.snapshot().seqno().0, u64::from(3 * WRITERS + done));
+        for writer in 0..WRITERS {
+            assert_eq!(db.get([writer]).unwrap().unwrap().len(), 300 << 10);
+        }
     });
 }
