@@ -138,7 +138,7 @@ fn schedules_of_writers_that_wait_outside_the_queue() {
 fn schedules_of_batches_handed_in_together() {
     explore("batches_handed_in_together", 20, || {
         let machine = MemoryMachine::new(1);
-        let db = Db::builder("/db").memory(16 << 20).env(machine.env()).open().unwrap();
+        let db = Db::builder("/db").memory(64 << 20).env(machine.env()).open().unwrap();
         let writers = std::array::from_fn::<_, { WRITERS as usize }, _>(|writer| {
             let db = db.clone();
             thread::spawn(move || {
@@ -151,14 +151,17 @@ fn schedules_of_batches_handed_in_together() {
                 }
                 increment.put("n", [number + 1]);
                 let mut long = Batch::new();
-                long.put([writer as u8], vec![0; 300 << 10]);
+                long.put([writer as u8], vec![0; 1 << 20]);
                 let mut again = Batch::new();
                 again.check("n", Condition::Present);
                 again.delete([writer as u8]);
                 let batches = [increment, long.clone(), again, long];
                 let answers = db.write_each(batches.map(|batch| (batch, WriteOptions::new())));
-                let numbers: Vec<SeqNo> =
-                    answers[1..].iter().map(|answer| answer.clone().unwrap()).collect();
+                let of = |answer: &crate::Result<SeqNo>| match answer {
+                    Ok(seqno) => *seqno,
+                    Err(e) => panic!("{e}: {answers:?}"),
+                };
+                let numbers: Vec<SeqNo> = answers[1..].iter().map(of).collect();
                 assert!(numbers.is_sorted_by(|a, b| a < b), "in the order of the line");
                 match &answers[0] {
                     Ok(seqno) => assert!(*seqno < numbers[0]),
@@ -177,7 +180,7 @@ fn schedules_of_batches_handed_in_together() {
         assert_eq!(db.stats().memory.queue_bytes, 0);
         assert_eq!(db.snapshot().seqno().0, u64::from(3 * WRITERS + done));
         for writer in 0..WRITERS {
-            assert_eq!(db.get([writer]).unwrap().unwrap().len(), 300 << 10);
+            assert_eq!(db.get([writer]).unwrap().unwrap().len(), 1 << 20);
         }
     });
 }
