@@ -5,6 +5,8 @@
 //! Here one `get` that saw a clock thirty years ahead dropped every key with a time to
 //! live, and no key that was put behind it ever expired, behind a restart either.
 
+#![allow(clippy::unwrap_used)] // of outcomes that must not fail
+
 use std::time::Duration;
 use tanada::vfs::{Clock, MemoryMachine};
 use tanada::{Batch, ClockState, Db, PutOptions, UnixMillis};
