@@ -7,10 +7,10 @@
 
 use crate::arguments::Arguments;
 use crate::engine::{Accountant, Accounted, Durability, Outcome};
+use crate::process::{self, Mappings};
 use crate::resident::{self, MARGIN_BYTES};
 use crate::row::{Row, figure};
 use crate::store::{Data, Start, Store};
-use crate::process::{self, Mappings};
 use crate::workloads;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -115,6 +115,16 @@ pub const GROUPS: &[Group] = &[
         workloads: &[("readseq", LMDB), ("seek10", LMDB), ("seek100", LMDB)],
     },
     Group {
+        name: "queues",
+        title: "Queues: deleted keys in front of those that are alive",
+        text: "`queue`: push at the tail, look at the head, delete it; 1,000 elements are alive. `window`: add a point, look at the oldest; each thousand the oldest thousand are deleted one by one, and a tenth of the pairs is alive. `deadprefix`: looks for the first pair behind all others, which were deleted in order.",
+        workloads: &[
+            ("queue", Bar::Lsm(10.0)),
+            ("window", Bar::Lsm(10.0)),
+            ("deadprefix", Bar::Lsm(10.0)),
+        ],
+    },
+    Group {
         name: "tenth",
         title: "A cache for a tenth of the data",
         text: "The kernel's page cache still holds the files of all of them; LMDB knows no other cache.",

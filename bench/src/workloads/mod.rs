@@ -3,6 +3,7 @@
 mod fill;
 mod mixed;
 pub mod open;
+mod queue;
 mod read;
 mod sync;
 mod ycsb;
@@ -109,6 +110,9 @@ pub const ALL: &[Workload] = &[
     new("open", Base, Filled, open::after_closing),
     new("openkilled", Base, Filled, open::after_a_kill),
     new("deleterandom", Base, Filled, fill::delete),
+    new("queue", Base, Empty, queue::queue),
+    new("window", Base, Empty, queue::window),
+    new("deadprefix", Base, Empty, queue::dead_prefix),
     synced("fillsync1", sync::one_writer),
     synced("fillsync8", sync::eight_writers),
     new("fill4k", Pages, Empty, fill::random),
