@@ -57,6 +57,9 @@ const ROWS: &str = "schedules_of_readers_beside_flushes";
 const CHECKPOINTS: &str = "schedules_of_checkpoints";
 const SWAPS: &str = "schedules_of_swaps";
 
+/// Readers of dead keys.
+const WALKS: &str = "schedules_of_walks_beside_puts";
+
 /// Seeds of each test of whole databases where somebody waits: a hundred orders each.
 const QUICK_SEEDS: &str = "12";
 
@@ -105,6 +108,8 @@ const CHECKERS: &[Checker] = &[
             late("log_let_go_under_a_seal", DATABASE),
             soon("conditions_asked_before_the_queue", SWAPS),
             late("conditions_ignore_earlier_members", SWAPS),
+            soon("put_noted_after_it_shows", WALKS),
+            soon("put_before_a_dead_walk_missed", WALKS),
             soon("close_leaves_jobs_behind", DATABASE),
             soon("close_leaves_compactions_by_hand_behind", DATABASE),
             soon("checkpoint_moment_in_two_steps", CHECKPOINTS),

@@ -93,6 +93,8 @@ enum Leaning {
     /// Nobody writes.
     Reads,
     Deletes,
+    /// Ranges of keys are deleted in order, and what is left is asked for from either end.
+    Queues,
     /// Values that expire, and a clock that is set back and forward.
     Expiry,
     /// Values of many blocks beside those of no or few bytes.
@@ -139,7 +141,7 @@ impl<C: Choices> Generator<C> {
     /// all is mixed evenly.
     pub fn lean(&mut self) {
         use Leaning::*;
-        self.leaning = *pick(&mut self.dice, &[Nothing, Nothing, Reads, Deletes, Expiry, Sizes]);
+        self.leaning = *pick(&mut self.dice, &[Nothing, Reads, Deletes, Queues, Expiry, Sizes]);
     }
 
     /// The next operation.
@@ -152,6 +154,9 @@ impl<C: Choices> Generator<C> {
             _ if self.profile.mostly_writes => 8,
             _ => 55,
         };
+        if self.leaning == Leaning::Queues && self.dice.chance(500) {
+            return self.queue();
+        }
         if self.dice.below(100) >= reads {
             return match self.dice.below(10) {
                 0..=5 => Operation::WriteOne(self.write()),
@@ -348,6 +353,33 @@ impl<C: Choices> Generator<C> {
             writes.push(Write { space, key, ..self.write() });
         }
         Operation::WriteIf(asked, writes, self.durability())
+    }
+
+    /// Deletes the keys of a range, or some keys next to one another, or looks at an end.
+    fn queue(&mut self) -> Operation {
+        let space = self.space();
+        match self.dice.below(8) {
+            0 | 1 => {
+                let mut keys = self.pool.clone();
+                keys.sort_unstable();
+                let first = self.dice.below(keys.len() as u64) as usize;
+                let count = 1 + self.dice.below(keys.len() as u64) as usize;
+                let deleted = keys.into_iter().skip(first).take(count);
+                let write = |key| Write { space, key, value: None, ttl_ms: None };
+                Operation::WriteBatch(deleted.map(write).collect(), self.durability())
+            }
+            2 => Operation::OpenCursor(space, self.dice.chance(300).then(|| self.slot())),
+            3 | 4 => {
+                let end = if self.dice.chance(500) { Move::First } else { Move::Last };
+                Operation::MoveCursor(self.slot(), vec![end])
+            }
+            5 => Operation::TakeSnapshot,
+            _ => {
+                let snapshot = self.dice.chance(300).then(|| self.slot());
+                let (cover, direction) = (self.cover(), self.direction());
+                Operation::Scan { space, snapshot, cover, direction }
+            }
+        }
     }
 
     fn bound(&mut self) -> Bound<Key> {

@@ -16,6 +16,8 @@ pub fn random_tuning(choices: &mut impl Choices) -> Tuning {
         memtables_max_bytes: Some((4 * memtable_bytes).max(least)),
         cache_bytes: pick(choices, &[Some(0), Some(4 << 10), Some(64 << 10), None]),
         log_bytes: pick(choices, &[Some(8 << 10), Some(64 << 10), None]),
+        // A few dead keys side by side are a span.
+        dead_entries: Some(1),
         block_bytes: Some(pick(choices, &[64, 512, 4032, 32 << 10])),
         bits_per_key: Some(pick(choices, &[0.0, 2.0, 10.0, 20.0])),
         table_bytes: Some(pick(choices, &[4 << 10, 64 << 10, 2 << 20])),

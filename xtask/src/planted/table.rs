@@ -87,6 +87,17 @@ macro_rules! checkpoint {
     };
 }
 
+/// One of `crates/engine/tests/queues.rs`.
+macro_rules! queue {
+    ($name:literal) => {
+        Test { room: "engine", target: "queues", name: $name }
+    };
+}
+
+/// A cursor of an earlier moment beside readers of now.
+const LOOKS_BACK: Test =
+    queue!("a_cursor_that_looks_back_makes_nothing_known_that_later_readers_see_otherwise");
+
 /// One of `crates/engine/tests/memory.rs`.
 macro_rules! memory {
     ($name:literal) => {
@@ -239,6 +250,33 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     one!("snapshot_missed_by_flush", scenario!("snapshot_missed_by_flush")),
     one!("seq_taken_before_version_pinned", scenario!("seq_taken_before_version_pinned")),
+    planted(
+        "dead_span_hides_a_put",
+        &[
+            Fault {
+                name: "dead_span_survives_a_put",
+                tests: &[
+                    queue!("the_newest_is_found_from_the_back_over_whatever_was_deleted_there"),
+                    unit!("read::dead_spans::tests::no_reader_steps_over_what_it_sees_alive"),
+                ],
+            },
+            Fault {
+                name: "dead_span_of_a_later_moment",
+                tests: &[
+                    queue!("a_snapshot_walks_its_own_dead_keys_once_while_the_queue_runs_on"),
+                    unit!("read::dead_spans::tests::no_reader_steps_over_what_it_sees_alive"),
+                ],
+            },
+            Fault { name: "dead_walk_blind_to_newer", tests: &[LOOKS_BACK] },
+            Fault { name: "dead_walk_beside_a_memtable", tests: &[LOOKS_BACK] },
+        ],
+    ),
+    Scenario {
+        name: "queue_over_tombstones",
+        state: State::Elsewhere(queue!(
+            "a_look_at_the_head_costs_the_same_however_many_were_deleted"
+        )),
+    },
     one!("lost_inserts_bulk", scenario!("lost_inserts_bulk")),
     one!(
         "same_user_key_across_files",

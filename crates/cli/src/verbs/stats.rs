@@ -75,6 +75,21 @@ fn show(output: &mut Output, stats: &Value) -> Result<()> {
             .map(|name| Row { name, text: count(number(operations, name)) }),
     )?;
 
+    let dead_keys = &stats["dead_keys"];
+    output.title("dead keys")?;
+    let counted = |name| Row { name, text: count(number(dead_keys, name)) };
+    rows(
+        output,
+        &[
+            counted("entries_stepped_over"),
+            counted("spans_stepped_over"),
+            counted("flushes_paid"),
+            counted("tables_paid"),
+            counted("spans"),
+            Row { name: "span_bytes", text: size(number(dead_keys, "span_bytes")) },
+        ],
+    )?;
+
     let memory = &stats["memory"];
     output.title("memory")?;
     let names = [

@@ -6,8 +6,8 @@ use crate::core::Core;
 use crate::read::view::KeyspaceState;
 use crate::tree::version::Version;
 use crate::types::stats::{
-    AmplificationStats, CacheStats, FilterStats, JobStats, KeyspaceStats, LevelStats, MemoryStats,
-    ObsoleteStats, OperationStats, StallStats, Stats, TableStats, WalStats,
+    AmplificationStats, CacheStats, DeadKeyStats, FilterStats, JobStats, KeyspaceStats, LevelStats,
+    MemoryStats, ObsoleteStats, OperationStats, StallStats, Stats, TableStats, WalStats,
 };
 use std::sync::atomic::Ordering;
 use tanada_table::BlockCacheStats;
@@ -68,6 +68,7 @@ impl Core {
                 scans: count(Count::Scans),
                 user_bytes_written: count(Count::UserBytesWritten),
             },
+            dead_keys: self.dead_key_stats(),
             amplification: AmplificationStats {
                 write: ratio(written, count(Count::UserBytesWritten)),
                 read: ratio(count(Count::TableProbes), count(Count::Gets)),
@@ -105,6 +106,18 @@ impl Core {
             durability: self.config.durability,
             read_only: Some(self.reading.health.owner.refusal().to_string()),
             ..Stats::default()
+        }
+    }
+
+    fn dead_key_stats(&self) -> DeadKeyStats {
+        let (spans, span_bytes) = self.reading.dead_spans.taken();
+        DeadKeyStats {
+            entries_stepped_over: self.reading.counters.get(Count::DeadEntries),
+            spans_stepped_over: self.reading.counters.get(Count::DeadSpanSteps),
+            flushes_paid: self.reading.counters.get(Count::PaidFlushes),
+            tables_paid: self.reading.counters.get(Count::PaidTables),
+            spans,
+            span_bytes,
         }
     }
 

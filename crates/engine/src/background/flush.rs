@@ -214,14 +214,21 @@ impl Core {
         let mut merged = MergeCursor::new(sealed.iter().map(|m| m.table.cursor()).collect());
         merged.seek_first()?;
         let config = &self.config.compaction;
-        let guards = compaction::flush_guards(&keyspace.view.load().version, config);
+        // What older versions there are lies in these tables, wherever a compaction moves
+        // it meanwhile: no other flush of this keyspace is under way.
+        let version = Arc::clone(&keyspace.view.load().version);
+        let below: Vec<_> = version.runs().iter().map(|run| run.tables().to_vec()).collect();
+        let guards = compaction::flush_guards(&version, config);
         let options = OutputOptions {
             snapshots: &moment.seqnos,
             time: JobTime { held_ms: moment.now_ms, clock_ms: moment.clock_ms },
             table_bytes: config.table_bytes,
             guards: &guards,
         };
-        self.with_job_io(keyspace, |io| compaction::write_unsynced(merged, &options, io))
+        self.with_job_io(keyspace, |io| {
+            let mut older = compaction::Older::new(&below);
+            compaction::write_unsynced(merged, |key| older.may_hold(key), &options, io)
+        })
     }
 
     /// The readers that a job which starts now must leave as they are.

@@ -19,6 +19,13 @@ pub(crate) enum Count {
     DiskGets,
     TableProbes,
     Scans,
+    /// Entries that scans have stepped over one by one.
+    DeadEntries,
+    /// Spans of dead keys that scans have stepped over at once.
+    DeadSpanSteps,
+    /// Flushes and rewrites that scans have paid for by such steps.
+    PaidFlushes,
+    PaidTables,
     UserBytesWritten,
     Groups,
     Syncs,

@@ -1,7 +1,8 @@
 //! What all parts of an open database share, and who may touch it when.
 //!
 //! Lock order, outermost first: `commit` (queue, then writer) → `manifest` →
-//! `views` → the background's state. No lock is held over I/O but two: the
+//! `views` → the background's state. The shards of the dead spans are locked under the
+//! writer, and nothing under them. No lock is held over I/O but two: the
 //! commit leader's writer (it writes and syncs the log) and `manifest` (it
 //! appends and syncs edits; background jobs and keyspace creation take it, and the commit
 //! leader once in some million writes).

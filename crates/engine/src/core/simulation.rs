@@ -55,6 +55,10 @@ impl Simulation {
         numbers
     }
 
+    pub(crate) fn dead_entries(&self, entries: u32) -> u32 {
+        entries
+    }
+
     pub(crate) fn is_scheduled(&self) -> bool {
         false
     }
@@ -116,6 +120,10 @@ impl Simulation {
         self.tuning.seqno_block.unwrap_or(numbers)
     }
 
+    pub(crate) fn dead_entries(&self, entries: u32) -> u32 {
+        self.tuning.dead_entries.unwrap_or(entries)
+    }
+
     /// Whether it says when the background works.
     pub(crate) fn is_scheduled(&self) -> bool {
         self.scheduler.is_some()
@@ -148,6 +156,8 @@ pub struct Tuning {
     pub cache_bytes: Option<u64>,
     /// The first log file; later ones grow to four times that.
     pub log_bytes: Option<u64>,
+    /// Scans look for a span of dead keys behind so many dead entries in a row.
+    pub dead_entries: Option<u32>,
     /// Data blocks are cut at this size.
     pub block_bytes: Option<u32>,
     /// Filter bits a key; 0 for no filter.

@@ -35,6 +35,8 @@ pub(crate) struct MemTableCursor {
     pos: usize,
     current: Option<Stored<'static>>,
     show: Show,
+    /// As [`Cursor::take_newer`].
+    newer: bool,
     // Last, so that it is dropped last.
     memtable: Arc<MemTable>,
 }
@@ -46,6 +48,7 @@ impl MemTableCursor {
             pos: 0,
             current: None,
             show: Show::All,
+            newer: false,
             memtable,
         }
     }
@@ -56,6 +59,13 @@ impl MemTableCursor {
         self.show = Show::At(seqno);
         self.current = None;
         self
+    }
+
+    /// Of a key, whose newest version this is, what a reader at `seqno` sees.
+    #[inline]
+    fn seen(&mut self, newest: Stored<'static>, seqno: SeqNo) -> Option<Stored<'static>> {
+        self.newer |= newest.seqno() > seqno;
+        newest.newest_at(seqno)
     }
 
     fn tree(&self) -> &'static Tree {
@@ -88,7 +98,7 @@ impl MemTableCursor {
                 let newest = self.copy.slots[self.pos].expect("copied below the count");
                 self.current = match self.show {
                     Show::All => Some(newest),
-                    Show::At(seqno) => newest.newest_at(seqno),
+                    Show::At(seqno) => self.seen(newest, seqno),
                 };
                 if self.current.is_some() {
                     return;
@@ -119,7 +129,7 @@ impl MemTableCursor {
                 let newest = self.copy.slots[self.pos].expect("copied below the count");
                 self.current = match self.show {
                     Show::All => Some(newest.oldest()),
-                    Show::At(seqno) => newest.newest_at(seqno),
+                    Show::At(seqno) => self.seen(newest, seqno),
                 };
                 if self.current.is_some() {
                     return;
@@ -168,6 +178,10 @@ impl Cursor for MemTableCursor {
         self.current.expect("entry() of a cursor that stands nowhere").entry()
     }
 
+    fn take_newer(&mut self) -> bool {
+        std::mem::take(&mut self.newer)
+    }
+
     fn seek_first(&mut self) -> Result<(), Error> {
         self.load(Tree::first_leaf, |_| 0);
         self.settle_forward();
@@ -199,7 +213,7 @@ impl Cursor for MemTableCursor {
         {
             self.current = match self.show {
                 Show::All => newest.newest_at(seqno),
-                Show::At(bound) => newest.newest_at(bound).filter(|v| v.seqno() <= seqno),
+                Show::At(bound) => self.seen(newest, bound).filter(|v| v.seqno() <= seqno),
             };
             if self.current.is_some() {
                 return Ok(());

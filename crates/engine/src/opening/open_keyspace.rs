@@ -2,7 +2,7 @@
 
 use crate::core::Core;
 use crate::read::mem::Mem;
-use crate::read::view::{KeyspaceState, View};
+use crate::read::view::{KeyspaceState, Paid, View};
 use crate::tree::manifest::{CreatedKeyspace, Edit, MAX_KEYSPACES};
 use crate::tree::version::Version;
 use crate::types::error::{Error, Result};
@@ -76,6 +76,7 @@ impl Core {
                 sealed: Vec::new(),
                 version: Version::empty(),
             })),
+            paid: Paid::nothing(),
         });
         let keyspaces = self.reading.keyspaces.load().with(Arc::clone(&state));
         self.reading.keyspaces.store(Arc::new(keyspaces));

@@ -30,6 +30,7 @@ use crate::core::unflushed::Unflushed;
 use crate::core::work::Background;
 use crate::memtable::{Fixed, WriterToken};
 use crate::opening::replay::Replay;
+use crate::read::dead_spans::{DeadSpans, LOOKED};
 use crate::read::holders::Holders;
 use crate::read::keyspaces::Keyspaces;
 use crate::read::reading::{Reading, Retired, Visible};
@@ -46,7 +47,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tanada_format::{DatabaseId, KeyspaceId, Lineage, LogId, SeqNo, planted};
 use tanada_table::BlockCache;
-use tanada_vfs::sync::atomic::AtomicU64;
+use tanada_vfs::sync::atomic::{AtomicBool, AtomicU64};
 use tanada_vfs::sync::{ArcSwap, Mutex, OnceLock};
 use tanada_vfs::{DirLock, Env, LockHeld};
 
@@ -126,6 +127,12 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         row_cache_worth: Worth::new(),
         block_cache,
         tables,
+        seals_paid: AtomicBool::new(false),
+        dead_spans: DeadSpans::new(
+            budget.total,
+            Arc::clone(&budget.account),
+            config.simulation.dead_entries(LOOKED),
+        ),
         budget,
         balancing: Mutex::new(()),
         rows_high_bytes: AtomicU64::new(0),

@@ -12,7 +12,7 @@ use crate::control::budget::Budget;
 use crate::core::Core;
 use crate::memtable::{ChunkPool, Fixed, WriterToken, splits_bytes};
 use crate::read::mem::Mem;
-use crate::read::view::{KeyspaceState, View};
+use crate::read::view::{KeyspaceState, Paid, View};
 use crate::tree::manifest::Manifest;
 use crate::types::error::{Error, Result};
 use crate::types::keyspace_options;
@@ -92,6 +92,7 @@ impl Replay {
                 name: keyspace.name.clone(),
                 compression: Mutex::new(asked.unwrap_or(created_with)),
                 view: Published::new(Arc::new(view)),
+                paid: Paid::nothing(),
             }));
             marks.push(Marks { from: keyspace.flushed_to, touched: None });
         }

@@ -246,6 +246,13 @@ impl Holders {
         moment
     }
 
+    /// The numbers that somebody reads at, in no order.
+    pub(crate) fn seqnos(&self) -> Vec<SeqNo> {
+        let mut seqnos = Vec::new();
+        self.each(|holder| seqnos.push(holder.seqno));
+        seqnos
+    }
+
     /// All of them, copied. For statistics and errors.
     pub(crate) fn all(&self) -> Vec<Holder> {
         let mut all = Vec::new();

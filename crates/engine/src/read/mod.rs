@@ -5,6 +5,7 @@ pub(crate) mod mem;
 pub(crate) mod view;
 pub(crate) mod keyspaces;
 pub(crate) mod holders;
+pub(crate) mod dead_spans;
 pub(crate) mod reading;
 pub(crate) mod hold;
 pub(crate) mod held;

@@ -10,6 +10,7 @@ use crate::control::freed_heap::FreedHeap;
 use crate::control::health::Health;
 use crate::control::wall_time::{Believed, WallTime};
 use crate::memtable::ChunkPool;
+use crate::read::dead_spans::DeadSpans;
 use crate::read::holders::Holders;
 use crate::read::keyspaces::{KeyspaceNames, Keyspaces};
 use crate::read::row_cache::{RowCache, Worth};
@@ -22,7 +23,7 @@ use std::sync::atomic::Ordering;
 use tanada_format::{DatabaseId, Lineage, SeqNo, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::Env;
-use tanada_vfs::sync::atomic::AtomicU64;
+use tanada_vfs::sync::atomic::{AtomicBool, AtomicU64};
 use tanada_vfs::sync::{ArcSwap, Mutex, OnceLock};
 
 /// Blocks that the cache may hold above its capacity for a moment: those that threads
@@ -65,6 +66,9 @@ pub(crate) struct Reading {
     pub(crate) counters: Counters,
     pub(crate) health: Health,
     pub(crate) holders: Holders,
+    pub(crate) dead_spans: DeadSpans,
+    /// Whether scans have paid for the flush of some keyspace's MemTable. A hint: relaxed.
+    pub(crate) seals_paid: AtomicBool,
     /// Called when the last of those readers goes that the background waits for: set once,
     /// where there are threads.
     pub(crate) on_release: OnceLock<Box<dyn Fn() + Send + Sync>>,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tanada_format::{KeyspaceId, LogPosition};
 use tanada_table::Published;
 use tanada_vfs::sync::Mutex;
+use tanada_vfs::sync::atomic::AtomicBool;
 
 /// One keyspace.
 pub(crate) struct KeyspaceState {
@@ -19,6 +20,23 @@ pub(crate) struct KeyspaceState {
     pub(crate) compression: Mutex<Compression>,
     /// Where reads start. Replaced under [`Reading::views`](super::reading::Reading::views).
     pub(crate) view: Published<View>,
+    pub(crate) paid: Paid,
+}
+
+/// What scans have paid for by stepping over dead keys, and nobody has done yet. Hints that
+/// may be lost: relaxed.
+pub(crate) struct Paid {
+    /// A flush of the MemTable.
+    pub(crate) seal: AtomicBool,
+    /// Rewriting tables.
+    pub(crate) tables: AtomicBool,
+}
+
+impl Paid {
+    /// Nothing yet.
+    pub(crate) fn nothing() -> Paid {
+        Paid { seal: AtomicBool::new(false), tables: AtomicBool::new(false) }
+    }
 }
 
 /// Everything a read of one keyspace looks at, frozen but for the active MemTable.

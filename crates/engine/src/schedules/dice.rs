@@ -204,6 +204,7 @@ impl Plan {
             memtables_max_bytes: Some(dice.pick(&[64 << 10, 512 << 10])),
             cache_bytes: dice.pick(&[Some(0), Some(64 << 10), Some(64 << 10)]),
             log_bytes: Some(dice.pick(&[2 << 10, 4 << 10])),
+            dead_entries: Some(1),
             block_bytes: Some(dice.pick(&[64, 4032])),
             bits_per_key: Some(dice.pick(&[0.0, 10.0])),
             table_bytes: Some(4 << 10),

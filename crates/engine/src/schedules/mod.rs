@@ -7,6 +7,7 @@
 //! compaction.
 
 mod client;
+mod dead_walks;
 mod dice;
 mod history;
 mod tally;

@@ -307,6 +307,11 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
         }
     }
 
+    fn take_newer(&mut self) -> bool {
+        // Each is asked: what it says is forgotten.
+        self.sources.iter_mut().fold(false, |newer, source| newer | source.take_newer())
+    }
+
     fn seek_first(&mut self) -> Result<(), Error> {
         self.seek_all::<true>(C::seek_first)
     }

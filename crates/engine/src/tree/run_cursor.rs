@@ -18,6 +18,8 @@ pub(crate) struct RunCursor {
     /// Which table `current` walks.
     index: usize,
     current: Option<TableCursor>,
+    /// As [`Cursor::take_newer`], of tables that it has left.
+    newer: bool,
 }
 
 /// Whose tables are walked.
@@ -38,7 +40,15 @@ impl RunCursor {
     }
 
     fn of(tables: Tables, options: CursorOptions) -> RunCursor {
-        RunCursor { tables, options, visible_at: None, on_demand: false, index: 0, current: None }
+        RunCursor {
+            tables,
+            options,
+            visible_at: None,
+            on_demand: false,
+            index: 0,
+            current: None,
+            newer: false,
+        }
     }
 
     /// For one of several cursors in a merge: as [`TableCursor::on_demand`].
@@ -73,16 +83,18 @@ impl RunCursor {
     /// Goes to table `index`; `None` for beside the run.
     fn enter(&mut self, index: Option<usize>) -> Result<Option<&mut TableCursor>, Error> {
         let Some((index, handle)) = index.and_then(|i| Some((i, self.table(i)?))) else {
-            self.current = None;
+            self.newer |= self.current.take().is_some_and(|mut left| left.take_newer());
             return Ok(None);
         };
         if self.index != index || self.current.is_none() {
             let cursor = TableCursor::new(handle.table()?, self.options);
             let cursor = if self.on_demand { cursor.on_demand() } else { cursor };
-            self.current = Some(match self.visible_at {
+            let entered = match self.visible_at {
                 None => cursor,
                 Some(seqno) => cursor.visible_at(seqno),
-            });
+            };
+            let left = self.current.replace(entered);
+            self.newer |= left.is_some_and(|mut left| left.take_newer());
             self.index = index;
         }
         Ok(self.current.as_mut())
@@ -166,6 +178,11 @@ impl Cursor for RunCursor {
     fn load(&mut self) -> Result<(), Error> {
         let result = self.current.as_mut().map_or(Ok(()), Cursor::load);
         self.guard(result)
+    }
+
+    fn take_newer(&mut self) -> bool {
+        let in_current = self.current.as_mut().is_some_and(Cursor::take_newer);
+        std::mem::take(&mut self.newer) | in_current
     }
 
     fn value(&self) -> Value {

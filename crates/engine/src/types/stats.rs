@@ -24,6 +24,7 @@ pub struct Stats {
     pub uptime_ms: u64,
     pub clock: ClockStats,
     pub operations: OperationStats,
+    pub dead_keys: DeadKeyStats,
     pub memory: MemoryStats,
     pub row_cache: CacheStats,
     pub block_cache: CacheStats,
@@ -90,6 +91,26 @@ pub struct OperationStats {
     pub user_bytes_written: u64,
 }
 
+/// What scans have met of keys that were deleted, overwritten or expired.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct DeadKeyStats {
+    /// Entries that scans stepped over one by one, once they are closed or have met many.
+    pub entries_stepped_over: u64,
+    /// Spans of dead keys that scans stepped over in one step each.
+    pub spans_stepped_over: u64,
+    /// MemTables that were to be flushed early, because a scan had stepped over more of
+    /// them than it left.
+    pub flushes_paid: u64,
+    /// Tables for whose rewriting scans have paid: of dead keys they stepped over as many
+    /// entries as it reads. It is done at once where a table is mostly garbage.
+    pub tables_paid: u64,
+    /// Spans that are known now.
+    pub spans: u64,
+    /// Bytes that these take, part of [`MemoryStats::reader_bytes`].
+    pub span_bytes: u64,
+}
+
 /// The one budget and who holds how much of it, in bytes.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -118,7 +139,8 @@ pub struct MemoryStats {
     /// Buffers of flush and compaction jobs, and the mapped log: the share kept for
     /// them, or what they have where that is more.
     pub job_bytes: u64,
-    /// Cursors and iterators, without the MemTables and blocks that they walk.
+    /// Cursors and iterators, without the MemTables and blocks that they walk; and the
+    /// spans of dead keys that they have found.
     pub reader_bytes: u64,
     /// Batches that wait behind a commit group.
     pub queue_bytes: u64,

@@ -7,7 +7,8 @@
 //!    those without conditions, and those whose conditions hold (`decide`),
 //! 2. appends one record for all of them to the log,
 //! 3. syncs it when any batch of the group asks for that,
-//! 4. inserts the writes into the MemTables,
+//! 4. inserts the writes into the MemTables, and tells of each put where spans of dead keys
+//!    are known,
 //! 5. makes them visible, all at once,
 //! 6. answers every writer of the group and passes the lead on.
 //!
@@ -299,6 +300,14 @@ impl Core {
             self.reading.visible.0.store(last, Ordering::Release);
         }
         let last = self.insert_group(writer, start, first, requests().map(|r| r.body))?;
+        let note_puts = || {
+            if self.reading.dead_spans.must_note() {
+                self.note_puts(first, requests().map(|r| r.body));
+            }
+        };
+        if !planted!(put_noted_after_it_shows) {
+            note_puts();
+        }
         debug_assert_eq!(last.0, first.0 + u64::from(count) - 1);
         writer.next_seqno = last.plus(1);
         let shown = match planted!(group_shown_as_its_leader) {
@@ -306,6 +315,9 @@ impl Core {
             false => last,
         };
         self.reading.visible.0.store(shown.0, Ordering::Release);
+        if planted!(put_noted_after_it_shows) {
+            note_puts();
+        }
         self.reading.counters.add(Count::Groups, 1);
         let refused = refusals.count() as u64;
         self.reading.counters.add(Count::Batches, 1 + followers.len() as u64 - refused);

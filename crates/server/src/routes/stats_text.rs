@@ -13,8 +13,18 @@ pub(super) fn render(all: &AllStats) -> String {
 }
 
 fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
-    let Stats { operations, memory, filter, tables, obsolete, wal, stalls, amplification, .. } =
-        &all.engine;
+    let Stats {
+        operations,
+        dead_keys,
+        memory,
+        filter,
+        tables,
+        obsolete,
+        wal,
+        stalls,
+        amplification,
+        ..
+    } = &all.engine;
     writeln!(out, "database    {} at {}", all.engine.database_id, all.engine.path.display())?;
     writeln!(
         out,
@@ -51,6 +61,17 @@ fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
         operations.gets_found,
         operations.memtable_hits,
         operations.scans
+    )?;
+    writeln!(
+        out,
+        "dead keys   scans stepped over {} entries one by one and over {} spans, \
+         which paid for {} flushes and {} tables; {} spans are known, {}",
+        dead_keys.entries_stepped_over,
+        dead_keys.spans_stepped_over,
+        dead_keys.flushes_paid,
+        dead_keys.tables_paid,
+        dead_keys.spans,
+        Bytes(dead_keys.span_bytes)
     )?;
     writeln!(
         out,

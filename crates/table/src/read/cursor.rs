@@ -45,6 +45,11 @@ pub trait Cursor {
     fn value(&self) -> Value {
         Value::from(self.entry().value)
     }
+    /// Whether it has passed over versions that are too new for it since this was asked
+    /// last. A cursor that shows all versions passes over none.
+    fn take_newer(&mut self) -> bool {
+        false
+    }
     /// Moves to the first entry.
     fn seek_first(&mut self) -> Result<(), Error>;
     /// Moves to the last entry.

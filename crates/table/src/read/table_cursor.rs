@@ -77,6 +77,8 @@ pub struct TableCursor {
     unread: Option<u64>,
     /// The key last shown, while older versions of it are passed over.
     passed: Vec<u8>,
+    /// As [`Cursor::take_newer`].
+    newer: bool,
 }
 
 /// Which versions a walk forward shows.
@@ -117,6 +119,7 @@ impl TableCursor {
             show: Show::All,
             key: KeyBuffer::default(),
             passed: Vec::new(),
+            newer: false,
             entry: Rest {
                 seqno: SeqNo::ZERO,
                 kind: ValueKind::Delete,
@@ -331,6 +334,7 @@ impl TableCursor {
         self.passed.extend_from_slice(&self.key);
         self.step()?;
         while self.valid && (self.entry.seqno > seqno || *self.key == *self.passed) {
+            self.newer |= self.entry.seqno > seqno;
             self.step()?;
         }
         Ok(())
@@ -340,6 +344,7 @@ impl TableCursor {
     fn settle(&mut self) -> Result<(), Error> {
         if let Show::At(seqno) = self.show {
             while self.valid && self.entry.seqno > seqno {
+                self.newer = true;
                 self.step()?;
             }
         }
@@ -438,6 +443,10 @@ impl Cursor for TableCursor {
     #[inline]
     fn load(&mut self) -> Result<(), Error> {
         if self.unread.is_some() { self.read_unread() } else { Ok(()) }
+    }
+
+    fn take_newer(&mut self) -> bool {
+        std::mem::take(&mut self.newer)
     }
 
     fn value(&self) -> Value {

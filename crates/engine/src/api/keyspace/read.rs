@@ -122,9 +122,9 @@ impl Keyspace {
     pub(crate) fn cursor_at(&self, at: Option<ReadPoint>) -> Cursor {
         let core = self.core();
         core.reading.count_scan();
-        let bounds = Bounds { start: Bound::Unbounded, end: Bound::Unbounded };
+        let bounds = Arc::new(Bounds { start: Bound::Unbounded, end: Bound::Unbounded });
         let hold = Hold::new(&core.reading, HolderKind::Cursor, self.state.id, at);
-        Cursor::new(VisibleCursor::new(Arc::new(hold), 0), bounds)
+        Cursor::new(VisibleCursor::new(Arc::new(hold), 0, bounds))
     }
 
     pub(crate) fn iter_within(&self, at: Option<ReadPoint>, bounds: Bounds) -> Iter {

@@ -11,6 +11,7 @@ use crate::read::holders::LooksBack;
 use crate::read::view::KeyspaceState;
 use crate::tree::compaction::{self, Due, Moment};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use tanada_format::SeqNo;
 
 impl Core {
@@ -95,6 +96,8 @@ impl Core {
         let in_flight = state.compacting.entry(keyspace.id).or_default();
         let config = &self.config.compaction;
         in_flight.next_turn();
+        let paid = keyspace.paid.tables.swap(false, Relaxed);
+        in_flight.note_paid(paid);
         let plan = match idle {
             true => compaction::pick_idle(&version, config, in_flight, moment),
             false => compaction::pick(&version, config, in_flight, moment),
@@ -109,6 +112,10 @@ impl Core {
             }
             return None;
         };
+        if paid {
+            // There may be more to do.
+            keyspace.paid.tables.store(true, Relaxed);
+        }
         in_flight.start(&plan);
         if state.compactions == 0 {
             state.compacting_since_ns = self.reading.env.clock.monotonic_ns();

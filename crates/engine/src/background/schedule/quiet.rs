@@ -83,8 +83,12 @@ impl Core {
         self.unflushed.any_active().then(|| quiet_ns.max(after_the_last))
     }
 
-    /// Seals MemTables when nobody has written for a while.
+    /// Seals MemTables when nobody has written for a while, and those for whose flush scans
+    /// have paid.
     pub(super) fn next_seal(&self, state: &mut State) -> Option<Job> {
+        if self.reading.seals_paid.load(Ordering::Relaxed) {
+            return Some(Job::Seal);
+        }
         let now_ns = self.reading.env.clock.monotonic_ns();
         let is_quiet = state.idle_since.1 == self.reading.visible()
             && self.quiet_at(state).is_some_and(|at_ns| at_ns <= now_ns);
@@ -95,14 +99,27 @@ impl Core {
         Some(Job::Seal)
     }
 
-    /// Seals all MemTables, unless somebody writes just now.
+    /// Seals all MemTables, or those for whose flush scans have paid, unless somebody writes
+    /// just now.
     pub(super) fn seal_quiet(&self) {
+        if self.reading.seals_paid.swap(false, Ordering::Relaxed) {
+            self.seal_paid();
+            return;
+        }
         if let Some(mut writer) = self.commit.writer.try_lock() {
             // That another cannot be begun harms nothing.
             let _ = writer.wal.begin_anew();
             let keyspaces = self.reading.keyspaces.load();
             self.seal(&mut writer, &keyspaces.all_of(self.unflushed.active()));
         }
+    }
+
+    fn seal_paid(&self) {
+        let Some(mut writer) = self.commit.writer.try_lock() else { return };
+        let keyspaces = self.reading.keyspaces.load().all_of(self.unflushed.active());
+        let paid: Vec<_> =
+            keyspaces.into_iter().filter(|k| k.paid.seal.swap(false, Ordering::Relaxed)).collect();
+        self.seal(&mut writer, &paid);
     }
 
     /// Lets readers wake the threads when they let go of garbage.

@@ -1,57 +1,12 @@
 //! A cursor between two ends.
 
+use super::bounds::Bounds;
 use super::visible::VisibleCursor;
 use crate::types::error::Result;
-use crate::types::range::KeyRange;
 use crate::types::record::{Record, RecordRef, UnixMillis};
 use std::ops::Bound;
+use std::sync::Arc;
 use tanada_table::Value;
-
-/// The two ends of a scan, owned.
-#[derive(Clone, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) start: Bound<Vec<u8>>,
-    pub(crate) end: Bound<Vec<u8>>,
-}
-
-impl Bounds {
-    pub(crate) fn of(range: &impl KeyRange) -> Bounds {
-        let (start, end) = range.bounds();
-        Bounds { start: start.map(<[u8]>::to_vec), end: end.map(<[u8]>::to_vec) }
-    }
-
-    /// All keys that start with `prefix`.
-    pub(crate) fn prefix(prefix: &[u8]) -> Bounds {
-        let end = crate::types::range::prefix_end(prefix);
-        Bounds {
-            start: Bound::Included(prefix.to_vec()),
-            end: end.map_or(Bound::Unbounded, Bound::Excluded),
-        }
-    }
-
-    /// The two ends, borrowed.
-    pub(crate) fn borrow(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
-        (self.start.as_ref().map(Vec::as_slice), self.end.as_ref().map(Vec::as_slice))
-    }
-
-    #[inline]
-    fn above_start(&self, key: &[u8]) -> bool {
-        match &self.start {
-            Bound::Unbounded => true,
-            Bound::Included(start) => key >= start.as_slice(),
-            Bound::Excluded(start) => key > start.as_slice(),
-        }
-    }
-
-    #[inline]
-    fn below_end(&self, key: &[u8]) -> bool {
-        match &self.end {
-            Bound::Unbounded => true,
-            Bound::Included(end) => key <= end.as_slice(),
-            Bound::Excluded(end) => key < end.as_slice(),
-        }
-    }
-}
 
 /// Keys and values of one moment, borrowed: the fast way to scan, nothing is
 /// handed out that must be freed.
@@ -77,14 +32,15 @@ impl Bounds {
 /// ```
 pub struct Cursor {
     inner: VisibleCursor,
-    bounds: Bounds,
+    bounds: Arc<Bounds>,
     /// Whether `inner` stands on a key between the bounds.
     inside: bool,
 }
 
 impl Cursor {
-    pub(crate) fn new(inner: VisibleCursor, bounds: Bounds) -> Cursor {
-        Cursor { inner, bounds, inside: false }
+    /// Between the bounds of `inner`.
+    pub(crate) fn new(inner: VisibleCursor) -> Cursor {
+        Cursor { bounds: Arc::clone(&inner.bounds), inner, inside: false }
     }
 
     /// The key and value it stands on; `None` beside the keys. Free.

@@ -1,6 +1,7 @@
 //! The owned, double-ended iterator.
 
-use super::bounded::{Bounds, Cursor};
+use super::bounded::Cursor;
+use super::bounds::Bounds;
 use super::visible::VisibleCursor;
 use crate::read::hold::Hold;
 use crate::types::error::Result;
@@ -14,7 +15,7 @@ use tanada_table::Value;
 /// holds until dropped is said at [`Cursor`].
 pub struct Iter {
     hold: Arc<Hold>,
-    bounds: Bounds,
+    bounds: Arc<Bounds>,
     /// Each end has its cursor, made when that end is first asked.
     front: Option<Cursor>,
     back: Option<Cursor>,
@@ -27,7 +28,13 @@ const BACK: usize = 1;
 
 impl Iter {
     pub(crate) fn new(hold: Hold, bounds: Bounds) -> Iter {
-        Iter { hold: Arc::new(hold), bounds, front: None, back: None, done: false }
+        Iter {
+            hold: Arc::new(hold),
+            bounds: Arc::new(bounds),
+            front: None,
+            back: None,
+            done: false,
+        }
     }
 
     /// The newest write that it sees.
@@ -37,8 +44,7 @@ impl Iter {
     }
 
     fn cursor(&self, end: usize) -> Cursor {
-        let inner = VisibleCursor::new(Arc::clone(&self.hold), end);
-        Cursor::new(inner, self.bounds.clone())
+        Cursor::new(VisibleCursor::new(Arc::clone(&self.hold), end, Arc::clone(&self.bounds)))
     }
 
     /// Moves the front on; whether it stands on a key before the back's.

@@ -66,6 +66,9 @@ impl Cursor for Source {
     fn load(&mut self) -> Result<(), Error> {
         forward!(self, c => c.load())
     }
+    fn take_newer(&mut self) -> bool {
+        forward!(self, c => c.take_newer())
+    }
     fn value(&self) -> Value {
         forward!(self, c => c.value())
     }

@@ -1,8 +1,13 @@
 //! Each key's newest version that one moment sees; no deletes, nothing expired.
 
+mod streak;
+
+use self::streak::{DeadKey, Found, Streak};
+use super::bounds::Bounds;
 use super::source::Source;
 use crate::control::account::Part;
 use crate::control::owner::Owner;
+use crate::read::dead_spans::Way;
 use crate::read::hold::Hold;
 use crate::read::view::View;
 use crate::tree::merge::MergeCursor;
@@ -22,16 +27,24 @@ use tanada_table::{Cursor as _, Error, Value};
 /// When MemTables have been flushed that it walks, its next move goes over to the
 /// present view of its keyspace, which answers the same (see [`crate::read::holders`]),
 /// and the MemTables go. Between moves nothing is let go of: its entry is borrowed.
+///
+/// Dead keys are stepped over one by one where they are few, and by spans where they are
+/// many ([`crate::read::dead_spans`]).
 pub(crate) struct VisibleCursor {
     merged: MergeCursor<Source>,
     /// What the sources walk: its MemTables and files.
     view: Arc<View>,
+    /// Whether the sources hold the view's active MemTable, which they do not if it was
+    /// empty.
+    walks_active: bool,
     /// How often MemTables had been retired when that view was loaded.
     retired: u64,
     hold: Arc<Hold>,
     /// Which end of the hold it is.
     end: usize,
     pub(super) owner: Owner,
+    /// Beside these nothing need be found: dead keys are not walked any further.
+    pub(super) bounds: Arc<Bounds>,
     seqno: SeqNo,
     now_ms: u64,
     at: At,
@@ -39,6 +52,8 @@ pub(crate) struct VisibleCursor {
     placed: bool,
     /// Bytes on the account.
     counted: u64,
+    /// Entries that it has stepped over, and that are not counted yet.
+    dead_entries: u64,
     /// The key whose other versions are passed over; walking backward, the
     /// current one.
     key: Vec<u8>,
@@ -66,15 +81,18 @@ enum At {
 }
 
 impl VisibleCursor {
-    /// Stands nowhere until the first seek.
-    pub(crate) fn new(hold: Arc<Hold>, end: usize) -> VisibleCursor {
+    /// Stands nowhere until the first seek. Nothing beside `bounds` is asked of it.
+    pub(crate) fn new(hold: Arc<Hold>, end: usize, bounds: Arc<Bounds>) -> VisibleCursor {
         // Before the view: what is retired in between is found out at the first move.
         let retired = hold.reading.retired.0.load(Acquire);
         let view = hold.view(end);
+        let walks_active = !view.active.table.is_empty();
         let mut cursor = VisibleCursor {
             merged: MergeCursor::new(Source::all(&view, hold.seqno)),
             view,
+            walks_active,
             retired,
+            bounds,
             owner: hold.reading.health.owner,
             seqno: hold.seqno,
             now_ms: hold.now_ms,
@@ -83,6 +101,7 @@ impl VisibleCursor {
             at: At::Nowhere,
             placed: true,
             counted: 0,
+            dead_entries: 0,
             key: Vec::new(),
             value: Vec::new(),
             long_value: None,
@@ -135,9 +154,15 @@ impl VisibleCursor {
             self.keep_key();
             self.at = At::Beside;
         }
-        self.view = self.hold.view(self.end);
-        self.merged = MergeCursor::new(Source::all(&self.view, self.seqno));
+        self.walk_present_view();
         self.placed = false;
+    }
+
+    /// Goes over to the present view. The merge stands nowhere behind that.
+    fn walk_present_view(&mut self) {
+        self.view = self.hold.view(self.end);
+        self.walks_active = !self.view.active.table.is_empty();
+        self.merged = MergeCursor::new(Source::all(&self.view, self.seqno));
         self.count();
     }
 
@@ -333,7 +358,19 @@ impl VisibleCursor {
     }
 
     /// From where the merge stands on to the first live key.
-    fn settle_forward(&mut self, mut pass: Pass) -> Result<(), Error> {
+    fn settle_forward(&mut self, pass: Pass) -> Result<(), Error> {
+        let mut streak = Streak::default();
+        let outcome = self.find_forward(&mut streak, pass);
+        match outcome {
+            Ok(()) => self.end_streak(&mut streak),
+            Err(_) => self.give_up_streak(&mut streak),
+        }
+        outcome
+    }
+
+    #[inline]
+    fn find_forward(&mut self, streak: &mut Streak, mut pass: Pass) -> Result<(), Error> {
+        let looked = self.hold.reading.dead_spans.looked();
         while self.merged.valid() {
             let entry = self.merged.bare_entry();
             if entry.seqno <= self.seqno && !(pass == Pass::Key && entry.key == self.key) {
@@ -342,10 +379,21 @@ impl VisibleCursor {
                     self.at = At::Forward;
                     return Ok(());
                 }
+                let expired = entry.kind == ValueKind::Put;
+                let in_memory = matches!(self.merged.source(), Source::MemTable(_));
+                streak.meets_dead(looked, DeadKey { expired, in_memory });
                 self.keep_key();
                 pass = Pass::Key;
             }
+            self.dead_entries += 1;
             self.merged.next()?;
+            if streak.is_due() {
+                match self.look_around(streak, Way::Up)? {
+                    Found::Nothing => {}
+                    Found::Elsewhere => pass = Pass::None,
+                    Found::Bound => break,
+                }
+            }
         }
         Ok(())
     }
@@ -353,10 +401,23 @@ impl VisibleCursor {
     /// From where the merge stands back to the first live key. Leaves the merge
     /// before all versions of that key.
     fn settle_backward(&mut self) -> Result<(), Error> {
+        let mut streak = Streak::default();
+        let outcome = self.find_backward(&mut streak);
+        match outcome {
+            Ok(()) => self.end_streak(&mut streak),
+            Err(_) => self.give_up_streak(&mut streak),
+        }
+        outcome
+    }
+
+    #[inline]
+    fn find_backward(&mut self, streak: &mut Streak) -> Result<(), Error> {
+        let looked = self.hold.reading.dead_spans.looked();
         while self.merged.valid() {
             self.key.clear();
             self.key.extend_from_slice(self.merged.key());
-            let mut live = false;
+            let (mut live, mut newer, mut versions) = (false, false, 0);
+            let mut dead = DeadKey::default();
             while self.merged.valid() {
                 let entry = self.merged.bare_entry();
                 if entry.key != self.key {
@@ -365,6 +426,8 @@ impl VisibleCursor {
                 // Versions come oldest first: each visible one replaces the last.
                 if entry.seqno <= self.seqno {
                     live = self.is_live(&entry)?;
+                    dead.expired = entry.kind == ValueKind::Put;
+                    dead.in_memory = matches!(self.merged.source(), Source::MemTable(_));
                     self.long_value = None;
                     self.value.clear();
                     if live {
@@ -372,8 +435,17 @@ impl VisibleCursor {
                         self.merged.load()?;
                         self.keep_value()?;
                     }
+                } else {
+                    newer = true;
                 }
+                versions += 1;
                 self.merged.prev()?;
+            }
+            // One of them is what was looked for.
+            self.dead_entries += versions - u64::from(live);
+            if newer {
+                // What was walked ends before this key.
+                self.end_streak(streak);
             }
             if live {
                 self.at = At::Backward;
@@ -381,6 +453,10 @@ impl VisibleCursor {
                     self.count();
                 }
                 return Ok(());
+            }
+            streak.meets_dead(looked, dead);
+            if streak.is_due() && self.look_around(streak, Way::Down)? == Found::Bound {
+                break;
             }
         }
         Ok(())
@@ -397,6 +473,7 @@ impl Drop for VisibleCursor {
             return;
         }
         self.hold.reading.budget.account.give(Part::Readers, self.counted);
+        self.count_dead();
     }
 }
 

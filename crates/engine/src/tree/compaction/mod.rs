@@ -26,6 +26,7 @@ pub(crate) use due::{Due, due};
 pub(crate) use guards::flush_guards;
 pub(crate) use job_io::JobIo;
 pub(crate) use join::has_many_small_tables;
+pub(crate) use older::Older;
 pub(crate) use output::{Written, describe};
 pub(crate) use pick::{Begun, ManualStep, pick, pick_idle, pick_small_tables, plan_range};
 pub(crate) use plan::{InFlight, Method, Plan};

@@ -264,10 +264,12 @@ impl<'v> Tree<'v> {
     }
 
     /// Pushes a table that holds little but deletes towards what it deletes,
-    /// or rewrites it where there is nothing left to delete.
+    /// or rewrites it where there is nothing left to delete: once it is old, or when scans
+    /// have stepped over as much of it as that costs.
     fn collect_garbage(&self) -> Option<Plan> {
         let is_due = |table: &TableHandle| {
-            self.is_old(table.meta().created_ms) && self.is_mostly_garbage(table.meta())
+            let meta = table.meta();
+            (self.is_old(meta.created_ms) || table.is_paid_for()) && self.is_mostly_garbage(meta)
         };
         let due = |level| {
             let tables = self.search(level, |sums| self.may_hold_garbage(sums), is_due);

@@ -173,6 +173,8 @@ pub(crate) struct InFlight {
     inputs: Vec<Input>,
     /// Decisions so far.
     turn: u64,
+    /// Whether scans may have paid for the garbage of some table.
+    paid: bool,
 }
 
 /// What a job takes from one run.
@@ -198,6 +200,16 @@ struct Output {
 }
 
 impl InFlight {
+    /// Notes whether scans may have paid for the garbage of some table.
+    pub(crate) fn note_paid(&mut self, paid: bool) {
+        self.paid = paid;
+    }
+
+    /// Whether to look for tables for whose garbage scans have paid.
+    pub(super) fn is_paid(&self) -> bool {
+        self.paid
+    }
+
     /// Notes that `plan` is being carried out.
     pub(crate) fn start(&mut self, plan: &Plan) {
         for table in plan.tables() {

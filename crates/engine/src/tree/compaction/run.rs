@@ -242,19 +242,21 @@ fn check_nothing_was_missed(plan: &Plan, parts: &[Written]) -> Result<()> {
 }
 
 /// Writes sorted entries, newer than all tables, as a new run of level 0: a flush.
-/// `cursor` stands on the first of them. [`sync_written`] makes the tables durable.
+/// `cursor` stands on the first of them. Deletes go of which `may_be_below`, asked for
+/// ascending keys, says that no table holds an older version of the key. [`sync_written`] makes the tables durable.
 ///
 /// # Errors
 /// As [`run_job`].
 pub(crate) fn write_unsynced(
     mut cursor: impl Cursor,
+    may_be_below: impl FnMut(&[u8]) -> bool,
     options: &OutputOptions<'_>,
     io: &JobIo<'_>,
 ) -> Result<Written> {
     let mut retention = Retention::new(options.snapshots, options.time);
     let mut cutter = Cutter::with_guards(options.table_bytes, options.guards);
     let mut output = Output::new(io, Level(0), options.time.clock_ms, 0).synced_later();
-    output.write(&mut cursor, None, &mut retention, &mut cutter, |_| true)?;
+    output.write(&mut cursor, None, &mut retention, &mut cutter, may_be_below)?;
     output.finish()
 }
 
@@ -300,7 +302,7 @@ pub(crate) fn write_tables(
     options: &OutputOptions<'_>,
     io: &JobIo<'_>,
 ) -> Result<JobOutput> {
-    let written = write_unsynced(cursor, options, io)?;
+    let written = write_unsynced(cursor, |_| true, options, io)?;
     Ok(sync_written(vec![written], io.files, io.threads)?.remove(0))
 }
 

@@ -174,10 +174,11 @@ impl<'v> Tree<'v> {
         (meta.useless() + expired).min(meta.entries)
     }
 
-    /// Whether some table of these may be mostly garbage, and old enough for a rewrite.
+    /// Whether some table of these may be mostly garbage, and old enough for a rewrite, or
+    /// paid for.
     pub(super) fn may_hold_garbage(&self, sums: &Sums) -> bool {
         sums.first_max_seqno <= self.moment.oldest_snapshot
-            && self.is_old(sums.first_created_ms)
+            && (self.in_flight.is_paid() || self.is_old(sums.first_created_ms))
             && (sums.most_useless >= 10 * self.config.garbage_percent
                 || self.moment.now_ms >= sums.first_expired_ms)
     }

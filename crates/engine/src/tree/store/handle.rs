@@ -28,6 +28,8 @@ pub(crate) struct TableHandle {
     /// Asked since the open tables last looked. Relaxed: a lost or late mark costs an
     /// opening. Written only when it is not set, so that readers share its line.
     visited: unchecked::AtomicBool,
+    /// Entries of dead keys that scans have stepped over in it, about. A hint: relaxed.
+    walked: unchecked::AtomicU64,
     /// Held while opening, so that it happens once. The table of the last opening: it
     /// lives on while cursors hold it, and is found again.
     opening: Mutex<Weak<Table>>,
@@ -46,6 +48,7 @@ impl TableHandle {
             me: Weak::clone(me),
             link: Link::empty(),
             visited: unchecked::AtomicBool::new(false),
+            walked: unchecked::AtomicU64::new(0),
             opening: Mutex::new(Weak::new()),
             obsolete: atomic::AtomicBool::new(false),
         })
@@ -109,6 +112,18 @@ impl TableHandle {
         };
         self.store.open_tables.shrink();
         Ok(table)
+    }
+
+    /// Notes that a scan has stepped over so many entries of dead keys in it. Whether that
+    /// has paid for rewriting it, just now.
+    pub(crate) fn pay(&self, entries: u64) -> bool {
+        let before = self.walked.fetch_add(entries.min(self.meta.entries), Ordering::Relaxed);
+        before < self.meta.entries && before + entries >= self.meta.entries
+    }
+
+    /// Whether scans have stepped over as many entries as a rewrite would read.
+    pub(crate) fn is_paid_for(&self) -> bool {
+        self.walked.load(Ordering::Relaxed) >= self.meta.entries
     }
 
     pub(super) fn link(&self) -> &Link<Table> {

@@ -10,7 +10,7 @@ use crate::types::error::Result;
 use crate::wal::group;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tanada_format::{EntryRef, KeyspaceId, LogPosition, SeqNo, planted};
+use tanada_format::{EntryRef, KeyspaceId, LogPosition, SeqNo, ValueKind, planted};
 
 impl Core {
     /// Inserts the writes of a group whose record starts at `start`.
@@ -53,6 +53,24 @@ impl Core {
         writer.active_bytes += target.grown;
         self.pacing.charge(target.grown);
         Ok(SeqNo(seqno.0 - 1))
+    }
+}
+
+impl Core {
+    /// Tells of the puts of a group that is in the MemTables: what they put is no longer dead.
+    #[cold]
+    pub(super) fn note_puts<'a>(&self, first: SeqNo, bodies: impl Iterator<Item = &'a [u8]>) {
+        let mut seqno = first;
+        for body in bodies {
+            let mut rest = body;
+            while let (false, Ok((entry, len))) = (rest.is_empty(), group::decode_entry(rest)) {
+                if entry.kind != ValueKind::Delete {
+                    self.reading.dead_spans.note_put(entry.keyspace, entry.key, seqno);
+                }
+                rest = &rest[len..];
+                seqno = seqno.plus(1);
+            }
+        }
     }
 }
 
