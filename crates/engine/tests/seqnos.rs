@@ -5,6 +5,8 @@
 //! to other writes: `If-Match` with the ETag of a lost write changed one that its client had
 //! never seen.
 
+#![allow(clippy::unwrap_used)] // of outcomes that must not fail
+
 mod house;
 
 use std::collections::HashMap;
