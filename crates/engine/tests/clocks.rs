@@ -62,7 +62,7 @@ const LOOKS: [fn(&Db); 8] = [
         db.write(batch).unwrap();
     },
     |db| db.flush().unwrap(),
-    |db| drop(db.compact(..).unwrap()),
+    |db| _ = db.compact(..).unwrap(),
     |db| drop(db.iter().collect::<Vec<_>>()),
     |db| drop(db.snapshot()),
 ];
