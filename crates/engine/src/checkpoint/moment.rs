@@ -28,7 +28,7 @@ impl Core {
     /// that was not: no group is on its way while the writer's lock is held. No flush or
     /// compaction is between its edit and its views while the manifest's is.
     ///
-    /// Cost: writers wait for a copy of what is known of the keyspaces, 0.1 µs each, and
+    /// Cost: writers wait for a copy of what is known of the keyspaces, and
     /// for an edit of the manifest that is being synced. No I/O.
     ///
     /// # Errors
