@@ -41,7 +41,8 @@ impl Core {
         let end = writer.wal.position();
         let log = self.unflushed.oldest().unwrap_or(end)..end;
         let (pin, segments) = self.wal.pin(&log);
-        let seqno = SeqNo(writer.next_seqno.0 - 1);
+        // Not the one before the next: an opening leaves numbers out.
+        let seqno = self.reading.visible();
         if planted!(checkpoint_moment_in_two_steps) {
             drop((writer, manifest));
             writer = self.commit.writer();
