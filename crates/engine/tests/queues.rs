@@ -315,3 +315,29 @@ fn what_scans_step_over_is_flushed_and_compacted_away() {
     space.put(key("r", 1), "behind").unwrap();
     assert!(entries().0 <= 2, "{:?}", entries());
 }
+
+/// A walk back that began at a dead key which has come back since ended there, and was begun
+/// again for ever.
+#[test]
+fn a_snapshot_passes_dead_keys_that_have_come_back_since() {
+    for every in [1, 2, 3, 7] {
+        let machine = MemoryMachine::new(1);
+        let db = open(&machine);
+        for n in 0..200 {
+            db.put(key("q", n), "first").unwrap();
+        }
+        for n in 0..200 {
+            db.delete(key("q", n)).unwrap();
+        }
+        let snapshot = db.snapshot();
+        for n in (0..200).step_by(every) {
+            db.put(key("q", n), "again").unwrap();
+        }
+        for _ in 0..3 {
+            assert!(snapshot.iter().next_back().is_none());
+            assert!(snapshot.iter().next().is_none());
+            assert_eq!(db.iter().rev().count(), 200usize.div_ceil(every));
+            db.flush().unwrap();
+        }
+    }
+}

@@ -454,6 +454,10 @@ impl VisibleCursor {
                 }
                 return Ok(());
             }
+            if newer {
+                // No walk begins at it either: it would end there, and be begun again.
+                continue;
+            }
             streak.meets_dead(looked, dead);
             if streak.is_due() && self.look_around(streak, Way::Down)? == Found::Bound {
                 break;
