@@ -78,9 +78,20 @@ impl Prepared<'_> {
 /// What a group did.
 #[derive(Clone)]
 struct Written {
+    /// The newest write before it: not always the number before its first, for an opening
+    /// leaves numbers out.
+    before: SeqNo,
     /// The number of its first write.
     first: SeqNo,
     refusals: Refusals,
+}
+
+impl Written {
+    /// What a batch is told behind which the group goes on with `next`: its last write, or
+    /// of one without writes, the newest before it.
+    fn newest(&self, next: SeqNo) -> SeqNo {
+        if next == self.first { self.before } else { SeqNo(next.0 - 1) }
+    }
 }
 
 impl Core {
@@ -205,8 +216,8 @@ impl Core {
         });
         drop(writer);
         let answer = match &written {
-            Ok(Written { first, refusals }) => match refusals.of(0) {
-                None => Ok(SeqNo(first.0 + u64::from(own.count) - 1)),
+            Ok(written) => match written.refusals.of(0) {
+                None => Ok(written.newest(written.first.plus(own.count.into()))),
                 Some(refusal) => Err(refusal.clone()),
             },
             Err(e) => Err(e.clone()),
@@ -245,7 +256,7 @@ impl Core {
         followers: &[Arc<Waiter>],
     ) -> Result<Written> {
         self.reading.health.check_committable()?;
-        let first = writer.next_seqno;
+        let (before, first) = (self.reading.visible(), writer.next_seqno);
         let members = || std::iter::once(own).chain(followers.iter().map(|f| f.request.borrow()));
         let asks = members().any(|member| member.checks.is_some());
         let refusals = match asks && !planted!(conditions_asked_before_the_queue) {
@@ -262,7 +273,7 @@ impl Core {
         };
         let count: u32 = requests().map(|r| r.count).sum();
         if count == 0 {
-            return Ok(Written { first, refusals });
+            return Ok(Written { before, first, refusals });
         }
         let counted = if planted!(group_counted_as_its_leader) { own.count } else { count };
         if let Some((ceiling, need)) = self.seqnos.wanted(first.plus(u64::from(count))) {
@@ -321,7 +332,7 @@ impl Core {
         self.reading.counters.add(Count::Groups, 1);
         let refused = refusals.count() as u64;
         self.reading.counters.add(Count::Batches, 1 + followers.len() as u64 - refused);
-        Ok(Written { first, refusals })
+        Ok(Written { before, first, refusals })
     }
 
     /// Makes room for sequence numbers up to `ceiling`: durable before the first of them is
@@ -392,7 +403,7 @@ impl Drop for Group<'_> {
         });
         // Each batch that was written ends where its count says, in queue order.
         let mut next = match &written {
-            Ok(Written { first, refusals }) if refusals.of(0).is_none() => {
+            Ok(Written { first, refusals, .. }) if refusals.of(0).is_none() => {
                 first.plus(self.own_count.into())
             }
             Ok(Written { first, .. }) => *first,
@@ -402,12 +413,12 @@ impl Drop for Group<'_> {
         for (nth, follower) in self.followers.drain(..).enumerate() {
             bytes += follower.request.bytes();
             let answer = match &written {
-                Ok(Written { refusals, .. }) => match refusals.of_member(1 + nth) {
+                Ok(written) => match written.refusals.of_member(1 + nth) {
                     None => {
                         next = next.plus(follower.request.count.into());
                         match planted!(group_answered_alike) {
                             true => Ok(self.core.reading.visible()),
-                            false => Ok(SeqNo(next.0 - 1)),
+                            false => Ok(written.newest(next)),
                         }
                     }
                     Some(refusal) => Err(refusal.clone()),
