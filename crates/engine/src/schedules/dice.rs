@@ -217,6 +217,7 @@ impl Plan {
             window: Some(3),
             snapshot_part_bytes: Some(1 << 10),
             table_descriptors: dice.pick(&[None, Some(1)]),
+            seqno_block: Some(dice.pick(&[4, 64])),
             open_tables: dice.pick(&[None, None, Some(1)]),
         };
         let clients = dice.pick(&[2, 2, 3, 3, 4]);
