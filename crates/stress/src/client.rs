@@ -183,11 +183,11 @@ impl Client {
         }
     }
 
-    /// The newest sequence number.
-    pub(crate) fn seqno(&self) -> Reply<u64> {
+    /// The newest sequence number, and that of the next write.
+    pub(crate) fn seqnos(&self) -> Reply<(u64, u64)> {
         answer(self.agent.get(format!("{}/stats", self.base)).call()).then(|stats| {
-            match stats["seqno"].as_u64() {
-                Some(seqno) => Reply::Done(seqno),
+            match stats["seqno"].as_u64().zip(stats["next_seqno"].as_u64()) {
+                Some(seqnos) => Reply::Done(seqnos),
                 None => Reply::Lost("statistics without seqno".to_owned()),
             }
         })

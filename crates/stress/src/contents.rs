@@ -19,7 +19,7 @@ use std::fmt::Debug;
 /// is there by half, or when scan and gets disagree.
 pub(crate) fn read_all(url: &str) -> Result<Contents> {
     let client = Client::new(url);
-    let seqno = done("the statistics", client.seqno())?;
+    let seqnos = done("the statistics", client.seqnos())?;
     let scanned = done("a scan of everything", client.scan(""))?;
     let mut versions = BTreeMap::new();
     for (key, value) in &scanned {
@@ -39,16 +39,16 @@ pub(crate) fn read_all(url: &str) -> Result<Contents> {
         }
     }
     let version = |key: &str| versions.get(key).copied().unwrap_or_default();
-    contents(seqno, &scanned, version).map_err(Failure::broken)
+    contents(seqnos, &scanned, version).map_err(Failure::broken)
 }
 
 /// What these keys and values are.
 fn contents(
-    seqno: u64,
+    (seqno, next_seqno): (u64, u64),
     scanned: &[(String, String)],
     version: impl Fn(&str) -> u64,
 ) -> std::result::Result<Contents, String> {
-    let mut contents = Contents { seqno, ..Contents::default() };
+    let mut contents = Contents { seqno, next_seqno, ..Contents::default() };
     let mut groups: BTreeMap<u32, Vec<(String, String)>> = BTreeMap::new();
     let mut accounts = Vec::new();
     for (key, value) in scanned {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn numbered(all: &[(String, String)]) -> std::result::Result<Contents, String> {
-        contents(50, all, |key| all.iter().position(|(k, _)| k == key).unwrap() as u64)
+        contents((50, 51), all, |key| all.iter().position(|(k, _)| k == key).unwrap() as u64)
     }
 
     #[test]
@@ -157,6 +157,9 @@ mod tests {
         assert!(spoil(1, &member_key(2, 0), &BY.value(51)));
         assert!(spoil(5, &account_key(0), &account_value(DEPOSIT + 1, BY)));
         let all = whole();
-        assert!(contents(50, &all, |_| 9).is_err(), "versions of one batch follow one another");
+        assert!(
+            contents((50, 51), &all, |_| 9).is_err(),
+            "versions of one batch follow one another"
+        );
     }
 }

@@ -100,6 +100,8 @@ impl Cut {
 pub(crate) struct Contents {
     /// Its newest sequence number.
     pub(crate) seqno: u64,
+    /// That of the next write: an opening leaves numbers out behind an unclean end.
+    pub(crate) next_seqno: u64,
     /// What is there; what is not, is not here either.
     pub(crate) subjects: BTreeMap<Subject, Held>,
 }

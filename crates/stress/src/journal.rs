@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! run SEED CLIENTS
-//! before SEQNO               what was there when the life began
+//! before SEQNO NEXT          what was there when the life began
 //! held SUBJECT STAMP VERSION
 //! begin LIFE DURABILITY      written last: without it the file is not valid
 //! ack STAMP SEQNO DURABILITY
@@ -152,7 +152,7 @@ fn files(env: &Env, dir: &Path) -> Result<Vec<PathBuf>> {
 
 fn head(beginning: &Beginning) -> String {
     let Beginning { seed, clients, life, durability, before } = beginning;
-    let mut text = format!("run {seed} {clients}\nbefore {}\n", before.seqno);
+    let mut text = format!("run {seed} {clients}\nbefore {} {}\n", before.seqno, before.next_seqno);
     for (subject, held) in &before.subjects {
         let (kind, number) = match subject {
             Subject::Register(number) => ("register", number),
@@ -179,7 +179,10 @@ fn parse(text: &str) -> Result<Option<Kept>, String> {
                 seed = s.parse().map_err(|_| bad())?;
                 clients = c.parse().map_err(|_| bad())?;
             }
-            (["before", seqno], false) => before.seqno = seqno.parse().map_err(|_| bad())?,
+            (["before", seqno, next_seqno], false) => {
+                before.seqno = seqno.parse().map_err(|_| bad())?;
+                before.next_seqno = next_seqno.parse().map_err(|_| bad())?;
+            }
             (["held", kind, number, stamp, version], false) => {
                 let number = number.parse().map_err(|_| bad())?;
                 let subject = match *kind {
@@ -226,7 +229,7 @@ mod tests {
     use tanada_vfs::MemoryMachine;
 
     fn beginning(life: u32) -> Beginning {
-        let mut before = Contents { seqno: 9, ..Contents::default() };
+        let mut before = Contents { seqno: 9, next_seqno: 30, ..Contents::default() };
         let stamp = Stamp { life: 1, client: 2, n: 3 };
         for subject in [Subject::Register(1), Subject::Group(2), Subject::Account(3)] {
             before.subjects.insert(subject, Held { stamp, version: 8 });

@@ -162,7 +162,9 @@ impl Life<'_> {
         acknowledged: &[Acknowledged],
         unknown: &[(Subject, State, Stamp)],
     ) -> Result<(), String> {
-        let mut last = self.before.seqno;
+        // The life's numbers begin there, one behind the other.
+        let first = self.before.next_seqno.max(self.before.seqno + 1);
+        let mut last = first - 1;
         let mut used = 0;
         for a in acknowledged {
             if a.first() <= last {
@@ -179,7 +181,7 @@ impl Life<'_> {
             }
         }
         let in_flight: u64 = unknown.iter().map(|(subject, ..)| subject.writes()).sum();
-        let all = self.after.seqno - self.before.seqno;
+        let all = (self.after.seqno + 1).saturating_sub(first);
         if all > used + in_flight {
             return Err(format!(
                 "{all} writes were recovered, but {used} were acknowledged and only {in_flight} in flight"
@@ -392,7 +394,7 @@ mod tests {
             .iter()
             .map(|&(subject, n, version)| (subject, Held { stamp: by(n), version }))
             .collect();
-        Contents { seqno, subjects }
+        Contents { seqno, next_seqno: seqno + 1, subjects }
     }
 
     fn judge(touches: &[Touch], after: &Contents) -> Result<Judgement, String> {
@@ -483,6 +485,23 @@ mod tests {
             &after,
             "with version 1",
         );
+    }
+
+    /// Behind a kill an opening leaves numbers out: they are nobody's writes, and no number
+    /// among them may be given.
+    #[test]
+    fn numbers_that_an_opening_leaves_out_are_no_writes() {
+        let before = Contents { next_seqno: 100, ..contents(5, &[(R, 1, 5)]) };
+        let judge = |n: u64, after: u64| {
+            let touches = [wrote(R, 2, n, Synced)];
+            let after = contents(after, &[(R, 2, n)]);
+            let survives = Durability::Buffered;
+            let record = Record::Whole;
+            Life { before: &before, touches: &touches, record, after: &after, survives }.judge()
+        };
+        judge(100, 100).unwrap();
+        assert!(judge(100, 102).expect_err("two too many").contains("only 0 in flight"));
+        assert!(judge(99, 99).expect_err("left out").contains("had been given already"));
     }
 
     #[test]
