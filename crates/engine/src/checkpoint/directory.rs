@@ -155,6 +155,9 @@ impl CheckpointDir {
                 }
                 locked => locked?,
             };
+            // Who gave it this name may have failed to make that durable: a power cut must
+            // not leave a part of it under the name of a checkpoint.
+            fs.sync_dir_once(&self.path)?;
             remove_all(fs, &dir)?;
             drop(lock);
         }

@@ -112,7 +112,13 @@ impl Staging {
 
     /// Removes what another process has left here.
     fn remove_leftovers(&self) -> Result<()> {
-        for entry in self.fs.read_dir(&self.dir)?.iter().filter(|entry| entry.name != LOCK) {
+        let entries = self.fs.read_dir(&self.dir)?;
+        let mut left = entries.iter().filter(|entry| entry.name != LOCK).peekable();
+        if left.peek().is_some() {
+            // It may have had the target's name, and nobody knows that it has it no more.
+            self.fs.sync_dir_once(&self.above)?;
+        }
+        for entry in left {
             self.fs.remove(&self.dir.join(&entry.name))?;
         }
         Ok(())
