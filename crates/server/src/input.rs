@@ -66,18 +66,10 @@ pub(crate) struct PutBody<'a> {
     pub(crate) durability: Option<DurabilityName>,
 }
 
-/// `POST /v1/keyspaces`
+/// `POST /v1/keyspaces` and `POST /v1/admin/checkpoints`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct KeyspaceBody<'a> {
-    #[serde(borrow)]
-    pub(crate) name: Option<Text<'a>>,
-}
-
-/// `POST /v1/admin/checkpoints`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CheckpointBody<'a> {
+pub(crate) struct NameBody<'a> {
     #[serde(borrow)]
     pub(crate) name: Option<Text<'a>>,
 }

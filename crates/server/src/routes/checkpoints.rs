@@ -1,9 +1,8 @@
 //! `/v1/admin/checkpoints`: copies of the whole database at one moment, below the one
 //! directory that the server was given for them. Clients give names, never paths.
 
+use super::named::named;
 use crate::app::App;
-use crate::body::Received;
-use crate::input::{CheckpointBody, json};
 use crate::pool::panicked;
 use crate::problem::{Kind, Problem, Result};
 use crate::query;
@@ -11,7 +10,6 @@ use crate::reply::{self, Reply};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use serde::Serialize;
-use std::borrow::Cow;
 use std::sync::Arc;
 use tanada::{CheckpointDir, CheckpointEntry, CheckpointSummary, Db};
 
@@ -36,18 +34,7 @@ struct Removed {
 /// `POST /v1/admin/checkpoints`, with JSON or with a query parameter. Answers when the
 /// checkpoint is there, durably. It goes on when the client goes away.
 pub(super) async fn create(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
-    let Received { bytes: body, .. } = app.receive(request).await?;
-    let name = match super::simple::query_alone(request.uri().query(), &body)? {
-        Some(text) => {
-            let [name] = query::parse(Some(text), ["name"])?;
-            name.map(Cow::into_owned)
-        }
-        None => {
-            let asked: CheckpointBody<'_> = json(&body)?;
-            asked.name.map(|name| name.into_bytes(&body).to_vec())
-        }
-    };
-    let name = text(name.ok_or_else(|| Problem::missing("name", "name the checkpoint"))?)?;
+    let name = text(named(app, request, "name the checkpoint").await?)?;
     let made = run(app, move |checkpoints, db| {
         let summary = db.checkpoint(checkpoints.place(&name)?)?;
         Ok(Made { ok: true, name, summary })

@@ -1,16 +1,14 @@
 //! `/v1/keyspaces`: which there are, and new ones.
 
+use super::named::named;
 use crate::app::App;
-use crate::body::Received;
-use crate::input::{KeyspaceBody, json};
-use crate::problem::{Problem, Result};
+use crate::problem::Result;
 use crate::query;
 use crate::reply::{self, Reply};
 use crate::space;
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use serde::Serialize;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 #[derive(Serialize)]
@@ -41,18 +39,7 @@ pub(super) fn list(app: &App, query: Option<&str>) -> Result<Reply> {
 
 /// `POST /v1/keyspaces`, with JSON or with a query parameter.
 pub(super) async fn create(app: &Arc<App>, request: &mut Request<Incoming>) -> Result<Reply> {
-    let Received { bytes: body, .. } = app.receive(request).await?;
-    let name = match super::simple::query_alone(request.uri().query(), &body)? {
-        Some(text) => {
-            let [name] = query::parse(Some(text), ["name"])?;
-            name.map(Cow::into_owned)
-        }
-        None => {
-            let asked: KeyspaceBody<'_> = json(&body)?;
-            asked.name.map(|name| name.into_bytes(&body).to_vec())
-        }
-    };
-    let name = name.ok_or_else(|| Problem::missing("name", "name the keyspace"))?;
+    let name = named(app, request, "name the keyspace").await?;
     let created = space::create(app, &name).await?;
     let name = &String::from_utf8_lossy(&name);
     let mut reply = reply::json_of(&Made { ok: true, name, created });

@@ -9,6 +9,7 @@ mod clock;
 mod compact;
 mod dump;
 mod keyspaces;
+mod named;
 mod health;
 mod kv;
 pub(crate) mod range;
