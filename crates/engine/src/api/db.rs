@@ -430,8 +430,8 @@ impl Db {
     /// call with the same `path`.
     ///
     /// Cost: writers wait for the moment, which does no I/O. A link for each table (or a
-    /// copy of it); reading and writing what MemTables hold, from log to log; four syncs of
-    /// files and directories. The linked tables are not read: [`Db::verify`] of the
+    /// copy of it); reading and writing what MemTables hold, from log to log; a sync of
+    /// each file that is written, and of two directories. The linked tables are not read: [`Db::verify`] of the
     /// checkpoint does that.
     ///
     /// The checkpoint keeps the id of this database, to which its tables are bound.
