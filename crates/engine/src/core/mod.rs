@@ -10,6 +10,7 @@
 pub(crate) mod simulation;
 pub(crate) mod config;
 pub(crate) mod checks;
+pub(crate) mod returning;
 pub(crate) mod queue;
 pub(crate) mod unflushed;
 pub(crate) mod lineup;

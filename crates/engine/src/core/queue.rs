@@ -3,6 +3,7 @@
 //! Only data and waiting; what the leader does is in `commit`.
 
 use crate::core::checks::Checks;
+use crate::core::returning::Returning;
 use crate::memtable::WriterToken;
 use crate::read::mem::Mem;
 use crate::types::error::Result;
@@ -21,6 +22,8 @@ pub(crate) struct Commit {
     /// Signalled when a group has ended, and the queue has room for those who have not
     /// been let into it.
     pub(crate) room: Condvar,
+    /// Signalled when all are back for whom a leader waits.
+    pub(crate) all_back: Condvar,
     pub(crate) writer: Mutex<Writer>,
     /// Held to look for room, so that of two at once one is the first; outside of the
     /// other two, and of the lock of the budget's division.
@@ -46,6 +49,8 @@ pub(crate) struct Queue {
     pub(crate) bytes: u64,
     /// Writers that have not been let in: they wait for `Commit::room`.
     pub(crate) outside: usize,
+    /// Who may be about to come.
+    pub(crate) returning: Returning,
 }
 
 /// What only the leader touches, or who stands in for one with the lock held.
@@ -166,6 +171,7 @@ impl Commit {
         Commit {
             queue: Mutex::default(),
             room: Condvar::new(),
+            all_back: Condvar::new(),
             bodies: Mutex::default(),
             writer: Mutex::new(Writer {
                 wal,

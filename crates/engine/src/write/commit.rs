@@ -3,6 +3,7 @@
 //! Writers queue; the first becomes the leader and commits a group: its own
 //! batch and those that queued meanwhile. The leader
 //!
+//! 0. before a sync, waits a little for writers that are about to come back (`returning`),
 //! 1. waits for room (pacing, the memory budget), and decides which batches are written:
 //!    those without conditions, and those whose conditions hold (`decide`),
 //! 2. appends one record for all of them to the log,
@@ -17,6 +18,7 @@
 //! nothing of the group was inserted.
 
 mod admission;
+mod answers;
 mod decide;
 mod insert;
 mod room;
@@ -36,6 +38,7 @@ use crate::types::options::Durability;
 use crate::wal::WalWriter;
 use crate::wal::group::{self, GroupHeader};
 use crate::write::batch::Batch;
+use answers::{Group, Written};
 use decide::Refusals;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -72,25 +75,6 @@ impl Prepared<'_> {
     fn own(&mut self) -> OwnedRequest {
         let Batch { body, checks, count, .. } = &mut *self.batch;
         OwnedRequest::of(body, checks, self.cost, *count, self.durability)
-    }
-}
-
-/// What a group did.
-#[derive(Clone)]
-struct Written {
-    /// The newest write before it: not always the number before its first, for an opening
-    /// leaves numbers out.
-    before: SeqNo,
-    /// The number of its first write.
-    first: SeqNo,
-    refusals: Refusals,
-}
-
-impl Written {
-    /// What a batch is told behind which the group goes on with `next`: its last write, or
-    /// of one without writes, the newest before it.
-    fn newest(&self, next: SeqNo) -> SeqNo {
-        if next == self.first { self.before } else { SeqNo(next.0 - 1) }
     }
 }
 
@@ -175,6 +159,9 @@ impl Core {
             self.commit.room.wait(&mut queue);
             queue.outside -= 1;
         }
+        if queue.returning.came() {
+            self.commit.all_back.notify_one();
+        }
         queue
     }
 
@@ -209,6 +196,9 @@ impl Core {
     fn lead(&self, own: Request<'_>) -> Result<SeqNo> {
         let mut group =
             Group { core: self, own_count: own.count, followers: Vec::new(), written: None };
+        if own.durability == Durability::Synced {
+            self.wait_for_those_who_return();
+        }
         let mut writer = self.commit.writer.lock();
         let written = self.make_room(&mut writer, &own).and_then(|()| {
             self.join(&writer, &own, &mut group.followers);
@@ -224,6 +214,18 @@ impl Core {
         };
         group.written = Some(written);
         answer
+    }
+
+    /// Gives writers whom the last sync has answered the time to come back: see [`Returning`].
+    ///
+    /// [`Returning`]: crate::core::returning::Returning
+    fn wait_for_those_who_return(&self) {
+        let mut queue = self.commit.queue.lock();
+        if let Some((longest, expected)) = queue.returning.may_wait() {
+            // Woken too early it goes on with those who are there.
+            self.commit.all_back.wait_for(&mut queue, longest);
+            queue.returning.has_waited(expected);
+        }
     }
 
     /// Takes those who queued behind the leader into its group.
@@ -273,7 +275,7 @@ impl Core {
         };
         let count: u32 = requests().map(|r| r.count).sum();
         if count == 0 {
-            return Ok(Written { before, first, refusals });
+            return Ok(Written { before, first, refusals, sync_ns: None });
         }
         let counted = if planted!(group_counted_as_its_leader) { own.count } else { count };
         if let Some((ceiling, need)) = self.seqnos.wanted(first.plus(u64::from(count))) {
@@ -298,14 +300,7 @@ impl Core {
             true => asks(own),
             false => requests().any(asks),
         };
-        if syncs {
-            let started = self.reading.env.clock.monotonic_ns();
-            writer.wal.sync().map_err(|e| self.reading.health.poison(&e))?;
-            self.reading.counters.add(Count::Syncs, 1);
-            self.reading
-                .counters
-                .add(Count::SyncNs, self.reading.env.clock.monotonic_ns() - started);
-        }
+        let sync_ns = if syncs { Some(self.sync_log(writer)?) } else { None };
         if planted!(group_visible_before_it_is_inserted) {
             let last = first.0 + u64::from(count) - 1;
             self.reading.visible.0.store(last, Ordering::Release);
@@ -332,7 +327,17 @@ impl Core {
         self.reading.counters.add(Count::Groups, 1);
         let refused = refusals.count() as u64;
         self.reading.counters.add(Count::Batches, 1 + followers.len() as u64 - refused);
-        Ok(Written { before, first, refusals })
+        Ok(Written { before, first, refusals, sync_ns })
+    }
+
+    /// Answers what it took.
+    fn sync_log(&self, writer: &mut Writer) -> Result<u64> {
+        let started = self.reading.env.clock.monotonic_ns();
+        writer.wal.sync().map_err(|e| self.reading.health.poison(&e))?;
+        let ns = self.reading.env.clock.monotonic_ns() - started;
+        self.reading.counters.add(Count::Syncs, 1);
+        self.reading.counters.add(Count::SyncNs, ns);
+        Ok(ns)
     }
 
     /// Makes room for sequence numbers up to `ceiling`: durable before the first of them is
@@ -381,69 +386,6 @@ impl Core {
             }
             Error::InvalidArgument(_) => e,
             e => self.reading.health.poison(e),
-        }
-    }
-}
-
-/// A group on its way. However the leader leaves, by a panic even, dropping it
-/// answers the followers and passes the lead on.
-struct Group<'c> {
-    core: &'c Core,
-    own_count: u32,
-    followers: Vec<Arc<Waiter>>,
-    /// What it did, once it has ended.
-    written: Option<Result<Written>>,
-}
-
-impl Drop for Group<'_> {
-    fn drop(&mut self) {
-        let written = self.written.take().unwrap_or_else(|| {
-            let e = Error::Poisoned { reason: "a writer panicked".to_owned() };
-            Err(self.core.reading.health.poison(&e))
-        });
-        // Each batch that was written ends where its count says, in queue order.
-        let mut next = match &written {
-            Ok(Written { first, refusals, .. }) if refusals.of(0).is_none() => {
-                first.plus(self.own_count.into())
-            }
-            Ok(Written { first, .. }) => *first,
-            Err(_) => SeqNo(0),
-        };
-        let mut bytes = 0;
-        for (nth, follower) in self.followers.drain(..).enumerate() {
-            bytes += follower.request.bytes();
-            let answer = match &written {
-                Ok(written) => match written.refusals.of_member(1 + nth) {
-                    None => {
-                        next = next.plus(follower.request.count.into());
-                        match planted!(group_answered_alike) {
-                            true => Ok(self.core.reading.visible()),
-                            false => Ok(written.newest(next)),
-                        }
-                    }
-                    Some(refusal) => Err(refusal.clone()),
-                },
-                Err(_) if planted!(group_commit_one_waiter_sees_error) => {
-                    Ok(self.core.reading.visible())
-                }
-                Err(e) => Err(e.clone()),
-            };
-            follower.set(Turn::Done(answer));
-        }
-        let mut queue = self.core.commit.queue.lock();
-        let next = queue.pending.pop_front();
-        // The next leader's bytes are its own again, as if it had never waited.
-        if let Some(next) = &next {
-            bytes += next.request.bytes();
-        }
-        queue.bytes -= bytes;
-        self.core.reading.budget.account.give(Part::Queue, bytes);
-        match next {
-            Some(next) => next.set(Turn::Lead),
-            None => queue.led = false,
-        }
-        if queue.outside > 0 {
-            self.core.commit.room.notify_all();
         }
     }
 }

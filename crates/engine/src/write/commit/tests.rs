@@ -57,6 +57,33 @@ fn group_commit_one_waiter_sees_error() {
     assert!(db.contains(0usize.to_be_bytes()).unwrap());
 }
 
+/// A writer that was answered a moment ago came back just too late for the next sync, and
+/// waited for two.
+#[test]
+fn a_leader_waits_for_the_writer_that_is_coming_back() {
+    let machine = MemoryMachine::new(1);
+    let db = Db::builder("/db").env(machine.env()).open().unwrap();
+    let core = Arc::clone(db.default_keyspace().core());
+    {
+        let returning = &mut core.commit.queue.lock().returning;
+        returning.wait_for_hours();
+        // The last sync was for two writers.
+        returning.answered(2, 1);
+    }
+    let before = db.stats();
+    std::thread::scope(|scope| {
+        scope.spawn(|| db.put("first", "value").unwrap());
+        while !core.commit.queue.lock().returning.awaited {
+            std::thread::yield_now();
+        }
+        scope.spawn(|| db.put("second", "value").unwrap());
+    });
+    let after = db.stats();
+    let of = |stats: &crate::Stats| (stats.wal.batches, stats.wal.syncs);
+    let ((batches, syncs), (batches_before, syncs_before)) = (of(&after), of(&before));
+    assert_eq!((batches - batches_before, syncs - syncs_before), (2, 1));
+}
+
 /// A batch was measured by its bytes in the log, and 230,000 puts of five bytes take
 /// eight times as many in a MemTable; and a write to each of a thousand keyspaces takes a
 /// thousand first chunks.
