@@ -16,13 +16,17 @@ pub struct Opening {
     /// Tanada: everything must fit. Peers: their cache; memtables on top.
     pub memory: u64,
     pub durability: Durability,
+    /// Whether page cache and memtables have to fit into a cgroup beside the cache.
+    pub confined: bool,
 }
 
 impl Opening {
-    /// Size of a peer's memtable: an eighth of the budget, 64 MiB at least.
+    /// Size of a peer's memtable: an eighth of the budget, 64 MiB at least where there is
+    /// room for several of them.
     #[cfg_attr(not(feature = "peers"), allow(dead_code))]
     pub fn memtable(&self) -> u64 {
-        (self.memory / 8).max(64 << 20)
+        let eighth = self.memory / 8;
+        if self.confined { eighth } else { eighth.max(64 << 20) }
     }
 }
 

@@ -10,6 +10,7 @@ mod data;
 mod picks;
 mod engine;
 mod process;
+mod cgroup;
 mod measure;
 mod row;
 mod resident;
@@ -33,7 +34,7 @@ fn main() -> Outcome<()> {
     }
     match arguments.verb.as_str() {
         "one" => one(&arguments),
-        "floor" => floor::run_all(&arguments.dir, &arguments.scale, &mut |row| {
+        "floor" => floor::run(&arguments.dir, &arguments.scale, &arguments.workloads, &mut |row| {
             say(&arguments, row);
         }),
         "run" => {
@@ -58,7 +59,7 @@ fn one(arguments: &Arguments) -> Outcome<()> {
     let name = arguments.engine.as_deref().ok_or("say which --engine")?;
     // Names first: a typing mistake should not cost a fill.
     let workloads: Vec<_> = match arguments.workloads.is_empty() {
-        true => workloads::ALL.iter().filter(|w| !w.name.ends_with("20m")).collect(),
+        true => workloads::ALL.iter().filter(|w| w.kind() == workloads::Base).collect(),
         false => arguments.workloads.iter().map(|w| workloads::find(w)).collect::<Outcome<_>>()?,
     };
     let mut store = store::Store::new(name, arguments.dir.join(name), arguments.quiet);
@@ -91,6 +92,7 @@ fn write_until_killed(arguments: &Arguments) -> Outcome<()> {
             dir: arguments.dir.clone(),
             memory: arguments.scale.memory,
             durability: engine::Durability::Kernel,
+            confined: false,
         },
     )?;
     workloads::open::write_until_killed(&*engine, arguments.scale.pairs)

@@ -10,7 +10,7 @@ use crate::engine::{Accountant, Accounted, Durability, Outcome};
 use crate::process::{self, Mappings};
 use crate::resident::{self, MARGIN_BYTES};
 use crate::row::{Row, figure};
-use crate::store::{Data, Start, Store};
+use crate::store::{Data, Start, Store, Terms};
 use crate::workloads;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -45,7 +45,13 @@ pub fn run(arguments: &Arguments, say: &mut dyn FnMut(Row)) -> Outcome<()> {
     let scale = &arguments.scale;
     let data = Data { pairs: scale.pairs, value_bytes: arguments.value_bytes };
     let mut store = Store::new(name, arguments.dir.join(name), arguments.quiet);
-    store.prepare(data, Start::Empty, scale.memory, Durability::Kernel)?;
+    let terms = Terms {
+        memory: scale.memory,
+        durability: Durability::Kernel,
+        load_limit: scale.limit,
+        warm_up: scale.time,
+    };
+    store.prepare(data, Start::Empty, terms)?;
     store.continued(true);
     eprintln!(
         "{} pairs of 16 + {} B, a budget of {} MiB and {} MiB beside it",

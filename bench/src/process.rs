@@ -118,6 +118,21 @@ pub fn space_bytes(dir: &Path) -> Outcome<u64> {
     Ok(bytes)
 }
 
+/// Makes the files below `dir` durable and drops what the page cache holds of them.
+pub fn drop_page_cache(dir: &Path) -> Outcome<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            drop_page_cache(&entry.path())?;
+            continue;
+        }
+        let file = std::fs::File::open(entry.path())?;
+        file.sync_all()?;
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+    }
+    Ok(())
+}
+
 /// Waits until this process has written as good as nothing for `quiet`, but no
 /// longer than two minutes. The same pause for every engine's background work.
 pub fn wait_until_quiet(quiet: Duration) -> Outcome<()> {

@@ -2,6 +2,7 @@
 
 use crate::engine::Outcome;
 use crate::measure::Timed;
+use crate::workloads::NO_CGROUP;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -37,6 +38,8 @@ pub mod figure {
     pub const WRITES_MAX: &str = "writes_max_ns";
     pub const PAIRS: &str = "pairs";
     pub const MEMORY: &str = "memory_bytes";
+    /// What the memory cgroup of the process may hold, page cache included.
+    pub const CGROUP: &str = "cgroup_bytes";
     /// CPU of the whole process, background work included.
     pub const CPU: &str = "cpu_seconds";
     pub const WRITTEN: &str = "written_bytes";
@@ -90,6 +93,11 @@ impl Row {
         self.figures.get(name).copied()
     }
 
+    /// Whether it was not measured because the machine, or the user, has no cgroup.
+    pub fn lacks_cgroup(&self) -> bool {
+        self.notes.iter().any(|note| note.starts_with(NO_CGROUP))
+    }
+
     /// Write amplification until at rest.
     pub fn write_amplification(&self) -> Option<f64> {
         Some(self.get(figure::SETTLED_WRITTEN)? / self.get(figure::USER)?)
@@ -136,7 +144,8 @@ impl Row {
         let mut line = format!("{:<16} {:<9} ", self.workload, self.engine);
         line.push_str(&match (self.get(figure::RATE), self.get(figure::SECONDS)) {
             (Some(rate), _) => format!("{rate:>11.0}/s"),
-            (None, seconds) => format!("{:>9.2} ms  ", seconds.unwrap_or(0.0) * 1e3),
+            (None, Some(seconds)) => format!("{:>9.2} ms  ", seconds * 1e3),
+            (None, None) => format!("  {}", self.notes.join("; ")),
         });
         let mut say = |text: String| {
             line.push_str(if line.ends_with("/s") || line.ends_with("  ") { "  " } else { ", " });

@@ -1,12 +1,13 @@
 //! The database a run works on: filled, settled, warmed and reopened as the
 //! next workload needs it.
 
+use crate::cgroup::Cgroup;
 use crate::data::{self, Order};
 use crate::engine::{Durability, Engine, Opening, Outcome, Reader};
 use crate::picks::uniform;
 use crate::{engines, process};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Which pairs a workload is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,11 @@ pub enum Start {
     /// As [`Start::Warm`], but what the workload named before of the same kind
     /// left is good enough: YCSB's workloads follow one another.
     Continued,
+    /// All pairs, in the engine that has just taken the last of them and goes on with what
+    /// it does in the background.
+    Loaded,
+    /// All pairs, at rest, and a while of reads before: for data that no memory holds.
+    Resting,
 }
 
 /// What is in the database.
@@ -63,12 +69,31 @@ pub struct Store {
     at_rest: bool,
     warm: bool,
     continued: bool,
+    cgroup: Option<Cgroup>,
+    /// Said of every row that follows: how the data came here, if not as usual.
+    loaded: Option<String>,
+}
+
+/// What a database is opened with, and how long loading it may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    pub memory: u64,
+    pub durability: Durability,
+    /// When an untimed load in a cgroup is given up.
+    pub load_limit: Duration,
+    /// How long the reads are that come before [`Start::Resting`].
+    pub warm_up: Duration,
 }
 
 impl Store {
     /// Nothing is opened yet. What lies in `dir` goes when a workload starts.
     pub fn new(name: &str, dir: PathBuf, quiet: Duration) -> Store {
-        let opening = Opening { dir: dir.clone(), memory: 0, durability: Durability::Kernel };
+        let opening = Opening {
+            dir: dir.clone(),
+            memory: 0,
+            durability: Durability::Kernel,
+            confined: false,
+        };
         Store {
             name: name.into(),
             dir,
@@ -79,23 +104,53 @@ impl Store {
             at_rest: false,
             warm: false,
             continued: false,
+            cgroup: None,
+            loaded: None,
         }
+    }
+
+    /// Has all that follows happen in a memory cgroup of so many bytes, or in none. What
+    /// there is of a database goes when that changes, for its memory is not counted where it
+    /// should be.
+    ///
+    /// # Errors
+    /// Says why there is no cgroup on this machine.
+    pub fn confine(&mut self, limit_bytes: Option<u64>) -> Result<(), String> {
+        if self.opening.confined == limit_bytes.is_some() {
+            return Ok(());
+        }
+        self.remove().map_err(|e| e.to_string())?;
+        (self.cgroup, self.opening.confined, self.loaded) = (None, false, None);
+        if let Some(bytes) = limit_bytes {
+            let cgroup = Cgroup::new(bytes)?;
+            cgroup.enter()?;
+            (self.cgroup, self.opening.confined) = (Some(cgroup), true);
+        }
+        Ok(())
+    }
+
+    /// What is to be said of rows that are measured here, beside the engine's settings.
+    pub fn notes(&self) -> Vec<String> {
+        let cgroup = self.cgroup.as_ref().map(|cgroup| {
+            format!("in a memory cgroup (version {}), page cache included", cgroup.version)
+        });
+        cgroup.into_iter().chain(self.loaded.clone()).collect()
     }
 
     pub fn engine(&self) -> &dyn Engine {
         self.engine.as_deref().expect("a workload runs on an open engine")
     }
 
-    /// Brings the database to where a workload starts.
-    pub fn prepare(
-        &mut self,
-        data: Data,
-        start: Start,
-        memory: u64,
-        durability: Durability,
-    ) -> Outcome<()> {
+    /// Brings the database to where a workload starts. Answers whether it has: an engine
+    /// may be too slow to load the data within the limit.
+    pub fn prepare(&mut self, data: Data, start: Start, terms: Terms) -> Outcome<bool> {
+        let Terms { memory, durability, .. } = terms;
         if start == Start::Empty {
-            return self.renew(memory, durability);
+            self.renew(memory, durability)?;
+            return Ok(true);
+        }
+        if self.opening.confined {
+            return self.prepare_confined(data, start, terms);
         }
         let fits = match (self.content, start) {
             (_, Start::Continued) if self.continued => true,
@@ -105,17 +160,88 @@ impl Store {
         };
         if !fits {
             self.renew(memory.max(FILL_MEMORY), Durability::Kernel)?;
-            self.fill(data)?;
+            self.fill(data, Duration::MAX)?;
         }
         if start == Start::Continued && self.continued {
-            return Ok(());
+            return Ok(true);
         }
         self.settle()?;
         self.reopen(memory, durability)?;
         if start != Start::Filled && !self.warm {
             self.warm_up(data)?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// The same in a cgroup. An engine that cannot load the data there in time loads it
+    /// outside, for all but [`Start::Loaded`].
+    fn prepare_confined(&mut self, data: Data, start: Start, terms: Terms) -> Outcome<bool> {
+        let fits = match (self.content, start) {
+            (Content::Filled(there, state), Start::Loaded) => {
+                there == data && state == State::Pristine && !self.at_rest
+            }
+            (Content::Filled(there, _), _) => there == data,
+            _ => false,
+        };
+        if !fits {
+            let slow = self.loaded.is_some();
+            let loaded = !slow && {
+                self.renew(terms.memory, terms.durability)?;
+                self.fill(data, terms.load_limit)?
+            };
+            if !loaded {
+                self.slow_load(terms.load_limit);
+                if start == Start::Loaded || !self.fill_outside(data, terms)? {
+                    return Ok(false);
+                }
+            }
+        }
+        if start == Start::Loaded {
+            return Ok(true);
+        }
+        self.settle()?;
+        if start == Start::Resting && !self.warm {
+            // What the load has left in the process is no part of reads at rest.
+            self.close()?;
+            self.open()?;
+            let (engine, began) = (self.engine(), Instant::now());
+            let mut reader = engine.reader()?;
+            for i in 0.. {
+                check_get(&mut *reader, uniform(i, 9, data.pairs), data.value_bytes)?;
+                if began.elapsed() >= terms.warm_up {
+                    break;
+                }
+            }
+            drop(reader);
+            self.warm = true;
+        }
+        Ok(true)
+    }
+
+    /// Notes that the engine could not load the data within the limit in the cgroup.
+    pub fn slow_load(&mut self, limit: Duration) {
+        self.loaded = Some(format!(
+            "loaded outside of the cgroup, for in it the load was not done after {} s",
+            limit.as_secs_f64()
+        ));
+    }
+
+    /// Loads outside of the cgroup, then drops what the page cache has of the files, or it
+    /// would stay there, counted as nobody's.
+    fn fill_outside(&mut self, data: Data, terms: Terms) -> Outcome<bool> {
+        self.remove()?;
+        let cgroup = self.cgroup.as_ref().expect("it is confined");
+        cgroup.leave()?;
+        self.renew(terms.memory, terms.durability)?;
+        let done = self.fill(data, terms.load_limit)?;
+        if done {
+            self.settle()?;
+        }
+        self.close()?;
+        process::drop_page_cache(&self.dir)?;
+        self.cgroup.as_ref().expect("it is confined").enter()?;
+        self.open()?;
+        Ok(done)
     }
 
     /// Notes that all of `data` was just written into an empty database.
@@ -209,8 +335,9 @@ impl Store {
     }
 
     /// Fills without measuring, in batches: some engines take ten times as long
-    /// without.
-    fn fill(&mut self, data: Data) -> Outcome<()> {
+    /// without. Answers whether it was done before the time was up.
+    fn fill(&mut self, data: Data, limit: Duration) -> Outcome<bool> {
+        let began = Instant::now();
         let count = (4 << 20) / data.value_bytes as u64 / 40;
         let mut batch = vec![(data::key(0), vec![0; data.value_bytes]); count as usize];
         for first in (0..data.pairs).step_by(count as usize) {
@@ -220,9 +347,13 @@ impl Store {
                 data::fill_value(n, 0, value);
             }
             self.engine().put_batch(&batch[..(end - first) as usize])?;
+            if began.elapsed() >= limit && end < data.pairs {
+                self.changed();
+                return Ok(false);
+            }
         }
         self.filled(data);
-        Ok(())
+        Ok(true)
     }
 
     /// One scan, and one get of every item; of a part where there are many, or

@@ -48,7 +48,7 @@ pub(crate) fn main(root: &Path, arguments: &[&str]) -> ExitCode {
     }
     if verb == "run" && !arguments.contains(&"--quick") {
         println!(
-            "measuring; three rounds of all engines take about an hour, and want a quiet machine"
+            "measuring; three rounds of all engines take about two hours, and want a quiet machine"
         );
         println!("stopped, it goes on where it was when started again on the same commit");
     }

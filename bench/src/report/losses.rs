@@ -3,6 +3,7 @@
 use super::groups::{ENGINES, GROUPS, others, title};
 use super::medians::Medians;
 use super::tables::quantity;
+use crate::resident;
 use std::fmt::Write;
 
 /// Every workload in which it is not first or misses its bar, worst first.
@@ -67,5 +68,12 @@ pub fn section(medians: &Medians) -> String {
         let line = format!("- {}: {ours} {unit}, at {bar} {unit}", other.what, unit = other.unit);
         let _ = writeln!(out, "{}.", line.trim_end());
     }
+    let mut large = medians.all_rows().filter_map(resident::above_the_bar).peekable();
+    if large.peek().is_some() {
+        out.push_str("\nAnd in memory:\n\n");
+    }
+    large.for_each(|line| {
+        let _ = writeln!(out, "- {line}.");
+    });
     out
 }

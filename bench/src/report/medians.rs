@@ -44,6 +44,11 @@ impl Medians {
         self.rows.get(&key).map_or(&[], Vec::as_slice)
     }
 
+    /// Every row of all of them.
+    pub fn all_rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values().flatten()
+    }
+
     /// What `read` makes of each round.
     pub fn spread_of(
         &self,

@@ -80,7 +80,13 @@ fn render(header: &Header, medians: &Medians, has_plot: &dyn Fn(&str) -> bool) -
     out.push('\n');
     out.push_str(&scale(medians));
     for group in GROUPS {
-        if !group.workloads.iter().any(|(w, _)| medians.rate(w, "tanada").is_some()) {
+        let missing = group.not_measured(medians);
+        let measured = group.workloads.iter().any(|(w, _)| medians.rate(w, "tanada").is_some());
+        if !measured {
+            if let Some(reason) = missing {
+                let (title, text) = (group.title, group.text);
+                let _ = writeln!(out, "\n## {title}\n\n{text}\n\n**This is {reason}.**");
+            }
             continue;
         }
         let _ = writeln!(out, "\n## {}\n\n{}\n", group.title, group.text);
@@ -137,7 +143,7 @@ LZ4 where the engine has it. Where an engine promises less, its settings below s
 cache, with their memtables on top.\n\
 - Every write is timed; of reads, one in eight, so that the clock does not become the workload.\n\
 - Reads start when the engine has written nothing for five seconds after a flush, and after one \
-pass over the data.\n\
+pass over the data; where data is larger than memory, after two seconds of reads instead.\n\
 - Engines that are too slow for three rounds run one, with shorter limits.\n";
 
 /// Pairs and budgets, from the rows.
@@ -153,6 +159,7 @@ fn scale(medians: &Medians) -> String {
         line("the same, with a cache for a tenth", "readtenth"),
         line("16 B + 4 KiB", "fill4k"),
         line("the large run, 16 B + 100 B", LARGE_FILL),
+        line("larger than memory, 16 B + 200 B", "readrandom6m"),
     ]
     .into_iter()
     .flatten()
@@ -233,6 +240,62 @@ mod tests {
             "{page}"
         );
         assert!(!page.contains("| fillseq | 3.30 M | first"), "a win is no loss");
+    }
+
+    fn rendered(rows: Vec<Row>) -> String {
+        let header = Header(vec![("command".into(), "`cargo xtask bench`".into())]);
+        render(&header, &Medians::new(rows), &|_| false)
+    }
+
+    fn row(engine: &str, workload: &str, rate: Option<f64>) -> Row {
+        let mut row = Row { engine: engine.into(), workload: workload.into(), ..Row::default() };
+        rate.into_iter().for_each(|rate| row.set(figure::RATE, rate));
+        row
+    }
+
+    #[test]
+    fn reads_beyond_memory_are_held_against_the_devices_own_reads_not_its_syncs() {
+        let page = rendered(vec![
+            row("floor", "device", Some(1_000.0)),
+            row("floor", "deviceread", Some(16_000.0)),
+            row("tanada", "readrandom6m", Some(15_000.0)),
+            row("tanada", "readloaded6m", Some(12_000.0)),
+            Row { cut: true, ..row("lmdb", "readloaded6m", None) },
+        ]);
+        assert!(page.contains("| 15.0 k |  | 0.9 x the device: 14.4 k | **1.04** |"), "{page}");
+        assert!(page.contains("| 12.0 k | † | 0.8 x the device: 12.8 k | 0.94 |"), "{page}");
+        assert!(page.contains("| readloaded6m | 12.0 k | first | 0.94 of 0.8 x the device |"));
+    }
+
+    #[test]
+    fn every_workload_stands_in_one_group_but_openings_which_have_a_table_of_their_own() {
+        let grouped: Vec<&str> = GROUPS.iter().flat_map(|g| g.workloads).map(|(w, _)| *w).collect();
+        for workload in crate::workloads::ALL.iter().filter(|w| !w.name.starts_with("open")) {
+            let count = grouped.iter().filter(|w| **w == workload.name).count();
+            assert_eq!(count, 1, "{}", workload.name);
+        }
+        for name in grouped {
+            crate::workloads::find(name).expect("a group has only workloads that there are");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_cgroups_is_said_to_have_none() {
+        let mut first = row("tanada", "readrandom6m", None);
+        first.notes = vec![format!("{}no root", crate::workloads::NO_CGROUP)];
+        let page = rendered(vec![first]);
+        let said = "**This is not measured, for there is no memory cgroup: no root.**";
+        assert!(page.contains(said), "{page}");
+        assert!(!page.contains("| readrandom6m |"), "{page}");
+    }
+
+    #[test]
+    fn more_memory_than_the_bar_is_a_loss_whatever_the_workload() {
+        let mut queue = row("tanada", "queue", Some(1.0));
+        queue.set(figure::MEMORY, 128.0 * 1_048_576.0);
+        queue.set(figure::PEAK, 200.0 * 1_048_576.0);
+        let page = rendered(vec![queue]);
+        assert!(page.contains("- queue of round 1: 200 MiB resident at the peak"), "{page}");
     }
 
     #[test]

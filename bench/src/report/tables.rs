@@ -62,9 +62,10 @@ pub fn rates(group: &Group, medians: &Medians) -> String {
 }
 
 fn rate_cell(medians: &Medians, workload: &str, engine: &str) -> String {
-    let Some(spread) = medians.spread(workload, engine, figure::RATE) else { return String::new() };
     let cut = if medians.cut(workload, engine) { " †" } else { "" };
-    format!("{}{cut}", with_spread(spread))
+    // Without a rate it was not done with what comes before.
+    let rate = medians.spread(workload, engine, figure::RATE).map_or(String::new(), with_spread);
+    format!("{rate}{cut}").trim_start().to_owned()
 }
 
 fn with_spread(spread: Spread) -> String {
@@ -161,6 +162,9 @@ pub fn costs(medians: &Medians) -> String {
         "readtenth",
         "ycsba",
         "readrandom20m",
+        "readloaded6m",
+        "readrandom6m",
+        "overwrite6m",
     ];
     let engines = present(OF, medians);
     let titles: Vec<String> = engines.iter().map(|(_, title)| title.to_string()).collect();
@@ -240,6 +244,8 @@ pub fn opening(medians: &Medians) -> String {
 pub fn floors(medians: &Medians) -> String {
     const FLOORS: &[(&str, &str)] = &[
         (floor::DEVICE, "`pwrite` + `fdatasync` of a preallocated file, a second"),
+        (floor::DEVICE_READ, "`pread` of 4 KiB at random with `O_DIRECT`, a second"),
+        (floor::DEVICE_READ_2, "the same by two threads"),
         ("memcpy", "bytes copied a second, one thread"),
         ("hashmapinsert", "HashMap in memory, inserts a second"),
         ("hashmapget", "HashMap in memory, gets a second"),

@@ -12,14 +12,15 @@ mod whole;
 use crate::engine::{Durability, Outcome};
 use crate::measure::Goal;
 use crate::row::{Row, figure};
-use crate::store::{Data, Start, Store};
+use crate::store::{Data, Start, Store, Terms};
 use crate::{data, process};
 use std::time::{Duration, Instant};
 
 /// How much is done.
 #[derive(Debug, Clone)]
 pub struct Scale {
-    /// Pairs of 16 B + 100 B; a tenth of it of 4 KiB values; ten times in `…20m`.
+    /// Pairs of 16 B + 100 B; a tenth of it of 4 KiB values; ten times in `…20m`; three times
+    /// in `…6m`, of 200 B.
     pub pairs: u64,
     /// Budget where data should fit; half of it in `…20m`.
     pub memory: u64,
@@ -40,14 +41,20 @@ pub struct Workload {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Size {
+pub enum Size {
     /// 100 B values.
     Base,
     /// 4 KiB values, a tenth as many.
     Pages,
     /// 100 B values, ten times as many.
     Large,
+    /// 200 B values, three times as many, in a memory cgroup that cannot hold them.
+    Confined,
 }
+
+/// What a cgroup holds, page cache included, and the part of it that the engine is given.
+const CGROUP_BYTES: u64 = 300 << 20;
+const CONFINED_MEMORY: u64 = 128 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Budget {
@@ -62,6 +69,10 @@ pub struct Turn<'a> {
     store: &'a mut Store,
     data: Data,
     scale: &'a Scale,
+    /// How long a workload without a number of operations runs.
+    time: Duration,
+    /// When one with a number of operations is cut.
+    limit: Duration,
 }
 
 const fn new(
@@ -81,8 +92,9 @@ const fn synced(name: &'static str, run: fn(&mut Turn<'_>) -> Outcome<Row>) -> W
     Workload { durability: Durability::Device, ..new(name, Size::Base, Start::Empty, run) }
 }
 
-use Size::{Base, Large, Pages};
-use Start::{Continued, Empty, Filled, Warm};
+pub use Size::Base;
+use Size::{Confined, Large, Pages};
+use Start::{Continued, Empty, Filled, Loaded, Resting, Warm};
 
 /// All workloads, in the order in which a full run takes them.
 pub const ALL: &[Workload] = &[
@@ -123,6 +135,14 @@ pub const ALL: &[Workload] = &[
     new("readrandom20m", Large, Warm, read::random),
     new("readmissing20m", Large, Warm, read::missing),
     new("seek10at20m", Large, Warm, read::seek_10),
+    new("fillrandom6m", Confined, Empty, fill::random),
+    new("readloaded6m", Confined, Loaded, read::right_after_load),
+    new("readrandom6m", Confined, Resting, read::random),
+    new("readzipf6m", Confined, Resting, read::zipfian),
+    new("readrandom2at6m", Confined, Resting, read::random_by_two),
+    new("seek10at6m", Confined, Resting, read::seek_10),
+    new("readmissing6m", Confined, Resting, read::missing),
+    new("overwrite6m", Confined, Filled, fill::overwrite),
 ];
 
 /// Those that only mixed work has.
@@ -140,16 +160,29 @@ pub fn find(name: &str) -> Outcome<&'static Workload> {
 }
 
 impl Workload {
+    /// Workloads of one kind stand on the same data, or on parts of it.
+    pub fn kind(&self) -> Size {
+        if self.size == Pages { Base } else { self.size }
+    }
+
     /// Prepares what it starts from, runs it, and adds what the process used.
     pub fn run(&self, store: &mut Store, scale: &Scale) -> Outcome<Row> {
+        let cgroup = (self.size == Confined).then_some(CGROUP_BYTES);
+        if let Err(reason) = store.confine(cgroup) {
+            let mut row = Row { workload: self.name.into(), ..Row::default() };
+            row.notes = vec![format!("{NO_CGROUP}{reason}")];
+            return Ok(row);
+        }
         let data = match self.size {
             Base => Data { pairs: scale.pairs, value_bytes: 100 },
             Pages => Data { pairs: scale.pairs / 10, value_bytes: 4096 },
             Large => Data { pairs: scale.pairs * 10, value_bytes: 100 },
+            Confined => Data { pairs: scale.pairs * 3, value_bytes: 200 },
         };
         let memory = match (self.budget, self.size) {
             (Budget::Tenth, _) => data.raw_bytes() / 10,
             (Budget::Full, Large) => scale.memory / 2,
+            (Budget::Full, Confined) => CONFINED_MEMORY,
             (Budget::Full, _) => scale.memory,
         }
         .max(SMALLEST_BUDGET);
@@ -165,11 +198,25 @@ impl Workload {
         start: Start,
         memory: u64,
     ) -> Outcome<Row> {
-        store.prepare(data, start, memory, self.durability)?;
+        let (time, limit) = match (self.size, self.start) {
+            // Reads of the disk differ more from each other than those of memory.
+            (Confined, Empty) => (scale.time * 5, scale.limit * 4),
+            (Confined, _) => (scale.time * 5, scale.limit * 2),
+            // Ten times the pairs, ten times the time.
+            _ if data.pairs > scale.pairs => (scale.time, scale.limit * 10),
+            _ => (scale.time, scale.limit),
+        };
+        let (load_limit, warm_up) = (scale.limit * 4, scale.time);
+        let terms = Terms { memory, durability: self.durability, load_limit, warm_up };
+        if !store.prepare(data, start, terms)? {
+            let mut row = Row { workload: self.name.into(), cut: true, ..Row::default() };
+            row.notes = vec![format!("not loaded after {} s", load_limit.as_secs_f64())];
+            return Ok(row);
+        }
 
         process::reset_peak();
         let (cpu, written) = (process::cpu_seconds(), process::bytes_written()?);
-        let mut turn = Turn { store, data, scale };
+        let mut turn = Turn { store, data, scale, time, limit };
         let (mut row, anonymous) = process::with_anonymous_peak(|| (self.run)(&mut turn))?;
         row.set(figure::CPU, process::cpu_seconds() - cpu);
         row.set(figure::WRITTEN, (process::bytes_written()? - written) as f64);
@@ -177,6 +224,12 @@ impl Workload {
         row.set(figure::PEAK_ANONYMOUS, anonymous as f64);
         row.set(figure::PAIRS, data.pairs as f64);
         row.set(figure::MEMORY, memory as f64);
+        if self.size == Confined {
+            row.set(figure::CGROUP, CGROUP_BYTES as f64);
+            if self.start == Empty && row.cut {
+                store.slow_load(limit);
+            }
+        }
 
         // What these cost is known when their background work is done.
         if SETTLED.contains(&self.name) && start == self.start && !row.cut {
@@ -192,6 +245,7 @@ impl Workload {
         store.continued(start == Continued);
         row.workload = self.name.into();
         row.notes = store.engine().settings();
+        row.notes.extend(store.notes());
         let counters = store.engine().counters();
         if !counters.is_empty() {
             row.notes.push(counters);
@@ -204,23 +258,21 @@ impl Workload {
 /// bytes, the CPU and the space that it took until then.
 const SETTLED: &[&str] = &["fillrandom", "overwrite", "fill4k", "overwrite4k", "fillrandom20m"];
 
+/// How the note of a row begins that was not measured for want of a cgroup.
+pub const NO_CGROUP: &str = "not measured, for there is no memory cgroup: ";
+
 /// Tanada takes no budget below this.
 const SMALLEST_BUDGET: u64 = 16 << 20;
 
 impl Turn<'_> {
     /// So many operations, or until the limit.
     fn operations(&self, count: u64) -> Goal {
-        // Ten times the pairs, ten times the time.
-        let limit = match self.data.pairs > self.scale.pairs {
-            true => self.scale.limit * 10,
-            false => self.scale.limit,
-        };
-        Goal::Operations(count, limit)
+        Goal::Operations(count, self.limit)
     }
 
     /// As long as a workload of reads takes.
     fn time(&self) -> Goal {
-        Goal::Time(self.scale.time)
+        Goal::Time(self.time)
     }
 
     /// A buffer for values.

@@ -18,12 +18,24 @@ pub fn random(turn: &mut Turn<'_>) -> Outcome<Row> {
     Ok(Row::of(&timed, 1))
 }
 
+/// Uniform gets while the engine goes on with what a load has left it to do. Each is timed:
+/// the rate of each second shows when that is done.
+pub fn right_after_load(turn: &mut Turn<'_>) -> Outcome<Row> {
+    let (data, mut reader) = (turn.data, turn.store.engine().reader()?);
+    let timed = run(turn.time(), Timing::Every, |i| {
+        check_get(&mut *reader, uniform(i, 1, data.pairs), data.value_bytes)
+    })?;
+    Ok(Row::of(&timed, 1))
+}
+
 /// Zipfian gets.
 pub fn zipfian(turn: &mut Turn<'_>) -> Outcome<Row> {
     let (data, mut reader) = (turn.data, turn.store.engine().reader()?);
-    let picks = Zipf::new(data.pairs).scrambled(data.pairs, 2);
+    // In a cgroup the picks take of its memory: no more than a run needs.
+    let count = data.pairs.min(2_000_000);
+    let picks = Zipf::new(data.pairs).scrambled(count, 2);
     let timed = run(turn.time(), Timing::OneOfEight, |i| {
-        let n = picks[(i % data.pairs) as usize];
+        let n = picks[(i % count) as usize];
         check_get(&mut *reader, u64::from(n), data.value_bytes)
     })?;
     Ok(Row::of(&timed, 1))
@@ -81,7 +93,7 @@ pub fn sequential(turn: &mut Turn<'_>) -> Outcome<Row> {
     let (data, mut reader) = (turn.data, turn.store.engine().reader()?);
     let mut timed = Timed::new();
     let started = Instant::now();
-    while timed.operations == 0 || started.elapsed() < turn.scale.time {
+    while timed.operations == 0 || started.elapsed() < turn.time {
         let count = check_scan(&mut *reader, &[0; data::KEY_BYTES], u64::MAX, data.value_bytes)?;
         assert_eq!(count, data.pairs, "a full scan sees every pair");
         timed.operations += count;
