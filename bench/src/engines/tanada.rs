@@ -56,7 +56,8 @@ impl Engine for Tanada {
         let s = self.0.stats();
         format!(
             "memory used {} of {} MiB (memtables {}, rows {}, blocks {}, tables {}, jobs {}); \
-             own write amplification {:.2}; paced {} ms, stopped {} ms; (runs, tables) {:?}",
+             own write amplification {:.2}; paced {} ms, stopped {} ms; compacted {} MiB in {} \
+             jobs, which waited {} ms for readers; (runs, tables) {:?}",
             s.memory.used_bytes >> 20,
             s.memory.budget_bytes >> 20,
             s.memory.memtable_bytes >> 20,
@@ -67,6 +68,9 @@ impl Engine for Tanada {
             s.amplification.write,
             s.stalls.paced_ns / 1_000_000,
             s.stalls.stopped_ns / 1_000_000,
+            s.compaction.bytes_written >> 20,
+            s.compaction.jobs,
+            s.compaction.yielded_ns / 1_000_000,
             s.keyspaces[0].levels.iter().map(|l| (l.runs, l.tables)).collect::<Vec<_>>(),
         )
     }

@@ -35,6 +35,8 @@ const FILTERS: usize = 3; // + answer
 const INSERTED: usize = 6;
 const EVICTED: usize = 7;
 const MISSES: usize = 8; // + kind
+const READS_BEGUN: usize = 11;
+const READS_ENDED: usize = 12;
 
 /// How the filter of a table answered a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +96,7 @@ pub struct BlockCache {
     /// Where the read-ahead of jobs lies: they count it.
     job_memory: Arc<BlockMemory>,
     doorkeeper: Doorkeeper,
-    counters: Counters<11>,
+    counters: Counters<13>,
 }
 
 /// A block on the list: whose it is, and which.
@@ -113,6 +115,16 @@ const HOLES_BYTES: (u64, u64) = (1 << 20, 8 << 20);
 /// Blocks take more again when so much less is taken than allowed: two runs, so that
 /// the next one does not make them go again.
 const AGAIN_BYTES: u64 = 512 << 10;
+
+/// A reader reads a table's file, and may wait for the disk: see [`BlockCache::begin_read`].
+#[must_use]
+pub struct ReadInFlight<'c>(&'c BlockCache);
+
+impl Drop for ReadInFlight<'_> {
+    fn drop(&mut self) {
+        self.0.counters.bump(READS_ENDED);
+    }
+}
 
 struct Order {
     list: Sieve<Listed>,
@@ -311,6 +323,21 @@ impl BlockCache {
     #[inline]
     pub(crate) fn count_miss(&self, kind: Kind) {
         self.counters.bump(MISSES + kind as usize);
+    }
+
+    /// Counts a reader as reading a table's file until the answer is dropped.
+    pub fn begin_read(&self) -> ReadInFlight<'_> {
+        self.counters.bump(READS_BEGUN);
+        ReadInFlight(self)
+    }
+
+    /// Reads of tables' files that readers have begun so far, and how many of these have not
+    /// ended; those of jobs do not count. Costs a look at each thread's counters.
+    pub fn reads(&self) -> (u64, u64) {
+        // In this order: of one that begins in between the begin is seen alone.
+        let ended = self.counters.sum(READS_ENDED);
+        let begun = self.counters.sum(READS_BEGUN);
+        (begun, begun.saturating_sub(ended))
     }
 
     /// Whether a block that a lookup has just read should be kept: while there is room,

@@ -24,7 +24,7 @@ pub mod fuzz;
 
 pub use builder::{TableBuilder, TableOptions, TableSummary};
 pub use cache::sieve::{Node, Sieve};
-pub use cache::{BlockCache, BlockCacheStats};
+pub use cache::{BlockCache, BlockCacheStats, ReadInFlight};
 pub use check::salvage::{Gap, Salvage, database_of, salvage};
 pub use check::verify::VerifyReport;
 pub use counters::Counters;

@@ -448,3 +448,65 @@ fn blocks_that_are_read_all_the_time_stay_when_others_take_a_part_of_a_full_cach
     let stats = cache.stats();
     assert!(stats.used_bytes > (5 << 20) / 100 * 98, "{stats:?}");
 }
+
+/// A file that notes, at each read, how many of them the cache takes to be in flight.
+#[derive(Debug)]
+struct Watched {
+    file: Arc<dyn ReadFile>,
+    cache: Arc<BlockCache>,
+    seen: Arc<AtomicU64>,
+}
+
+impl ReadFile for Watched {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.seen.fetch_max(self.cache.reads().1, Ordering::Relaxed);
+        self.file.read_exact_at(buf, offset)
+    }
+
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+}
+
+#[test]
+fn a_reader_is_known_to_be_at_the_file_while_it_reads_and_a_job_never_is() {
+    let env = Env::memory(1);
+    let mut all = entries(1000);
+    all.push(Entry::put("user:000050x", 1001, vec![7; 400_000]));
+    write(&env, options(), &house::sorted(all));
+    let (cache, seen) = (BlockCache::new(1 << 20), Arc::new(AtomicU64::new(0)));
+    let file = env.fs.open(Path::new("/t")).unwrap();
+    let watched = Watched { file, cache: Arc::clone(&cache), seen: Arc::clone(&seen) };
+    let table = Arc::new(Table::open(Arc::new(watched), ID, DATABASE, &cache).unwrap());
+    let most = || seen.swap(0, Ordering::Relaxed);
+    assert_eq!((most(), cache.reads()), (0, (0, 0)), "an opening is no reader's read");
+
+    let walk = |options| {
+        let mut cursor = TableCursor::new(Arc::clone(&table), options);
+        cursor.seek_first().unwrap();
+        while cursor.valid() {
+            cursor.next().unwrap();
+        }
+    };
+    walk(CursorOptions::compaction());
+    assert_eq!((most(), cache.reads()), (0, (0, 0)), "a compaction");
+
+    get(&table, 7, &GetContext::default()).unwrap().unwrap();
+    let (begun, in_flight) = cache.reads();
+    assert!(begun >= 2 && in_flight == 0, "index and data: {begun}, {in_flight}");
+    assert_eq!(most(), 1);
+    get(&table, 7, &GetContext::default()).unwrap().unwrap();
+    assert_eq!((most(), cache.reads()), (0, (begun, 0)), "it is in the cache");
+
+    let key = b"user:000050x";
+    table.get(key, hash_key(key), SeqNo::MAX, &GetContext::default()).unwrap().unwrap();
+    assert!(most() == 1 && cache.reads().0 > begun, "a long block");
+    let begun = cache.reads().0;
+    walk(CursorOptions::scan());
+    assert!(most() == 1 && cache.reads().0 > begun, "a scan reads ahead");
+    assert_eq!(cache.reads().1, 0);
+}

@@ -458,6 +458,23 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "idle_keyspaces_pin_logs",
         unit!("background::many_keyspaces_tests::idle_keyspaces_pin_logs")
     ),
+    planted(
+        "compaction_takes_the_disk",
+        &[
+            Fault {
+                name: "compaction_takes_the_disk",
+                tests: &[unit!(
+                    "background::compact::tests::a_compaction_that_nobody_waits_for_leaves_the_disk_to_readers_and_ends_all_the_same"
+                )],
+            },
+            Fault {
+                name: "readers_hold_up_a_tree_that_is_behind",
+                tests: &[unit!(
+                    "background::compact::tests::a_compaction_is_held_up_by_no_one_where_writers_or_callers_wait_or_nobody_reads"
+                )],
+            },
+        ],
+    ),
     // Remote.
     comes("fenced_writer_acks_after_gc", REMOTE),
     comes("gc_deletes_live_table", REMOTE),

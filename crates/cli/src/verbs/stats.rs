@@ -210,10 +210,22 @@ fn show(output: &mut Output, stats: &Value) -> Result<()> {
             count(number(job, "entries_in")),
             count(number(job, "entries_out")),
             nanoseconds(number(job, "busy_ns")),
+            nanoseconds(number(job, "yielded_ns")),
         ]
     };
     output.table(
-        &["job", "done", "running", "pending", "read", "written", "entries in", "out", "busy"],
+        &[
+            "job",
+            "done",
+            "running",
+            "pending",
+            "read",
+            "written",
+            "entries in",
+            "out",
+            "busy",
+            "waited for readers",
+        ],
         &[job("flush"), job("compaction")],
     )?;
     let checkpoints = &stats["checkpoints"];

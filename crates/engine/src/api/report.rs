@@ -206,10 +206,12 @@ impl Core {
             unflushed += view.sealed.iter().map(|m| m.size_bytes()).sum::<u64>();
             debt += crate::tree::compaction::debt(&view.version, &self.config.compaction);
         }
-        (
-            self.jobs.flush.stats(flushes as u64, unflushed),
-            self.jobs.compaction.stats(compactions as u64, debt),
-        )
+        let compaction = JobStats {
+            yielded_ns: self.io_rate.waited_ns(),
+            yielded_bytes: self.io_rate.held_bytes(),
+            ..self.jobs.compaction.stats(compactions as u64, debt)
+        };
+        (self.jobs.flush.stats(flushes as u64, unflushed), compaction)
     }
 
     fn keyspace_stats(&self, keyspace: &KeyspaceState) -> KeyspaceStats {

@@ -1,5 +1,6 @@
 //! Running compactions: one plan, or all that a range needs, by hand.
 
+use crate::control::io_rate::{JobRate, Reads, Waits};
 use crate::core::Core;
 use crate::read::scan::Bounds;
 use crate::read::view::{KeyspaceState, View};
@@ -8,7 +9,9 @@ use crate::tree::compaction::{self, Begun, JobOutput, Plan};
 use crate::tree::manifest::Edit;
 use crate::types::error::Result;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use tanada_format::planted;
+use tanada_vfs::sync::atomic::AtomicU64;
 
 /// What a compaction by hand did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +29,15 @@ pub struct CompactSummary {
     pub bytes_after: u64,
     /// Entries that were overwritten, deleted or expired, and are gone.
     pub entries_dropped: u64,
+}
+
+/// Whether somebody waits for a compaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// A caller does.
+    Awaited,
+    /// Nobody.
+    None,
 }
 
 impl Core {
@@ -65,16 +77,44 @@ impl Core {
         Ok(summary)
     }
 
-    /// Carries out a plan that is marked as in flight, and installs its edit.
+    /// Carries out a plan that is marked as in flight, and installs its edit. Where nobody
+    /// waits for it, readers have the disk first.
     ///
     /// # Errors
     /// Those of the job (inputs stay as they were, outputs are removed), or of
     /// the manifest (which poisons).
-    pub(crate) fn run_plan(&self, keyspace: &Arc<KeyspaceState>, plan: &Plan) -> Result<JobOutput> {
+    pub(crate) fn run_plan(
+        &self,
+        keyspace: &Arc<KeyspaceState>,
+        plan: &Plan,
+        haste: Haste,
+    ) -> Result<JobOutput> {
         let started = self.reading.env.clock.monotonic_ns();
         let mut moment = self.job_moment();
         moment.seqnos.retain(|_| !planted!(snapshot_dirty_read_during_compaction));
-        let output = self.with_job_io(keyspace, |io| {
+        let reads = || {
+            let (begun, in_flight) = self.reading.block_cache.reads();
+            Reads { begun, in_flight }
+        };
+        let newest = AtomicU64::new(self.reading.visible().0);
+        let is_over = || {
+            let somebody_writes = self.reading.visible().0 != newest.load(Relaxed);
+            let is_behind = self.pacing.is_behind(somebody_writes);
+            (is_behind && !planted!(readers_hold_up_a_tree_that_is_behind))
+                || self.stopping()
+                || !self.reading.health.may_work()
+        };
+        let clock = &*self.reading.env.clock;
+        let rate = JobRate::new(&self.io_rate, Waits { clock, reads: &reads, is_over: &is_over });
+        let yield_point = |bytes| match haste {
+            Haste::Awaited => {}
+            Haste::None if planted!(compaction_takes_the_disk) => {}
+            Haste::None => {
+                rate.hold(bytes);
+                newest.store(self.reading.visible().0, Relaxed);
+            }
+        };
+        let output = self.with_job_io(keyspace, &yield_point, |io| {
             let time = JobTime { held_ms: moment.now_ms, clock_ms: moment.clock_ms };
             compaction::run_job(plan, &moment.seqnos, time, io)
         })?;
@@ -94,6 +134,7 @@ impl Core {
         // The old view would keep the files of the inputs.
         keyspace.view.settle();
         let ns = self.reading.env.clock.monotonic_ns() - started;
+        let ns = ns.saturating_sub(rate.waited_ns());
         match plan.method {
             compaction::Method::Merge => self.jobs.compaction.add(&output, ns),
             compaction::Method::Move => self.jobs.compaction.add_move(),

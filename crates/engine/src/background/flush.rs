@@ -225,7 +225,8 @@ impl Core {
             table_bytes: config.table_bytes,
             guards: &guards,
         };
-        self.with_job_io(keyspace, |io| {
+        // Writers wait for it: it gives way to nobody.
+        self.with_job_io(keyspace, &|_bytes| {}, |io| {
             let mut older = compaction::Older::new(&below);
             compaction::write_unsynced(merged, |key| older.may_hold(key), &options, io)
         })
@@ -236,10 +237,12 @@ impl Core {
         self.reading.holders.job_moment(self.reading.removable_ms())
     }
 
-    /// What a job of this keyspace needs of the world.
+    /// What a job of this keyspace needs of the world. It calls `yield_point` with the bytes
+    /// of entries that it has merged since the last call.
     pub(crate) fn with_job_io<T>(
         &self,
         keyspace: &KeyspaceState,
+        yield_point: &(dyn Fn(u64) + Sync),
         job: impl FnOnce(&JobIo<'_>) -> Result<T>,
     ) -> Result<T> {
         let next_id = || match self.table_ids.take() {
@@ -258,7 +261,7 @@ impl Core {
             table_options: &table_options,
             next_id: &next_id,
             should_stop: &|| self.stopping() || !self.reading.health.may_work(),
-            yield_point: &|_bytes| {},
+            yield_point,
             share_bytes: self.reading.budget.a_job(self.config.threads as u64),
             buffers: &|change| self.reading.job_buffers(change),
             threads: &*self.reading.env.threads,

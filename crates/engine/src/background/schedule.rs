@@ -17,6 +17,7 @@ mod compactions;
 mod failure;
 mod quiet;
 
+use crate::background::compact::Haste;
 use crate::core::Core;
 use crate::core::work::State;
 use crate::read::view::KeyspaceState;
@@ -213,7 +214,7 @@ impl Core {
                 Ok(())
             }
             Job::Delete => self.delete_files(),
-            Job::Compact(keyspace, plan) => self.run_plan(keyspace, plan).map(drop),
+            Job::Compact(keyspace, plan) => self.run_plan(keyspace, plan, Haste::None).map(drop),
             Job::GiveBackHeap => {
                 give_back_free_heap();
                 Ok(())
@@ -257,10 +258,14 @@ impl Core {
                 // the end of this job may rely on their being ready to be removed.
                 drop(plan);
                 let mut state = self.background.state.lock();
+                // What they waited for readers is no time that a drain takes; of several at
+                // once each has its part.
+                let waited_ns = self.io_rate.take_waited_ns() / state.compactions as u64;
                 state.compactions -= 1;
                 let now_ns = self.reading.env.clock.monotonic_ns();
                 let since_ns = std::mem::replace(&mut state.compacting_since_ns, now_ns);
-                self.pacing.compacted(level_0_bytes, now_ns.saturating_sub(since_ns));
+                let ns = now_ns.saturating_sub(since_ns).saturating_sub(waited_ns);
+                self.pacing.compacted(level_0_bytes, ns);
                 if let Some(in_flight) = state.compacting.get_mut(&keyspace.id) {
                     in_flight.end(&job);
                 }

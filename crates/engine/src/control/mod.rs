@@ -10,3 +10,4 @@ pub(crate) mod health;
 pub(crate) mod belief;
 pub(crate) mod wall_time;
 pub(crate) mod pacing;
+pub(crate) mod io_rate;

@@ -211,6 +211,13 @@ impl Pacing {
         self.tree_pressure.store((pressure * ONE as f64) as u64, Ordering::Relaxed);
     }
 
+    /// Whether compaction is so far behind that it should wait for nobody: where writers
+    /// would be slowed down, or half as far where some are writing.
+    pub(crate) fn is_behind(&self, somebody_writes: bool) -> bool {
+        let most = if somebody_writes { ONE / 2 } else { ONE };
+        self.tree_pressure.load(Ordering::Relaxed) > most
+    }
+
     /// Picoseconds a byte at these pressures, in thousandths: 0 up to 1, the time of the
     /// drain that is behind at 1.5, and ever slower beyond.
     fn price(&self, memory: u64, tree: u64) -> u64 {

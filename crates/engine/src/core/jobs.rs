@@ -123,6 +123,7 @@ impl JobTotals {
             entries_out: get(&self.entries_out),
             trivial_moves: get(&self.trivial_moves),
             busy_ns: get(&self.busy_ns),
+            ..JobStats::default()
         }
     }
 }

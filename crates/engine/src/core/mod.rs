@@ -18,6 +18,7 @@ pub(crate) mod work;
 pub(crate) mod jobs;
 pub(crate) mod seqnos;
 
+use crate::control::io_rate::IoRate;
 use crate::control::pacing::Pacing;
 use crate::memtable::Fixed;
 use crate::read::reading::Reading;
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) memtable_fixed: Fixed,
     pub(crate) jobs: Jobs,
     pub(crate) pacing: Pacing,
+    /// How compactions give way to readers.
+    pub(crate) io_rate: IoRate,
     /// The MemTables that hold something.
     pub(crate) unflushed: Unflushed,
 

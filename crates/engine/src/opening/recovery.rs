@@ -18,6 +18,7 @@ use crate::control::budget::{Budget, Bytes, MIN_MEMORY, RowCacheUse};
 use crate::control::counters::Counters;
 use crate::control::freed_heap::FreedHeap;
 use crate::control::health::Health;
+use crate::control::io_rate::IoRate;
 use crate::control::owner::Owner;
 use crate::control::pacing::Pacing;
 use crate::control::wall_time::WallTime;
@@ -162,6 +163,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         memtable_fixed,
         jobs: Jobs::default(),
         pacing: Pacing::default(),
+        io_rate: IoRate::default(),
         unflushed,
         commit: Commit::new(wal, token, seqnos.first, 0),
         seqnos,

@@ -19,6 +19,7 @@
 //! Each step is durable for itself, and the next opening goes on behind it. What fails
 //! is left to the background, which tries again and tells of it.
 
+use crate::background::compact::Haste;
 use crate::core::Core;
 use crate::read::view::KeyspaceState;
 use crate::tree::compaction::{self, InFlight, Plan};
@@ -156,7 +157,7 @@ impl Core {
 
     /// Runs a plan. One that fails is left to the background.
     fn run_or_leave(&self, keyspace: &Arc<KeyspaceState>, plan: &Plan) -> Result<Ran> {
-        match self.run_plan(keyspace, plan) {
+        match self.run_plan(keyspace, plan, Haste::Awaited) {
             Ok(_) => Ok(Ran::Yes),
             Err(e) if self.reading.health.is_poisoned() => Err(e),
             Err(_) => Ok(Ran::No),

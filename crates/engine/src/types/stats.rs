@@ -281,6 +281,11 @@ pub struct JobStats {
     /// Tables moved to the next level without being rewritten.
     pub trivial_moves: u64,
     pub busy_ns: u64,
+    /// How long they waited so that readers had the disk, not counted as busy; flushes never
+    /// do.
+    pub yielded_ns: u64,
+    /// Bytes of entries that they merged at the low rate meanwhile.
+    pub yielded_bytes: u64,
 }
 
 /// Checkpoints.

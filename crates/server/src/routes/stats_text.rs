@@ -220,7 +220,7 @@ fn cache(out: &mut String, name: &str, cache: &CacheStats) -> fmt::Result {
 fn jobs(out: &mut String, name: &str, jobs: &JobStats) -> fmt::Result {
     writeln!(
         out,
-        "{name:<11} {} done, {} running, {} pending; {} read, {} written, {} of {} entries kept, {} moves, {} busy",
+        "{name:<11} {} done, {} running, {} pending; {} read, {} written, {} of {} entries kept, {} moves, {} busy, {} waited for readers",
         jobs.jobs,
         jobs.running,
         Bytes(jobs.pending_bytes),
@@ -229,7 +229,8 @@ fn jobs(out: &mut String, name: &str, jobs: &JobStats) -> fmt::Result {
         jobs.entries_out,
         jobs.entries_in,
         jobs.trivial_moves,
-        Nanos(jobs.busy_ns)
+        Nanos(jobs.busy_ns),
+        Nanos(jobs.yielded_ns)
     )
 }
 

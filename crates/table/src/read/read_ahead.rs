@@ -58,7 +58,9 @@ impl ReadAhead {
         let room = self.bytes.take().filter(|room| room.len() == step);
         let mut room =
             room.unwrap_or_else(|| Room::new(step, Some(table.read_ahead_memory(self.cache))));
+        let in_flight = table.begin_read(self.cache);
         table.file().read_exact_at(&mut room, handle.offset)?;
+        drop(in_flight);
         self.start = handle.offset;
         let room = self.bytes.insert(room);
         table.decode(Kind::Data, handle, &room[..len], self.cache)

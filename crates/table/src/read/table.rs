@@ -9,8 +9,8 @@ pub(crate) use long::Bare;
 pub(crate) use opened::Opened;
 
 use crate::Error;
-use crate::cache::BlockCache;
 use crate::cache::slots::Slots;
+use crate::cache::{BlockCache, ReadInFlight};
 use crate::damage::Damage;
 use crate::get::CacheUse;
 use crate::index::{PartitionHandle, Top};
@@ -122,6 +122,11 @@ impl Table {
 
     pub(crate) fn file(&self) -> &dyn ReadFile {
         &*self.file
+    }
+
+    /// Held over a read of the file: counts it, unless it is a job's.
+    pub(crate) fn begin_read(&self, cache: CacheUse) -> Option<ReadInFlight<'_>> {
+        (cache == CacheUse::Fill).then(|| self.cache.begin_read())
     }
 
     pub(crate) fn partition_handle(&self, p: usize) -> &PartitionHandle {

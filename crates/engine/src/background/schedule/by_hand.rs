@@ -1,6 +1,7 @@
 //! Compactions that somebody asked for: the same plans as those of the background, run in
 //! the thread of the caller.
 
+use crate::background::compact::Haste;
 use crate::core::Core;
 use crate::read::scan::Bounds;
 use crate::read::view::KeyspaceState;
@@ -111,7 +112,7 @@ impl Core {
             drop(version);
             let job = ByHand { core: self, keyspace, plan: Some(*plan) };
             let plan = job.plan.as_ref().expect("it has not ended");
-            return self.run_plan(job.keyspace, plan).map(Some);
+            return self.run_plan(job.keyspace, plan, Haste::Awaited).map(Some);
         }
     }
 }

@@ -132,3 +132,15 @@ fn whoever_closes_does_not_wait_for_a_huge_groups_turn() {
     writer.pacing.pace(75, 100, &waits);
     assert!(writer.env.clock.monotonic_ns() - before <= MAX_SLEEP_NS);
 }
+
+#[test]
+fn a_tree_is_behind_where_writers_would_wait_and_earlier_where_some_write() {
+    let pacing = Pacing::default();
+    for (pressure, while_writing, else_wise) in
+        [(0.0, false, false), (0.4, false, false), (0.6, true, false), (1.1, true, true)]
+    {
+        pacing.set_tree_pressure(pressure);
+        assert_eq!(pacing.is_behind(true), while_writing, "{pressure}");
+        assert_eq!(pacing.is_behind(false), else_wise, "{pressure}");
+    }
+}

@@ -141,7 +141,9 @@ impl Table {
             if scratch.len() < len {
                 scratch.resize(len.next_power_of_two().max(8 << 10), 0);
             }
+            let in_flight = self.begin_read(cache);
             self.file.read_exact_at(&mut scratch[..len], handle.offset)?;
+            drop(in_flight);
             self.decode(kind, handle, &scratch[..len], cache)
         })
     }

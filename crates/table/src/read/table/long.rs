@@ -60,7 +60,9 @@ impl Table {
         drop(permit);
         self.cache.make_room();
         let at = buffer_len - len;
+        let in_flight = self.begin_read(cache);
         self.file.read_exact_at(&mut buffer[at..], offset)?;
+        drop(in_flight);
         let Some(told) = told else { return self.decode(kind, handle, &buffer, cache) };
         let damaged = |damage| self.damaged(offset, damage);
         let checked = sealed::check(&buffer[at..], self.id, offset, self.max_block_len);
