@@ -200,6 +200,8 @@ fn call_of(op: Op) -> &'static str {
         Op::FreeSpace => "free_space",
         Op::Append | Op::LogAppend => "append",
         Op::Sync | Op::LogSync => "sync",
+        Op::Reserve => "reserve",
+        Op::Truncate => "truncate",
         Op::Read => "read_exact_at",
         Op::LogWarm => "warm",
     }

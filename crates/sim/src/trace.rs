@@ -236,6 +236,16 @@ impl WriteFile for Handle<Box<dyn WriteFile>> {
         self.notes.done("append", &self.path, || self.inner.append(bytes))
     }
 
+    fn reserve(&mut self, len: u64) -> io::Result<()> {
+        self.notes.0.number(len);
+        self.notes.done("reserve", &self.path, || self.inner.reserve(len))
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.notes.0.number(len);
+        self.notes.done("truncate", &self.path, || self.inner.truncate(len))
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         self.notes.done("sync", &self.path, || self.inner.sync())
     }

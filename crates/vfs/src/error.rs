@@ -147,6 +147,14 @@ pub fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Whether the file system does not know how to do what was asked.
+pub fn is_unsupported(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let refusals = [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL, Errno::NODEV, Errno::PERM];
+    error.kind() == io::ErrorKind::Unsupported
+        || raw_os_error(error).is_some_and(|raw| refusals.iter().any(|e| e.raw_os_error() == raw))
+}
+
 /// Whether a hard link was refused for what the two places are, so that a copy of the
 /// file can do instead: they lie on two file systems, the file has as many names as it may
 /// have, the file system knows no links, or this user may not make one.

@@ -88,6 +88,20 @@ pub trait FileSystem: Send + Sync + Debug + 'static {
 pub trait WriteFile: Send + Debug {
     /// Appends all of `bytes`.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Reserves the bytes up to `len`, so that appends that end there cannot meet a full
+    /// disk; the file's length stays. Does nothing where as much is reserved, or written.
+    /// A failure for want of room changes nothing that can be read.
+    ///
+    /// `Unsupported` where the file system does not know how: there an append may meet a
+    /// full disk, and some network file systems say so only at the sync.
+    fn reserve(&mut self, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Cuts off all that lies behind `len`, what a failed append has left among it; what
+    /// was reserved there may go with it. Durable after the next sync.
+    fn truncate(&mut self, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Makes all appended bytes, and the file's length, durable.
     fn sync(&mut self) -> io::Result<()>;
     /// Bytes appended, those before opening included.

@@ -22,7 +22,7 @@ pub mod fault;
 pub use env::Env;
 pub use error::{
     LockHeld, NoDescriptor, PathError, cannot_link, is_disk_full, is_out_of_descriptors,
-    raw_os_error,
+    is_unsupported, raw_os_error,
 };
 pub use file_system::{DirEntry, DirLock, FileSystem, LogFile, LogSyncer, ReadFile, WriteFile};
 pub use memory::MemoryMachine;

@@ -18,6 +18,7 @@ const CHECKS: &[Check] = &[
     ("reading past the end fails and names the file", reading_past_the_end_fails),
     ("a name can be created once", a_name_can_be_created_once),
     ("open_append goes on behind the end", open_append_goes_on),
+    ("what is reserved and cut off is not read", reserved_and_cut_off),
     ("a listing is sorted and says what is what", a_listing_is_sorted),
     ("directories are made with those above, once or twice", directories_are_made),
     ("a directory is created once, and removed when it is empty", a_directory_is_created_once),
@@ -187,6 +188,30 @@ fn open_append_goes_on(fs: &dyn FileSystem, dir: &Path) {
     assert_eq!(file.len(), 7);
     file.sync().unwrap();
     assert_eq!(read(fs, &path), b"one two");
+}
+
+fn reserved_and_cut_off(fs: &dyn FileSystem, dir: &Path) {
+    let path = dir.join("manifest");
+    let mut file = fs.create(&path).unwrap();
+    file.append(b"one ").unwrap();
+    match file.reserve(64 << 10) {
+        Ok(()) => {}
+        // Some file systems do not know how.
+        Err(e) => assert!(tanada_vfs::is_unsupported(&e), "{e}"),
+    }
+    assert_eq!((file.len(), fs.len(&path).unwrap()), (4, 4));
+    file.append(&[7; 10_000]).unwrap();
+    file.truncate(4).unwrap();
+    assert_eq!((file.len(), fs.len(&path).unwrap()), (4, 4));
+    file.append(b"two").unwrap();
+    file.sync().unwrap();
+    assert_eq!(read(fs, &path), b"one two");
+    // Longer than before: what was cut off does not come back.
+    file.truncate(3).unwrap();
+    file.append(&[0; 6_000]).unwrap();
+    let mut expected = b"one".to_vec();
+    expected.resize(6_003, 0);
+    assert_eq!(read(fs, &path), expected);
 }
 
 fn a_listing_is_sorted(fs: &dyn FileSystem, dir: &Path) {

@@ -349,6 +349,47 @@ fn a_second_sync_after_a_failed_one_succeeds_and_writes_nothing() {
     assert!(seen.contains(&(false, true)), "lost, though two syncs succeeded after: {seen:?}");
 }
 
+#[test]
+fn a_second_sync_of_a_directory_after_a_failed_one_succeeds_and_keeps_only_newer_names() {
+    let machine = machine_with_db();
+    let faults = Faults::over_memory(&machine);
+    faults.add(Rule::fail(EIO).on(Op::SyncDir).nth(1));
+    let fs = faults.fs();
+    for name in ["/db/lost", "/db/again"] {
+        write_synced(&*fs, name, b"old");
+    }
+    assert!(fs.sync_dir(Path::new("/db")).is_err());
+    fs.remove(Path::new("/db/again")).unwrap();
+    write_synced(&*fs, "/db/again", b"new");
+    fs.sync_dir(Path::new("/db")).unwrap();
+    assert_eq!(read(&*fs, "/db/lost"), Some(b"old".to_vec()), "while the machine runs");
+    let seen = outcomes(&machine, |fs| (read(fs, "/db/lost").is_some(), read(fs, "/db/again")));
+    let new = || Some(b"new".to_vec());
+    assert_eq!(seen, [(false, new()), (true, new())].into());
+}
+
+#[test]
+fn what_is_reserved_counts_as_used_and_an_append_in_it_meets_no_full_disk() {
+    let machine = machine_with_db();
+    let fs = machine.env().fs;
+    let mut file = fs.create(Path::new("/db/manifest")).unwrap();
+    file.append(&[1; 100]).unwrap();
+    machine.set_disk_size(machine.used_space() + 1000);
+    assert!(is_disk_full(&file.reserve(1101).unwrap_err()));
+    assert_eq!(machine.used_space(), 100);
+    file.reserve(1100).unwrap();
+    assert_eq!((machine.used_space(), file.len()), (1100, 100));
+    let mut other = fs.create(Path::new("/db/other")).unwrap();
+    assert!(is_disk_full(&other.append(&[2; 1]).unwrap_err()));
+    file.append(&[1; 1000]).unwrap();
+    assert!(is_disk_full(&file.append(&[1; 1]).unwrap_err()));
+    file.truncate(50).unwrap();
+    assert_eq!(machine.used_space(), 50);
+    file.sync().unwrap();
+    let left = outcomes(&machine, |fs| fs.len(Path::new("/db/manifest")).unwrap_or(50));
+    assert_eq!(left, [50].into());
+}
+
 /// The way an engine enumerates crashes: numbers are acknowledged after a
 /// sync; each moment of the run is cut with several seeds.
 #[test]

@@ -66,11 +66,11 @@ impl FileSystem for FaultFileSystem {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.0.run(Op::SyncDir, dir, |fs| fs.sync_dir(dir))
+        self.0.run_dir_sync(dir, |fs| fs.sync_dir(dir))
     }
 
     fn sync_dir_once(&self, dir: &Path) -> io::Result<()> {
-        self.0.run(Op::SyncDir, dir, |fs| fs.sync_dir_once(dir))
+        self.0.run_dir_sync(dir, |fs| fs.sync_dir_once(dir))
     }
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {

@@ -65,6 +65,18 @@ impl WriteFile for FaultWriter {
         self.appender.append(Op::Append, bytes, |bytes| self.inner.append(bytes))
     }
 
+    fn reserve(&mut self, len: u64) -> io::Result<()> {
+        let Appender { shared, path, .. } = &self.appender;
+        shared.run(Op::Reserve, path, |_| self.inner.reserve(len))
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        let Appender { shared, path, .. } = &self.appender;
+        shared.run(Op::Truncate, path, |_| self.inner.truncate(len))?;
+        (self.appender.len, self.appender.is_stuck) = (len, false);
+        Ok(())
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         let Appender { shared, path, .. } = &self.appender;
         shared.run_sync(Op::Sync, path, || self.inner.sync())

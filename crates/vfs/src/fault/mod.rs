@@ -253,6 +253,28 @@ impl Shared {
         }
     }
 
+    /// Meets a sync of a directory. One that finds no descriptor is none.
+    fn run_dir_sync(
+        &self,
+        dir: &Path,
+        sync: impl FnOnce(&dyn FileSystem) -> io::Result<()>,
+    ) -> io::Result<()> {
+        match self.meet(Op::SyncDir, dir) {
+            Fate::Pass => sync(&*self.inner),
+            Fate::ApplyAndFail(errno) => {
+                sync(&*self.inner)?;
+                Err(injected(Op::SyncDir, dir, errno))
+            }
+            Fate::Fail(errno) | Fate::Short { errno, .. } => {
+                if let (Some(machine), false) = (&self.machine, self.is_cut() || errno == EMFILE) {
+                    // One that is not there has no names either.
+                    let _ = machine.fail_dir_sync(dir);
+                }
+                Err(injected(Op::SyncDir, dir, errno))
+            }
+        }
+    }
+
     /// Meets a sync of a file or log.
     fn run_sync(
         &self,

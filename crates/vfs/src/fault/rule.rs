@@ -46,6 +46,10 @@ pub enum Op {
     Append,
     /// Of a written file.
     Sync,
+    /// Of a written file.
+    Reserve,
+    /// Of a written file.
+    Truncate,
     Read,
     LogAppend,
     /// Through the log or one of its syncers.
@@ -70,6 +74,7 @@ impl Op {
             | Op::Lock
             | Op::Append
             | Op::Sync
+            | Op::Truncate
             | Op::LogAppend
             | Op::LogSync => true,
             Op::ReadDir
@@ -79,6 +84,7 @@ impl Op {
             | Op::Len
             | Op::FreeSpace
             | Op::Read
+            | Op::Reserve
             | Op::LogWarm => false,
         }
     }
@@ -99,6 +105,8 @@ impl Op {
             Op::FreeSpace => "ask the free space of",
             Op::Append | Op::LogAppend => "write to",
             Op::Sync | Op::LogSync => "sync",
+            Op::Reserve => "reserve space for",
+            Op::Truncate => "truncate",
             Op::Read => "read",
             Op::LogWarm => "warm",
         }

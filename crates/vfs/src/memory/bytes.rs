@@ -119,6 +119,16 @@ impl Bytes {
         }
     }
 
+    /// Cuts off what lies behind `len`. The disk has it until the next sync.
+    pub(super) fn truncate(&mut self, len: u64) {
+        if len >= self.now.len {
+            return;
+        }
+        self.now.truncate(len);
+        self.dirty.retain(|&page, _| page as u64 * PAGE_BYTES as u64 <= len);
+        self.len_dirty = true;
+    }
+
     /// Makes what is dirty durable.
     pub(super) fn sync(&mut self) {
         for (index, sectors) in std::mem::take(&mut self.dirty) {
@@ -139,6 +149,9 @@ impl Bytes {
             }
         }
         if std::mem::take(&mut self.len_dirty) {
+            if self.now.len < self.durable.len {
+                self.durable.truncate(self.now.len);
+            }
             self.durable.len = self.now.len;
         }
     }
@@ -189,8 +202,7 @@ impl Bytes {
         } else if dice.chance(500) {
             old
         } else {
-            // Files never get shorter.
-            old + dice.below(new - old)
+            old.min(new) + dice.below(old.abs_diff(new))
         }
     }
 }

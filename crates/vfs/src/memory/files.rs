@@ -58,6 +58,18 @@ impl WriteFile for Writer {
         Ok(())
     }
 
+    fn reserve(&mut self, len: u64) -> io::Result<()> {
+        let Open { world, node, path, .. } = &self.open;
+        world.reserve(node, len).naming("reserve space for", path)
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        let _gate = self.open.world.gate.read();
+        self.open.node.truncate(len);
+        self.len = len;
+        Ok(())
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         self.open.sync()
     }

@@ -135,6 +135,16 @@ impl MemoryMachine {
             .fail_next_sync(path)
             .map_err(|error| PathError::wrap("let the sync fail of", path, error.into()))
     }
+
+    /// Lets a sync of `dir` fail now: no name in it becomes durable by it, nor by a later
+    /// one, but for those that are set anew.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such directory.
+    pub fn fail_dir_sync(&self, dir: &Path) -> io::Result<()> {
+        let failed = self.world.fail_dir_sync(dir);
+        failed.map_err(|error| PathError::wrap("let the sync fail of", dir, error.into()))
+    }
 }
 
 impl Env {

@@ -22,19 +22,31 @@ pub(super) struct Node {
 #[derive(Debug)]
 struct State {
     bytes: Bytes,
+    /// Bytes that the disk keeps for the file from its beginning, or fewer than it has.
+    reserved: u64,
     /// The next sync fails.
     sync_fails: bool,
+}
+
+impl State {
+    /// What the file takes of the disk.
+    fn taken(&self) -> u64 {
+        self.bytes.len().max(self.reserved)
+    }
 }
 
 impl Node {
     pub(super) fn new(bytes: Bytes, usage: Usage) -> Node {
         usage.fetch_add(bytes.len(), Ordering::Relaxed);
-        Node { state: Mutex::new(State { bytes, sync_fails: false }), usage }
+        Node { state: Mutex::new(State { bytes, reserved: 0, sync_fails: false }), usage }
     }
 
     /// The same file on another machine.
     pub(super) fn copied(&self, usage: Usage) -> Node {
-        Node::new(self.state.lock().bytes.clone(), usage)
+        let state = self.state.lock();
+        let copy = Node::new(state.bytes.clone(), usage);
+        copy.change(|other| other.reserved = state.reserved);
+        copy
     }
 
     pub(super) fn after_power_cut(&self, dice: &mut Dice, usage: Usage) -> Node {
@@ -64,20 +76,53 @@ impl Node {
         Ok(())
     }
 
+    /// What the file takes of the disk.
+    pub(super) fn taken(&self) -> u64 {
+        self.state.lock().taken()
+    }
+
     /// Writes all, or what the disk has room for.
     pub(super) fn write(&self, offset: u64, bytes: &[u8], free: u64) -> Result<(), Errno> {
+        self.change(|state| {
+            let room = (state.taken() - offset).saturating_add(free);
+            let n = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+            state.bytes.write(offset, &bytes[..n]);
+            if n < bytes.len() { Err(Errno::NOSPC) } else { Ok(()) }
+        })
+    }
+
+    /// Keeps the bytes up to `len` for the file, if the disk has room for them.
+    pub(super) fn reserve(&self, len: u64, free: u64) -> Result<(), Errno> {
+        self.change(|state| {
+            if len.saturating_sub(state.taken()) > free {
+                return Err(Errno::NOSPC);
+            }
+            state.reserved = state.reserved.max(len);
+            Ok(())
+        })
+    }
+
+    /// Cuts off what lies behind `len`, what is reserved there too.
+    pub(super) fn truncate(&self, len: u64) {
+        self.change(|state| {
+            state.bytes.truncate(len);
+            state.reserved = 0;
+        });
+    }
+
+    /// Changes the state, and what the file takes of the disk with it.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock();
-        let old_len = state.bytes.len();
-        let room = (old_len - offset).saturating_add(free);
-        let n = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
-        state.bytes.write(offset, &bytes[..n]);
-        self.usage.fetch_add(state.bytes.len() - old_len, Ordering::Relaxed);
-        if n < bytes.len() { Err(Errno::NOSPC) } else { Ok(()) }
+        let before = state.taken();
+        let answer = change(&mut state);
+        // Wraps where it becomes less, as it should.
+        self.usage.fetch_add(state.taken().wrapping_sub(before), Ordering::Relaxed);
+        answer
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.usage.fetch_sub(self.state.get_mut().bytes.len(), Ordering::Relaxed);
+        self.usage.fetch_sub(self.state.get_mut().taken(), Ordering::Relaxed);
     }
 }

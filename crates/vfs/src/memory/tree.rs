@@ -44,6 +44,9 @@ pub(super) struct Tree {
     dirs: Vec<Dir>,
     /// Changes that no `sync_dir` has made durable, oldest first.
     pending: Vec<Change>,
+    /// Changes that a failed `sync_dir` should have made durable, oldest first, and older
+    /// than those pending of the same directory: no later one will.
+    given_up: Vec<Change>,
 }
 
 /// A name and the directory it is in.
@@ -57,7 +60,7 @@ const ROOT: DirId = DirId(0);
 
 impl Tree {
     pub(super) fn new() -> Tree {
-        Tree { dirs: vec![Dir::default()], pending: Vec::new() }
+        Tree { dirs: vec![Dir::default()], pending: Vec::new(), given_up: Vec::new() }
     }
 
     /// The directory at `path`.
@@ -185,9 +188,16 @@ impl Tree {
         }
     }
 
+    /// A sync that fails: nothing becomes durable, and all counts as synced.
+    pub(super) fn fail_sync(&mut self, dir: DirId) {
+        let touches = |change: &mut Change| change.iter().any(|set| set.dir == dir);
+        self.given_up.extend(self.pending.extract_if(.., touches));
+    }
+
     /// Makes all changes durable.
     pub(super) fn sync_all(&mut self) {
-        for change in std::mem::take(&mut self.pending) {
+        let given_up = std::mem::take(&mut self.given_up);
+        for change in given_up.into_iter().chain(std::mem::take(&mut self.pending)) {
             self.make_durable(&change);
         }
     }
@@ -204,7 +214,8 @@ impl Tree {
         let named = self.dirs.iter().flat_map(|dir| dir.now.values()).filter_map(file);
         let named: HashSet<_> = named.map(Arc::as_ptr).collect();
         let durable = self.dirs.iter().flat_map(|dir| dir.durable.values());
-        let pending = self.pending.iter().flatten().filter_map(|set| set.entry.as_ref());
+        let pending = self.pending.iter().chain(&self.given_up).flatten();
+        let pending = pending.filter_map(|set| set.entry.as_ref());
         let mut held: HashMap<_, (&Arc<Node>, usize)> = HashMap::new();
         for node in durable.chain(pending).filter_map(file) {
             held.entry(Arc::as_ptr(node)).or_insert((node, 0)).1 += 1;
@@ -212,10 +223,13 @@ impl Tree {
         let removed = held.into_iter().filter(|(at, (node, by_names))| {
             !named.contains(at) && Arc::strong_count(node) == *by_names
         });
-        removed.map(|(_, (node, _))| node.len()).sum()
+        removed.map(|(_, (node, _))| node.taken()).sum()
     }
 
     fn make_durable(&mut self, change: &Change) {
+        // What is durable of a name is the newest that was.
+        let names = |set: &Set| change.iter().any(|c| c.dir == set.dir && c.name == set.name);
+        self.given_up.retain(|older| !older.iter().any(names));
         for set in change {
             apply(&mut self.dirs[set.dir.0].durable, set);
         }
@@ -231,7 +245,8 @@ impl Tree {
         let mut tree = self.clone();
         // As with sectors: the coin is chosen first.
         let permille = [0, 100, 500, 900, 1000][dice.below(5) as usize];
-        for change in std::mem::take(&mut tree.pending) {
+        let given_up = std::mem::take(&mut tree.given_up);
+        for change in given_up.into_iter().chain(std::mem::take(&mut tree.pending)) {
             if dice.chance(permille) {
                 tree.make_durable(&change);
             }
@@ -254,7 +269,7 @@ impl Tree {
             copies.replace(&mut dir.durable, &mut unused);
             copies.replace(&mut dir.now, &mut unused);
         }
-        for set in tree.pending.iter_mut().flatten() {
+        for set in tree.pending.iter_mut().chain(&mut tree.given_up).flatten() {
             if let Some(Entry::File(node)) = &mut set.entry {
                 *node = copies.of(node, &mut unused);
             }

@@ -114,16 +114,34 @@ impl World {
 
     /// Writes to a file, all or what the disk has room for.
     pub(super) fn write(&self, node: &Node, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
-        let growth = (offset + bytes.len() as u64).saturating_sub(node.len());
-        if growth > self.unused(&self.gate.read()) {
-            self.gate.write().tree.sync_all();
-        }
+        self.make_room(node, offset + bytes.len() as u64);
         let gate = self.gate.read();
         node.write(offset, bytes, self.unused(&gate))
     }
 
+    /// Keeps the bytes of a file up to `len` for it.
+    pub(super) fn reserve(&self, node: &Node, len: u64) -> Result<(), Errno> {
+        self.make_room(node, len);
+        let gate = self.gate.read();
+        node.reserve(len, self.unused(&gate))
+    }
+
+    /// Makes removals durable where a file that takes `len` bytes needs their room.
+    fn make_room(&self, node: &Node, len: u64) {
+        if len.saturating_sub(node.taken()) > self.unused(&self.gate.read()) {
+            self.gate.write().tree.sync_all();
+        }
+    }
+
     pub(super) fn fail_next_sync(&self, path: &Path) -> Result<(), Errno> {
         self.gate.read().tree.file(path)?.fail_next_sync();
+        Ok(())
+    }
+
+    pub(super) fn fail_dir_sync(&self, dir: &Path) -> Result<(), Errno> {
+        let mut state = self.gate.write();
+        let id = state.tree.dir(dir)?;
+        state.tree.fail_sync(id);
         Ok(())
     }
 

@@ -15,11 +15,13 @@ pub(super) struct RealWriteFile {
     /// Where the next append goes. Kept here and not by the kernel: after an
     /// append that failed half-way the next one overwrites the half.
     len: u64,
+    /// Appends that end here cannot meet a full disk.
+    reserved: u64,
 }
 
 impl RealWriteFile {
     pub(super) fn new(file: File, path: &Path, len: u64) -> RealWriteFile {
-        RealWriteFile { file, path: path.to_path_buf(), len }
+        RealWriteFile { file, path: path.to_path_buf(), len, reserved: 0 }
     }
 }
 
@@ -27,6 +29,21 @@ impl WriteFile for RealWriteFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, self.len).naming("write to", &self.path)?;
         self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn reserve(&mut self, len: u64) -> io::Result<()> {
+        if len > self.reserved.max(self.len) {
+            reserve_behind(&self.file, self.len, len - self.len)
+                .naming("reserve space for", &self.path)?;
+            self.reserved = len;
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len).naming("truncate", &self.path)?;
+        (self.len, self.reserved) = (len, 0);
         Ok(())
     }
 
@@ -38,6 +55,20 @@ impl WriteFile for RealWriteFile {
     fn len(&self) -> u64 {
         self.len
     }
+}
+
+/// Allocates bytes without making the file longer. ext4, XFS, btrfs and tmpfs do; NFS and
+/// ZFS refuse, and overlayfs does what the file system below it does.
+#[cfg(target_os = "linux")]
+fn reserve_behind(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    let keep_size = FallocateFlags::KEEP_SIZE;
+    Ok(rustix::io::retry_on_intr(|| fallocate(file, keep_size, offset, len))?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve_behind(_file: &File, _offset: u64, _len: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[derive(Debug)]
