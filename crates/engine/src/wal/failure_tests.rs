@@ -317,14 +317,57 @@ fn a_full_disk_stops_the_writer_until_there_is_room() {
     assert_eq!(numbers(&records(&machine.crash(1))), upto(20));
 }
 
+/// Files had grown to their full size, and a disk with room for many small ones refused
+/// each write.
+#[test]
+fn where_a_large_log_finds_no_room_a_smaller_one_is_tried() {
+    let machine = machine();
+    let sizes = SegmentSizes { min_bytes: 4096, max_bytes: 1 << 20 };
+    let tail = Tail::new_database();
+    let mut wal = WalWriter::create(&machine.env(), dir(), DATABASE, &tail, sizes).unwrap();
+    let mut written = 0;
+    while wal.handle().segments().last().unwrap().bytes < 1 << 20 {
+        written += 1;
+        fill(&mut wal, written - 1..written);
+    }
+    machine.set_disk_size(machine.used_space() + (100 << 10));
+    while wal.handle().segments().last().unwrap().bytes == 1 << 20 {
+        written += 1;
+        fill(&mut wal, written - 1..written);
+    }
+    let bytes = wal.handle().segments().last().unwrap().bytes;
+    assert!((32 << 10..=100 << 10).contains(&bytes), "{bytes}");
+    wal.sync().unwrap();
+    assert_eq!(numbers(&records(&machine.crash(1))), upto(written));
+    // The thread that prepares logs is content with a smaller one too.
+    let files = || machine.env().fs.read_dir(dir()).unwrap().len();
+    let before = files();
+    wal.handle().prepare_next().unwrap();
+    assert_eq!(files(), before + 1);
+}
+
+/// A disk with no room for a log of the usual size must still let a database be opened.
+#[test]
+fn a_writer_begins_on_a_nearly_full_disk_with_a_small_log() {
+    let machine = machine();
+    machine.set_disk_size(machine.used_space() + (80 << 10));
+    let sizes = SegmentSizes { min_bytes: 1 << 20, max_bytes: 1 << 20 };
+    let tail = Tail::new_database();
+    let mut wal = WalWriter::create(&machine.env(), dir(), DATABASE, &tail, sizes).unwrap();
+    fill(&mut wal, 0..20);
+    wal.sync().unwrap();
+    assert_eq!(numbers(&records(&machine.crash(1))), upto(20));
+}
+
 #[test]
 fn a_log_file_that_cannot_be_prepared_harms_nothing() {
     let machine = machine();
     let faults = Faults::over_memory(&machine);
     let mut wal = create(&faults.env(&machine.env()), &Tail::new_database()).unwrap();
-    faults.add(Rule::fail(ENOSPC).on(Op::CreateLog).times(1));
-    faults.add(Rule::fail(EIO).on(Op::LogWarm).times(1));
+    faults.add(Rule::fail(ENOSPC).on(Op::CreateLog));
     assert!(wal.handle().prepare_next().is_err());
+    faults.clear();
+    faults.add(Rule::fail(EIO).on(Op::LogWarm).times(1));
     assert!(wal.handle().prepare_next().is_err());
     fill(&mut wal, 0..3);
     wal.sync().unwrap();
@@ -340,20 +383,27 @@ fn a_log_file_that_cannot_be_prepared_harms_nothing() {
 fn a_log_file_that_cannot_be_prepared_is_not_asked_for_again_until_the_next() {
     // Whoever prepares logs would otherwise try without a pause: on a full disk, or
     // on a log that is poisoned.
-    let machine = machine();
-    let faults = Faults::over_memory(&machine);
-    let mut wal = create(&faults.env(&machine.env()), &Tail::new_database()).unwrap();
-    fill(&mut wal, 0..5);
-    assert!(wal.handle().wants_next());
-    faults.add(Rule::fail(ENOSPC).on(Op::CreateLog).times(1));
-    assert!(wal.handle().prepare_next().is_err());
-    assert!(!wal.handle().wants_next());
-    fill(&mut wal, 5..20);
-    assert_eq!(wal.current_log(), LogId(3), "the writer made its own");
-    assert!(wal.handle().wants_next());
-    wal.handle().poison(std::io::Error::from_raw_os_error(EIO));
-    assert!(wal.handle().prepare_next().is_err());
-    assert!(!wal.handle().wants_next());
+    for errno in [EIO, ENOSPC] {
+        let machine = machine();
+        let faults = Faults::over_memory(&machine);
+        let mut wal = create(&faults.env(&machine.env()), &Tail::new_database()).unwrap();
+        fill(&mut wal, 0..5);
+        assert!(wal.handle().wants_next());
+        faults.start_recording();
+        faults.add(Rule::fail(errno).on(Op::CreateLog));
+        assert!(wal.handle().prepare_next().is_err());
+        faults.clear();
+        assert!(!wal.handle().wants_next());
+        // Each try has an id of its own.
+        let tries = faults.take_recorded().iter().filter(|c| c.op == Op::CreateLog).count() as u64;
+        assert_eq!(tries, if errno == ENOSPC { 2 } else { 1 });
+        fill(&mut wal, 5..20);
+        assert_eq!(wal.current_log(), LogId(2 + tries), "the writer made its own");
+        assert!(wal.handle().wants_next());
+        wal.handle().poison(std::io::Error::from_raw_os_error(EIO));
+        assert!(wal.handle().prepare_next().is_err());
+        assert!(!wal.handle().wants_next());
+    }
 }
 
 #[test]

@@ -21,6 +21,9 @@ const SCRATCH_BYTES: usize = 16 << 10;
 /// the tail, or damage the middle, what is left tells the two apart.
 const WITNESS_BYTES: u64 = 4096;
 
+/// A first log is not made smaller than this, in bytes: thousands of deletes.
+const LEAST_BYTES: u64 = 64 << 10;
+
 /// Room that every record leaves behind it, so that a mark always fits.
 const MARK_BYTES: u64 = record_len(0);
 
@@ -82,7 +85,9 @@ impl WalWriter {
         }
         let carried_bytes = (tail.position.0 - tail.synced.0).next_multiple_of(4096);
         let capacity = sizes.min_bytes + carried_bytes;
-        let mut file = env.fs.create_log(&unfinished, capacity)?;
+        // On a full disk a database must open, or nobody could delete anything in it.
+        let least = (carried_bytes + LEAST_BYTES).min(capacity);
+        let mut file = create_fitting(env, &unfinished, capacity, least)?;
         let header = LogHeader {
             database,
             id,
@@ -315,5 +320,19 @@ impl WalWriter {
         }
         self.scratch.extend_from_slice(record_padding(len));
         self.file.append(&self.scratch)
+    }
+}
+
+/// A file of `wanted` bytes, or of a half, a quarter and so on where the disk has no room
+/// for that, `least` at least.
+fn create_fitting(env: &Env, path: &Path, wanted: u64, least: u64) -> Result<Box<dyn LogFile>> {
+    let mut capacity = wanted;
+    loop {
+        match env.fs.create_log(path, capacity) {
+            Err(e) if tanada_vfs::is_disk_full(&e) && capacity > least => {
+                capacity = (capacity / 2).max(least);
+            }
+            created => return Ok(created?),
+        }
     }
 }

@@ -4,10 +4,10 @@
 //! when that is full. Ids grow along the stream, so a spare that comes too late is removed.
 
 use super::WalHandle;
-use crate::types::error::Result;
+use crate::types::error::{Error, Result};
 use crate::wal::segment::log_path;
 use std::sync::atomic::Ordering;
-use tanada_format::LogId;
+use tanada_format::{LogId, planted};
 use tanada_vfs::LogFile;
 
 /// A log file created ahead of its use.
@@ -61,7 +61,8 @@ impl WalHandle {
         if self.0.spare.lock().is_some() {
             return Ok(());
         }
-        let mut spare = self.create_file(self.0.next_capacity.load(Ordering::Relaxed))?;
+        let wanted = self.0.next_capacity.load(Ordering::Relaxed);
+        let mut spare = self.create_fitting(self.new_id(), wanted, self.0.sizes.min_bytes)?;
         spare.durable = self.0.commits_sync.swap(false, Ordering::Relaxed);
         let prepared = if spare.durable { spare.file.sync() } else { spare.file.warm() };
         if let Err(e) = prepared {
@@ -90,9 +91,24 @@ impl WalHandle {
         None
     }
 
-    /// An empty log file with a new id. A failure leaves everything as it was.
-    fn create_file(&self, capacity: u64) -> Result<Spare> {
-        self.create(self.new_id(), capacity)
+    /// An empty log file of `wanted` bytes, or, where the disk has no room for that, of the
+    /// half, a quarter and so on, `least` bytes at least. Files grow anew behind a smaller
+    /// one. A failure leaves everything as it was.
+    fn create_fitting(&self, mut id: LogId, mut wanted: u64, least: u64) -> Result<Spare> {
+        loop {
+            match self.create(id, wanted) {
+                Err(Error::Io(e))
+                    if tanada_vfs::is_disk_full(&e)
+                        && wanted > least
+                        && !planted!(no_smaller_log_is_tried) =>
+                {
+                    wanted = (wanted / 2).max(least);
+                    id = self.new_id();
+                    self.0.next_capacity.store(self.0.sizes.min_bytes, Ordering::Relaxed);
+                }
+                created => return created,
+            }
+        }
     }
 
     fn create(&self, id: LogId, capacity: u64) -> Result<Spare> {
@@ -107,7 +123,7 @@ impl WalHandle {
     }
 
     /// A file for the writer to go on in: the spare when it is large enough, a
-    /// new one otherwise.
+    /// new one otherwise, smaller than it would be where the disk has no room for more.
     pub(in crate::wal) fn next_file(&self, needed: u64) -> Result<Spare> {
         let (id, small) = {
             let mut spare = self.0.spare.lock();
@@ -120,7 +136,8 @@ impl WalHandle {
         if let Some(small) = small {
             self.discard(&small);
         }
-        self.create(id, self.0.next_capacity.load(Ordering::Relaxed).max(needed))
+        let wanted = self.0.next_capacity.load(Ordering::Relaxed).max(needed);
+        self.create_fitting(id, wanted, needed.max(self.0.sizes.min_bytes))
     }
 
     pub(in crate::wal) fn smallest_capacity(&self) -> u64 {
