@@ -179,6 +179,7 @@ fn show(output: &mut Output, stats: &Value) -> Result<()> {
             counted("descriptor_limit"),
             counted("descriptor_openings"),
             counted("descriptor_closings"),
+            counted("set_aside"),
         ],
     )?;
 

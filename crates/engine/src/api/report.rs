@@ -124,7 +124,10 @@ impl Core {
     fn table_stats(&self, blocks: &BlockCacheStats) -> TableStats {
         let open = self.reading.tables.open_tables();
         let descriptors = self.reading.tables.descriptors();
+        let (set_aside, set_aside_reason) = self.background.set_aside();
         TableStats {
+            set_aside,
+            set_aside_reason,
             open: open.tables,
             resident_bytes: blocks.resident_bytes,
             openings: open.opened,

@@ -81,8 +81,8 @@ impl Core {
     /// waits for it, readers have the disk first.
     ///
     /// # Errors
-    /// Those of the job (inputs stay as they were, outputs are removed), or of
-    /// the manifest (which poisons).
+    /// Those of the job or of the manifest. Inputs stay as they were, and outputs are
+    /// removed, unless the database is poisoned by it.
     pub(crate) fn run_plan(
         &self,
         keyspace: &Arc<KeyspaceState>,
@@ -121,7 +121,10 @@ impl Core {
         {
             let mut manifest = self.manifest.lock();
             let edit = Edit::of_tables(keyspace.id, output.edit.clone());
-            let appended = manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
+            let appended = manifest.append(&edit).map_err(|e| {
+                self.give_up(&manifest, &output);
+                self.edit_failed(&manifest, e)
+            })?;
             // Under the manifest's lock, so that versions are installed in its order.
             for (_, version) in appended.versions {
                 self.reading.change_view(keyspace, |view| View {

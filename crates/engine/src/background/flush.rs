@@ -78,7 +78,7 @@ impl Core {
             let oldest_log = self.wal.oldest_needed_for(needed);
             if oldest_log > self.background.oldest_log() {
                 let edit = Edit { oldest_log: Some(oldest_log), ..Edit::default() };
-                manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
+                manifest.append(&edit).map_err(|e| self.edit_failed(&manifest, e))?;
                 self.background.set_oldest_log(oldest_log);
             }
         }
@@ -159,7 +159,8 @@ impl Core {
             return Ok(());
         };
         let threads = &*self.reading.env.threads;
-        let outputs = compaction::sync_written(written, &self.reading.tables, threads)?;
+        let outputs = compaction::sync_written(written, &self.reading.tables, threads)
+            .map_err(|e| self.poison_if_unknown(e))?;
         self.wal.sync_up_to(flushed_to).map_err(|e| self.reading.health.poison(&e))?;
         self.install_flush(&flushes, flushed_to, &outputs)?;
         // The old views' MemTables shall not outlive their place in the budget.
@@ -248,7 +249,10 @@ impl Core {
         let next_id = || match self.table_ids.take() {
             Some(id) => Ok(id),
             // The block is used up: one sync reserves the next.
-            None => self.manifest.lock().table_id().map_err(|e| self.reading.health.poison(&e)),
+            None => {
+                let mut manifest = self.manifest.lock();
+                manifest.table_id().map_err(|e| self.edit_failed(&manifest, e))
+            }
         };
         let table_options = |id, _level| {
             let mut options = TableOptions::new(id, self.reading.database_id);
@@ -266,6 +270,7 @@ impl Core {
             buffers: &|change| self.reading.job_buffers(change),
             threads: &*self.reading.env.threads,
         })
+        .map_err(|e| self.poison_if_unknown(e))
     }
 
     /// Manifest first, then the row cache, then the views: a reader finds each
@@ -304,7 +309,10 @@ impl Core {
             time: Some(self.reading.durable_time()),
             ..Edit::default()
         };
-        let appended = manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
+        let appended = manifest.append(&edit).map_err(|e| {
+            outputs.iter().for_each(|output| self.give_up(&manifest, output));
+            self.edit_failed(&manifest, e)
+        })?;
 
         let late = planted!(rows_forgotten_behind_the_view);
         if !late && self.reading.row_cache.begin_invalidation() {

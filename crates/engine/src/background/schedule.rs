@@ -24,6 +24,7 @@ use crate::read::view::KeyspaceState;
 use crate::tree::compaction::Plan;
 use crate::types::error::{Error, Result};
 use quiet::Patience;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -139,47 +140,61 @@ impl Core {
     /// A thread's life.
     fn work(&self, worker: Worker) {
         loop {
-            let job = {
-                let mut state = self.background.state.lock();
-                loop {
-                    if state.stop {
-                        return;
-                    }
-                    match self.next_job(&mut state, worker) {
-                        Some(job) => break job,
-                        // The rest of the sweep; others have the lock in between.
-                        None if std::mem::take(&mut state.swept_a_part) => {
-                            drop(state);
-                            state = self.background.state.lock();
-                        }
-                        // The queue itself wakes it. Not while files wait that it may not
-                        // remove, since others do or the database is poisoned: it would
-                        // look again and again.
-                        None if worker == Worker::Remover
-                            && self.reading.tables.deletions.is_empty() =>
-                        {
-                            drop(state);
-                            self.reading.tables.deletions.wait();
-                            state = self.background.state.lock();
-                        }
-                        None => match self.patience(&mut state, worker) {
-                            Patience::None => {}
-                            Patience::Until(wait) => {
-                                self.background.work.wait_for(&mut state, wait);
-                            }
-                            Patience::Endless => self.background.work.wait(&mut state),
-                        },
-                    }
-                }
+            let next = || self.await_job(worker);
+            let picked = match planted!(panic_while_picking_not_caught) {
+                true => Ok(next()),
+                false => catch_unwind(AssertUnwindSafe(next)),
             };
-            let run = std::panic::AssertUnwindSafe(|| self.run(job));
-            if std::panic::catch_unwind(run).is_err() {
-                // An invariant of ours is broken: nothing more is written, and
-                // whoever waits for this job hears of it.
-                let reason = "a background job panicked; see the log".to_owned();
-                self.reading.health.poison(&Error::Poisoned { reason });
-                self.background.state.lock().ended += 1;
-                self.background.progress.notify_all();
+            let done = match picked {
+                Ok(None) => return,
+                Ok(Some(job)) => catch_unwind(AssertUnwindSafe(|| self.run(job))),
+                Err(panic) => Err(panic),
+            };
+            if done.is_err() {
+                self.panicked();
+            }
+        }
+    }
+
+    /// An invariant of ours is broken: nothing more is written, and whoever waits for the
+    /// background hears of it.
+    #[cold]
+    fn panicked(&self) {
+        let reason = "a background thread panicked; see the log".to_owned();
+        self.reading.health.poison(&Error::Poisoned { reason });
+        self.background.state.lock().ended += 1;
+        self.background.progress.notify_all();
+    }
+
+    /// The next job of a thread, waited for; `None` when there will be none any more.
+    fn await_job(&self, worker: Worker) -> Option<Job> {
+        let mut state = self.background.state.lock();
+        loop {
+            if state.stop {
+                return None;
+            }
+            match self.next_job(&mut state, worker) {
+                Some(job) => return Some(job),
+                // The rest of the sweep; others have the lock in between.
+                None if std::mem::take(&mut state.swept_a_part) => {
+                    drop(state);
+                    state = self.background.state.lock();
+                }
+                // The queue itself wakes it. Not while files wait that it may not remove,
+                // since others do or the database is poisoned: it would look again and
+                // again.
+                None if worker == Worker::Remover && self.reading.tables.deletions.is_empty() => {
+                    drop(state);
+                    self.reading.tables.deletions.wait();
+                    state = self.background.state.lock();
+                }
+                None => match self.patience(&mut state, worker) {
+                    Patience::None => {}
+                    Patience::Until(wait) => {
+                        self.background.work.wait_for(&mut state, wait);
+                    }
+                    Patience::Endless => self.background.work.wait(&mut state),
+                },
             }
         }
     }
@@ -209,8 +224,12 @@ impl Core {
                 Ok(())
             }
             Job::PrepareLog => {
-                // A failure harms nothing: the writer will try itself.
-                let _ = self.wal.prepare_next();
+                // A failure harms nothing: the writer will try itself. But for a failed sync.
+                if let Err(e) = self.wal.prepare_next()
+                    && self.wal.is_poisoned()
+                {
+                    self.reading.health.poison(&e);
+                }
                 Ok(())
             }
             Job::Delete => self.delete_files(),
@@ -220,15 +239,11 @@ impl Core {
                 Ok(())
             }
         };
-        let keyspace = match &job {
-            Job::Flush(keyspaces) => keyspaces.first().map(|k| k.id),
-            Job::Compact(k, _) => Some(k.id),
-            Job::Seal | Job::PrepareLog | Job::Delete | Job::GiveBackHeap => None,
-        };
+        let of_keyspaces = matches!(job, Job::Flush(_) | Job::Compact(..));
         match &outcome {
-            Ok(()) if keyspace.is_some() => self.heal_if_there_is_room(),
+            Ok(()) if of_keyspaces => self.heal_if_there_is_room(),
             Ok(()) => {}
-            Err(e) => self.job_failed(e, keyspace, matches!(job, Job::Flush(_))),
+            Err(e) => self.job_failed(e, &job),
         }
         let mut touched = Vec::new();
         let mut state = match job {

@@ -89,7 +89,10 @@ impl Health {
 
     /// The first failure decides; answers the error that every writer gets.
     pub(crate) fn poison(&self, cause: &Error) -> Error {
-        self.worsen(POISONED, || cause.to_string());
+        self.worsen(POISONED, || match cause {
+            Error::Poisoned { reason } => reason.clone(),
+            cause => cause.to_string(),
+        });
         self.error(self.state.load(Ordering::Acquire))
     }
 

@@ -65,8 +65,8 @@ pub(crate) struct State {
     pub(crate) idle_since: (u64, SeqNo),
     /// The newest write when trees were last tidied for want of writers.
     pub(crate) idle_done: SeqNo,
-    /// Compaction stays off in these keyspaces: a table in them is damaged.
-    pub(crate) damaged: BTreeSet<KeyspaceId>,
+    /// Keyspaces with tables that jobs could not read ([`InFlight::set_aside`]).
+    pub(crate) set_aside: BTreeSet<KeyspaceId>,
     /// What waits in the trees that were asked in vain since all were last asked.
     pub(crate) due: Due,
     /// How far back readers looked before the first of these trees was asked that keeps
@@ -152,6 +152,15 @@ impl Background {
     /// Number of ends of jobs so far; pass it to [`Background::wait_past`].
     pub(crate) fn ended(&self) -> u64 {
         self.state.lock().ended
+    }
+
+    /// How many tables are set aside since no job could read them, and why the first is.
+    pub(crate) fn set_aside(&self) -> (u64, Option<String>) {
+        let state = self.state.lock();
+        let of = |id| state.compacting.get(id).map(|in_flight| &in_flight.set_aside);
+        let all = || state.set_aside.iter().filter_map(of);
+        let count = all().map(|tables| tables.len() as u64).sum();
+        (count, all().find_map(|tables| tables.why().map(str::to_owned)))
     }
 
     /// Flushes and compactions running now.

@@ -16,7 +16,7 @@ impl Core {
         self.reading.trust_clock();
         let time = Some(self.reading.durable_time());
         let edit = Edit { time, ..Edit::default() };
-        manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
+        manifest.append(&edit).map_err(|e| self.edit_failed(&manifest, e))?;
         drop(manifest);
         // What is due by this time may be due earlier, or later, than a thread sleeps.
         self.background.state.lock().lineup.want_sweep();

@@ -65,7 +65,7 @@ impl Core {
         let edit = Edit { created: vec![created], ..Edit::default() };
         let early = planted!(keyspace_usable_before_its_edit);
         if !early {
-            manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
+            manifest.append(&edit).map_err(|e| self.edit_failed(&manifest, e))?;
         }
         let state = Arc::new(KeyspaceState {
             id,
@@ -82,7 +82,7 @@ impl Core {
         self.reading.keyspaces.store(Arc::new(keyspaces));
         self.reading.keyspace_names.lock().insert(name.to_owned(), id);
         if early {
-            manifest.append(&edit).map_err(|e| self.reading.health.poison(&e))?;
+            manifest.append(&edit).map_err(|e| self.edit_failed(&manifest, e))?;
         }
         Ok(state)
     }

@@ -231,6 +231,11 @@ pub struct TableStats {
     /// Most that they may have.
     pub descriptor_limit: u64,
     pub descriptor_openings: u64,
+    /// Tables that a compaction could not read. Each is left alone for a while, longer after
+    /// each try, up to an hour; all others are compacted.
+    pub set_aside: u64,
+    /// Why the first of them could not be read; names the file.
+    pub set_aside_reason: Option<String>,
     /// Descriptors closed to make room, while their tables stayed open.
     pub descriptor_closings: u64,
 }

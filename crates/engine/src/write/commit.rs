@@ -360,14 +360,7 @@ impl Core {
                 self.seqnos.reserved(ceiling);
                 Ok(())
             }
-            // A new manifest found no room: nothing was done.
-            Err(Error::Io(e)) if !manifest.is_poisoned() && tanada_vfs::is_disk_full(&e) => {
-                drop(manifest);
-                self.out_of_space(&e.to_string());
-                let reason = self.reading.health.read_only_reason().unwrap_or_default();
-                Err(Error::ReadOnly { reason })
-            }
-            Err(e) => Err(self.reading.health.poison(&e)),
+            Err(e) => Err(self.edit_failed(&manifest, e)),
         }
     }
 

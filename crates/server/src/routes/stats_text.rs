@@ -137,6 +137,9 @@ fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
         tables.descriptor_openings,
         tables.descriptor_closings
     )?;
+    if let Some(reason) = &tables.set_aside_reason {
+        writeln!(out, "            {} set aside: {reason}", tables.set_aside)?;
+    }
     writeln!(
         out,
         "obsolete    {} in {} files wait to be removed; readers hold {} in {} tables",

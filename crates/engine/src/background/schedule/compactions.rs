@@ -28,6 +28,7 @@ impl Core {
         }
         let keyspaces = self.reading.keyspaces.load();
         let count = keyspaces.len();
+        self.line_up_set_aside(state);
         // Before the moment: a reader that goes in between is waited for in vain, and that
         // is found out.
         let looks_back = self.reading.holders.looks_back();
@@ -86,15 +87,16 @@ impl Core {
         keyspace: &Arc<KeyspaceState>,
         (moment, idle, looks_back): (Moment, bool, LooksBack),
     ) -> Option<Job> {
-        if state.damaged.contains(&keyspace.id) {
-            return None;
-        }
         let version = Arc::clone(&keyspace.view.load().version);
         if version.table_count() == 0 {
             return None;
         }
         let in_flight = state.compacting.entry(keyspace.id).or_default();
         let config = &self.config.compaction;
+        if !in_flight.set_aside.is_empty() {
+            in_flight.set_aside.forget_gone(&version);
+            in_flight.set_aside.wake(self.reading.env.clock.monotonic_ns());
+        }
         in_flight.next_turn();
         let paid = keyspace.paid.tables.swap(false, Relaxed);
         in_flight.note_paid(paid);
@@ -122,6 +124,29 @@ impl Core {
         }
         state.compactions += 1;
         Some(Job::Compact(Arc::clone(keyspace), Box::new(plan)))
+    }
+
+    /// When a table may be tried again that could not be read.
+    pub(super) fn next_try_ns(&self, state: &State) -> Option<u64> {
+        let of = |id| state.compacting.get(id).and_then(|in_flight| in_flight.set_aside.next_ns());
+        state.set_aside.iter().filter_map(of).min()
+    }
+
+    /// Lets keyspaces be asked in which a table may be tried again that could not be read,
+    /// and forgets those in which none is left.
+    fn line_up_set_aside(&self, state: &mut State) {
+        if state.set_aside.is_empty() {
+            return;
+        }
+        let now_ns = self.reading.env.clock.monotonic_ns();
+        let State { set_aside, compacting, lineup, .. } = state;
+        set_aside.retain(|id| {
+            let tables = compacting.get(id).map(|in_flight| &in_flight.set_aside);
+            if tables.and_then(|t| t.next_ns()).is_some_and(|at_ns| at_ns <= now_ns) {
+                lineup.push(*id);
+            }
+            tables.is_some_and(|t| !t.is_empty())
+        });
     }
 
     /// Lets every keyspace be asked for a compaction, and sets the writers' pace: once,

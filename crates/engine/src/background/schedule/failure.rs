@@ -1,9 +1,16 @@
 //! What a failed job does to the database, and what makes it take writes again.
 
+use super::Job;
 use crate::core::Core;
 use crate::core::work::State;
+use crate::tree::compaction::{JobOutput, Plan};
+use crate::tree::manifest::Manifest;
+use crate::tree::version::{AddedTable, TableHandle};
 use crate::types::error::Error;
-use tanada_format::KeyspaceId;
+use std::path::Path;
+use std::sync::Arc;
+use tanada_format::planted;
+use tanada_vfs::{PathError, is_disk_full, is_out_of_descriptors};
 
 /// After a failed job the background tries again this much later.
 const RETRY_NS: u64 = 1_000_000_000;
@@ -11,24 +18,69 @@ const RETRY_NS: u64 = 1_000_000_000;
 impl Core {
     /// Turns a job's failure into the database's state. Nothing is lost by it:
     /// what was to be flushed is in the log, what was to be merged in its inputs.
-    pub(super) fn job_failed(&self, e: &Error, keyspace: Option<KeyspaceId>, flush: bool) {
+    ///
+    /// One table that cannot be read is no matter of the database: it alone is left, and
+    /// nobody is refused anything.
+    pub(super) fn job_failed(&self, e: &Error, job: &Job) {
         if self.reading.health.is_poisoned() || matches!(e, Error::Closed) {
             return;
         }
+        let now_ns = self.reading.env.clock.monotonic_ns().max(1);
         let mut state = self.background.state.lock();
-        state.retry_at_ns = self.reading.env.clock.monotonic_ns().max(1) + RETRY_NS;
+        if let Job::Compact(keyspace, plan) = job
+            && let Some(table) = unreadable(e, plan)
+            && !planted!(bad_table_stops_the_others)
+        {
+            let in_flight = state.compacting.entry(keyspace.id).or_default();
+            in_flight.set_aside.add(table, e.to_string(), now_ns);
+            state.set_aside.insert(keyspace.id);
+            return;
+        }
+        state.retry_at_ns = now_ns + RETRY_NS;
         match e {
-            Error::Corruption(_) | Error::MissingFile { .. } if !flush => {
-                // Merging on would bury the damage. Reads of other keys go on.
-                state.damaged.extend(keyspace);
-                self.reading.health.make_read_only(format!(
-                    "{e}; compaction has stopped so that nothing is dropped"
-                ));
-            }
+            // Whoever wanted the edit has said so already.
+            Error::ReadOnly { .. } => {}
             Error::Io(io) if tanada_vfs::is_disk_full(io) => self.out_of_space(&e.to_string()),
             e => self.reading.health.make_read_only(format!(
                 "background work failed ({e}); it is tried again every second, and writes go on once it succeeds"
             )),
+        }
+    }
+
+    /// Turns a failed edit of the manifest into the database's state, and answers what
+    /// whoever wanted it is told. When nothing was written (the disk has no room, or a new
+    /// manifest could not be made) nothing is lost, and it can be tried again.
+    pub(crate) fn edit_failed(&self, manifest: &Manifest, e: Error) -> Error {
+        match &e {
+            Error::Io(io) if !manifest.is_poisoned() => {
+                if !tanada_vfs::is_disk_full(io) {
+                    return e;
+                }
+                self.out_of_space(&e.to_string());
+                let reason = self.reading.health.read_only_reason();
+                Error::ReadOnly { reason: reason.unwrap_or_else(|| e.to_string()) }
+            }
+            e => self.reading.health.poison(e),
+        }
+    }
+
+    /// Removes the tables of a job whose edit has failed, unless it may be on disk.
+    pub(crate) fn give_up(&self, manifest: &Manifest, output: &JobOutput) {
+        if manifest.is_poisoned() {
+            return;
+        }
+        // A table that was only to move is in the tree as before.
+        let is_new = |added: &&AddedTable| !manifest.has(added.meta.id);
+        for AddedTable { meta, .. } in output.edit.added.iter().filter(is_new) {
+            self.reading.tables.forget(meta.id, meta.size_bytes);
+        }
+    }
+
+    /// Poisons the database where a job's failure has left unknown what is on disk.
+    pub(crate) fn poison_if_unknown(&self, e: Error) -> Error {
+        match e {
+            Error::Poisoned { .. } => self.reading.health.poison(&e),
+            e => e,
         }
     }
 
@@ -42,11 +94,7 @@ impl Core {
     }
 
     pub(super) fn heal_if_there_is_room(&self) {
-        self.heal_unless_hopeless(&self.background.state.lock());
-    }
-
-    fn heal_unless_hopeless(&self, state: &State) {
-        if state.damaged.is_empty() && !self.background.waits_for_space() {
+        if !self.background.waits_for_space() {
             self.reading.health.heal();
         }
     }
@@ -62,7 +110,19 @@ impl Core {
         let at_work = !state.flushing.is_empty() || state.compactions > 0 || state.deleting;
         let garbage = !self.reading.tables.deletions.is_empty();
         if !at_work && !garbage && !state.lineup.is_sweeping() && !self.unflushed.any_sealed() {
-            self.heal_unless_hopeless(state);
+            self.heal_if_there_is_room();
         }
     }
+}
+
+/// The input that a job could not read; `None` when it failed for something else.
+fn unreadable<'p>(e: &Error, plan: &'p Plan) -> Option<&'p Arc<TableHandle>> {
+    let path: &Path = match e {
+        Error::Corruption(damage) => &damage.file,
+        Error::MissingFile { file } => file,
+        Error::Io(io) if is_out_of_descriptors(io) || is_disk_full(io) => return None,
+        Error::Io(io) => &io.get_ref()?.downcast_ref::<PathError>()?.path,
+        _ => return None,
+    };
+    plan.tables().find(|table| table.path() == path)
 }

@@ -66,7 +66,10 @@ impl Core {
         let until_seal = self
             .quiet_at(state)
             .map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(clock.monotonic_ns())));
-        match until_due.into_iter().chain(until_seal).min() {
+        let until_try = self
+            .next_try_ns(state)
+            .map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(clock.monotonic_ns())));
+        match until_due.into_iter().chain(until_seal).chain(until_try).min() {
             Some(wait) => Patience::Until(wait.max(TICK)),
             None => Patience::Endless,
         }

@@ -125,7 +125,7 @@ impl<'v> Tree<'v> {
             bytes += size;
             largest = largest.max(size);
             let fits = bytes <= self.config.table_bytes
-                && !self.in_flight.has(table.id())
+                && !self.is_taken(table.id())
                 && expires_whole(table) == expires_whole(first);
             if !fits {
                 break;

@@ -8,6 +8,7 @@
 
 mod config;
 mod shape;
+mod set_aside;
 mod plan;
 mod tree;
 mod join;

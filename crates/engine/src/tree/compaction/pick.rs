@@ -104,7 +104,9 @@ pub(crate) fn plan_range(
     range: (Bound<&[u8]>, Bound<&[u8]>),
     begun: Begun,
 ) -> ManualStep {
-    let tree = Tree::new(version, config, in_flight, moment);
+    let mut tree = Tree::new(version, config, in_flight, moment);
+    // Whoever asks for them is told why a table cannot be read.
+    tree.tries_all = true;
     let mut waiting = false;
     for level in 0..=LAST {
         for run in tree.runs(level) {
@@ -233,7 +235,7 @@ impl<'v> Tree<'v> {
         let fits = |run: &crate::tree::version::Run| {
             bytes += run.size_bytes();
             bytes <= 2 * self.config.base_bytes
-                && run.tables().iter().all(|table| !self.in_flight.has(table.id()))
+                && run.tables().iter().all(|table| !self.is_taken(table.id()))
         };
         let mut fits = fits;
         let count = runs.iter().take_while(|run| fits(run)).count();

@@ -1,5 +1,6 @@
 //! What a job is to do, and which jobs are under way.
 
+use super::set_aside::SetAside;
 use crate::tree::version::{
     AddedTable, RemovedTable, RunId, TableHandle, TableMeta, Version, VersionEdit,
 };
@@ -171,6 +172,8 @@ pub(crate) struct InFlight {
     outputs: Vec<Output>,
     /// What each job takes from each run.
     inputs: Vec<Input>,
+    /// Tables that are left alone since they could not be read.
+    pub(crate) set_aside: SetAside,
     /// Decisions so far.
     turn: u64,
     /// Whether scans may have paid for the garbage of some table.
@@ -242,7 +245,7 @@ impl InFlight {
         self.turn
     }
 
-    /// Bytes of `level` in this version that jobs have taken. Cost: a search for each
+    /// Bytes of `level` in this version that jobs have taken, or that are set aside. Cost: a search for each
     /// run that a job takes something from.
     pub(crate) fn bytes_in(&self, version: &Version, level: usize) -> u64 {
         let runs = version.levels()[level].runs();
@@ -251,7 +254,8 @@ impl InFlight {
             found.into_iter().any(|found| found.id() == input.table)
         };
         let taken = self.inputs.iter().filter(|input| input.level == level);
-        taken.filter(is_there).map(|input| input.bytes).sum()
+        let taken: u64 = taken.filter(is_there).map(|input| input.bytes).sum();
+        taken + self.set_aside.bytes_in(version, level)
     }
 
     /// Notes that a job has ended, well or not. Its plan should be gone: with it the last

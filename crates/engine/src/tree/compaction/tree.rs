@@ -68,6 +68,8 @@ pub(super) struct Tree<'v> {
     pub(super) in_flight: &'v InFlight,
     pub(super) moment: Moment,
     pub(super) shape: Shape,
+    /// Whether tables count as free that could not be read a while ago.
+    pub(super) tries_all: bool,
 }
 
 impl<'v> Tree<'v> {
@@ -78,16 +80,22 @@ impl<'v> Tree<'v> {
         moment: Moment,
     ) -> Tree<'v> {
         let shape = Shape::of(version, config);
-        Tree { version, config, in_flight, moment, shape }
+        Tree { version, config, in_flight, moment, shape, tries_all: false }
     }
 
     pub(super) fn runs(&self, level: usize) -> &'v [Arc<Run>] {
         self.version.levels()[level].runs()
     }
 
+    /// Whether a table may not be an input now: a job has it, or could not read it.
+    pub(super) fn is_taken(&self, table: TableId) -> bool {
+        let is_aside = !self.tries_all && self.in_flight.set_aside.has(table);
+        self.in_flight.has(table) || is_aside
+    }
+
     /// Tables of a level that no job has, of those whose turn it is.
     pub(super) fn free_tables(&self, level: usize) -> impl Iterator<Item = &'v Arc<TableHandle>> {
-        self.window(level).filter(|table| !self.in_flight.has(table.id()))
+        self.window(level).filter(|table| !self.is_taken(table.id()))
     }
 
     /// The tables of a level whose turn it is: all, where there are not too many. Else
@@ -139,7 +147,7 @@ impl<'v> Tree<'v> {
                 if found.len() >= self.config.window {
                     return found;
                 }
-                let free = tables.iter().filter(|table| !self.in_flight.has(table.id()));
+                let free = tables.iter().filter(|table| !self.is_taken(table.id()));
                 found.extend(free.filter(|table| wanted(table)).map(|table| (at, table)));
             }
         }
@@ -230,7 +238,7 @@ impl<'v> Tree<'v> {
 
     fn is_free(&self, group: &Group<'_>) -> bool {
         let mut tables = group.inputs.iter().flat_map(|run| &run.tables);
-        tables.all(|table| !self.in_flight.has(table.id()))
+        tables.all(|table| !self.is_taken(table.id()))
     }
 
     /// Brings the tables over `seed` from `source` (and from the levels
@@ -286,7 +294,7 @@ impl<'v> Tree<'v> {
             if group.inputs.is_empty() {
                 return None;
             }
-            let taken = |run: &&InputRun| run.tables.iter().any(|t| self.in_flight.has(t.id()));
+            let taken = |run: &&InputRun| run.tables.iter().any(|t| self.is_taken(t.id()));
             let Some(oldest_taken) = group.inputs.iter().rfind(taken) else {
                 return Some((group, newest));
             };
@@ -364,7 +372,7 @@ impl<'v> Tree<'v> {
         keys: Keys<'v>,
     ) -> Option<Plan> {
         let tables = || inputs.iter().flat_map(|run| &run.tables);
-        if tables().any(|table| self.in_flight.has(table.id())) {
+        if tables().any(|table| self.is_taken(table.id())) {
             return None;
         }
         let source = inputs.iter().map(|run| run.level.index()).min()?;

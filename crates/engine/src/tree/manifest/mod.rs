@@ -171,8 +171,7 @@ impl Manifest {
     /// [`Error::InvalidArgument`] when the edit does not fit: nothing was done.
     /// Any other error leaves it unknown whether the edit is on disk, so no file
     /// that it adds or removes may be deleted; unless [`Manifest::is_poisoned`]
-    /// says no: then nothing was done, as when a full disk has no room for the
-    /// new manifest that the first append writes. Once poisoned, every later
+    /// says no: then nothing was done, as when a full disk has no room for it. Once poisoned, every later
     /// call answers [`Error::Poisoned`] with the first failure.
     pub(crate) fn append(&mut self, edit: &Edit) -> Result<Appended> {
         if let Some(reason) = &self.failed {
@@ -215,6 +214,11 @@ impl Manifest {
             // Dropped here: nothing is to follow it in this file.
             let _ = log.append(log::KIND_EDIT, &codec::encode(edit));
         }
+    }
+
+    /// Whether some keyspace has this table.
+    pub(crate) fn has(&self, id: TableId) -> bool {
+        self.live.get(id).is_some()
     }
 
     /// Whether a write or sync failed, so that nothing is written any more.

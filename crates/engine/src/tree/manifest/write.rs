@@ -4,6 +4,7 @@
 use super::Manifest;
 use super::codec;
 use super::current::Current;
+use super::directory::{Found, inspect};
 use super::edit::Edit;
 use super::header::{self, HEADER_LEN};
 use super::log::{KIND_EDIT, KIND_MARKER, KIND_SNAPSHOT, ManifestLog, check_len};
@@ -25,8 +26,7 @@ impl Manifest {
         let payload = codec::encode(edit);
         check_len(payload.len())?;
         if edit.adds_files() {
-            let synced = self.files.fs.sync_dir(&self.files.dir);
-            self.poison_on_error(synced.map_err(Error::from))?;
+            self.publish()?;
         }
         let Some(log) = &self.log else { return self.rewrite() };
         let len = log.at.offset();
@@ -39,8 +39,21 @@ impl Manifest {
             self.rewrite_bytes = 2 * len;
         }
         let log = self.log.as_mut().expect("it was there above, and rewriting only replaces it");
-        let written = log.append(KIND_EDIT, &payload);
-        let synced = written.and_then(|()| Ok(log.file.sync()?));
+        let end = log.at;
+        if !planted!(manifest_full_disk_ends_writing) {
+            log.reserve(payload.len())?;
+        }
+        if let Err(e) = log.append(KIND_EDIT, &payload) {
+            // Not synced, so nothing has been lost that a sync would have told of: what a
+            // full disk took of it can be removed.
+            let tries = !planted!(manifest_enospc_middle);
+            let tries = tries && !planted!(manifest_full_disk_ends_writing);
+            if tries && is_full(&e) && log.take_back(end).is_ok() {
+                return Err(e);
+            }
+            return self.poison_on_error(Err(e));
+        }
+        let synced = log.file.sync().map_err(Error::from);
         self.poison_on_error(synced)?;
         let log = self.log.as_mut().expect("as above");
         log.synced = log.at.offset();
@@ -53,6 +66,14 @@ impl Manifest {
         Ok(())
     }
 
+    /// Makes all names in the directory durable. That it could not be tried is no poison.
+    fn publish(&mut self) -> Result<()> {
+        match self.files.publish() {
+            Err(e @ Error::Poisoned { .. }) => self.poison_on_error(Err(e)),
+            published => published,
+        }
+    }
+
     fn poison_on_error<T>(&mut self, result: Result<T>) -> Result<T> {
         if planted!(manifest_enospc_middle) {
             return result;
@@ -61,9 +82,9 @@ impl Manifest {
     }
 
     /// Writes the state to a new manifest and makes it the current one. At every
-    /// moment `CURRENT` names a manifest that is whole and durable. A failure
-    /// before the rename changes nothing and does not poison: files are new at
-    /// each try, so no sync is repeated.
+    /// moment `CURRENT` names a manifest that is whole and durable. A failure before
+    /// the rename changes nothing and does not poison, since files are new at each try;
+    /// but for a failed sync of the directory, in which other names are lost as well.
     fn rewrite(&mut self) -> Result<()> {
         let number = self.next_number;
         self.next_number += 1;
@@ -79,9 +100,26 @@ impl Manifest {
                 return Err(e);
             }
         };
+        // Before the rename, so that CURRENT never names a manifest whose own name is not
+        // durable.
+        if let Err(e) = self.publish() {
+            let TableStore { fs, .. } = &*self.files;
+            let _ = (fs.remove(&temporary), fs.remove(&path));
+            return Err(e);
+        }
+        let TableStore { fs, dir, .. } = &*self.files;
         let settle =
             || if planted!(current_rename_not_dirsynced) { Ok(()) } else { fs.sync_dir(dir) };
-        let switched = fs.rename(&temporary, &current).and_then(|()| settle());
+        let renamed = fs.rename(&temporary, &current);
+        if let Err(e) = &renamed
+            && tanada_vfs::is_disk_full(e)
+            && matches!(inspect(&**fs, dir), Ok(Found::Database(c)) if c.manifest != number)
+        {
+            // A directory can want room for a name too. CURRENT is as it was.
+            let _ = (fs.remove(&temporary), fs.remove(&path));
+            return renamed.map_err(Error::from);
+        }
+        let switched = renamed.and_then(|()| settle());
         self.poison_on_error(switched.map_err(Error::from))?;
 
         if !self.current.as_os_str().is_empty() {
@@ -95,7 +133,7 @@ impl Manifest {
 
     /// Writes manifest `number`, and a `CURRENT` for it under a temporary name.
     fn prepare(&self, number: u64, path: &Path, temporary: &Path) -> Result<ManifestLog> {
-        let TableStore { fs, dir, database, .. } = &*self.files;
+        let TableStore { fs, database, .. } = &*self.files;
         let file = fs.create(path)?;
         let current = Current { database: *database, manifest: number };
         let log = write_snapshot(file, &current, &self.state, self.snapshot_part_bytes)?;
@@ -105,11 +143,12 @@ impl Manifest {
             _ => {}
         }
         write_current(fs.create(temporary)?, &current)?;
-        // Before the rename, so that CURRENT never names a manifest whose own
-        // name is not durable.
-        fs.sync_dir(dir)?;
         Ok(log)
     }
+}
+
+fn is_full(e: &Error) -> bool {
+    matches!(e, Error::Io(io) if tanada_vfs::is_disk_full(io))
 }
 
 /// Writes the whole state into the new `file`, that of the manifest that `current` names,
@@ -123,7 +162,7 @@ pub(super) fn write_snapshot(
     file.append(&header::encode(current.database, current.manifest))?;
     let salt = RecordSalt::new(RecordFile::Manifest, current.database, current.manifest);
     let at = RecordCursor::new(salt, HEADER_LEN as u64, 0);
-    let mut log = ManifestLog { file, at, synced: 0, snapshot_bytes: 0 };
+    let mut log = ManifestLog::new(file, at);
     let mut kind = KIND_SNAPSHOT;
     let mut parts = 0;
     state.snapshot_in_parts(part_bytes, |part| {

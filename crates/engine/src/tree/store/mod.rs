@@ -19,10 +19,10 @@ pub(crate) use handle::TableHandle;
 pub(crate) use open_tables::{OpenTables, OpenTablesStats};
 pub(crate) use table_meta::TableMeta;
 
-use crate::types::error::Result;
+use crate::types::error::{Error, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tanada_format::{DatabaseId, TableId};
+use tanada_format::{DatabaseId, TableId, planted};
 use tanada_table::{BlockCache, Table, TableBuilder, TableOptions};
 use tanada_vfs::{DescriptorStats, FileSystem, OpenFiles};
 
@@ -90,12 +90,20 @@ impl TableStore {
         Ok(TableBuilder::new(file, path, options))
     }
 
-    /// Makes the names of all tables durable that were built until now. One sync.
+    /// Makes the names of all tables durable that were built until now, and all other names
+    /// in the directory. One sync.
     ///
     /// # Errors
-    /// Those of the sync: none of them may be named by the manifest.
+    /// None of them may be named by the manifest. [`Error::Poisoned`] when the sync has
+    /// failed: names of logs were among those that it gave up, and a second sync would say
+    /// that all is well. `Io` when it could not be tried, for want of a descriptor.
     pub(crate) fn publish(&self) -> Result<()> {
-        Ok(self.fs.sync_dir(&self.dir)?)
+        self.fs.sync_dir(&self.dir).map_err(|e| {
+            match tanada_vfs::is_out_of_descriptors(&e) || planted!(failed_publish_is_tried_again) {
+                true => e.into(),
+                false => Error::Poisoned { reason: e.to_string() },
+            }
+        })
     }
 
     /// Removes a table that was never published, or whose job has failed: nobody has

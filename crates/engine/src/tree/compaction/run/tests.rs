@@ -305,7 +305,11 @@ fn a_failing_disk_fails_the_job_and_leaves_no_file() {
             let plan = merge_all(&disk);
             disk.faults.add(Rule::fail(errno).on(op).nth(1));
             let error = disk.run(&plan, &[]).unwrap_err();
-            assert!(matches!(error, Error::Io(_)), "{op:?}: {error}");
+            // Of a failed sync of the directory nobody knows which names it gave up.
+            match op {
+                Op::SyncDir => assert!(matches!(error, Error::Poisoned { .. }), "{error}"),
+                _ => assert!(matches!(error, Error::Io(_)), "{op:?}: {error}"),
+            }
             assert_eq!(disk.files_on_disk(), before, "{op:?}");
         }
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use tanada_format::Corruption;
-use tanada_vfs::fault::{EIO, ENOSPC, EROFS, Faults, Op, Rule};
+use tanada_vfs::fault::{EIO, ENOSPC, EOPNOTSUPP, EROFS, Faults, Op, Rule};
 
 /// rocksdb #10573, #5287, #14780, leveldb #195: CURRENT was renamed and the
 /// directory not synced; after a power cut CURRENT named a manifest that had
@@ -100,17 +100,100 @@ fn manifest_enospc_middle() {
         faults.add(rule.on(Op::Append).path_suffix("MANIFEST-000001").nth(1));
         let error = manifest.append(&refused).unwrap_err();
         assert!(matches!(&error, Error::Io(e) if tanada_vfs::raw_os_error(e) == Some(ENOSPC)));
-        let error = manifest.append(&refused).unwrap_err();
-        assert!(matches!(error, Error::Poisoned { .. }), "{error}");
+        assert!(!manifest.is_poisoned() && snapshot(&manifest) == acknowledged);
+        for machine in [machine.kill(), machine.crash(1), machine.crash(2), machine.crash(3)] {
+            assert_eq!(snapshot(&open(&machine.env()).unwrap()), acknowledged);
+        }
+        manifest.append(&refused).unwrap();
+        let acknowledged = snapshot(&manifest);
         drop(manifest);
 
-        let mut again = open(&machine.kill().env()).unwrap();
+        let mut again = open(&machine.crash(4).env()).unwrap();
         assert_eq!(snapshot(&again), acknowledged);
         let edit = flush(&mut again, ("c", "e"));
         again.append(&edit).unwrap();
         let third = open(&Env { fs: again.files.fs.clone(), ..machine.env() }).unwrap();
         assert_eq!(snapshot(&third), snapshot(&again));
     }
+}
+
+/// A full disk ended the writing for good, though nothing was lost: an edit met it in the
+/// middle of its append. What edits take is reserved ahead, as logs do.
+#[test]
+fn an_edit_on_a_full_disk_has_its_room_or_changes_nothing_and_heals() {
+    let machine = MemoryMachine::new(1);
+    let faults = Faults::over_memory(&machine);
+    let mut manifest = create(&faults.env(&machine.env()));
+    manifest.append(&Edit::default()).unwrap();
+    machine.set_disk_size(machine.used_space());
+    faults.start_recording();
+    let noted = |n| Edit { clock_high_ms: Some(n), ..Edit::default() };
+    let mut edits = 0;
+    let error = loop {
+        edits += 1;
+        assert!(edits < 10_000, "the disk never gets full");
+        match manifest.append(&noted(edits)) {
+            Ok(_) => {}
+            Err(e) => break e,
+        }
+    };
+    assert!(edits > 200, "{edits} edits found the room that was reserved");
+    assert!(matches!(&error, Error::Io(e) if tanada_vfs::is_disk_full(e)), "{error}");
+    let calls = faults.take_recorded();
+    let made = |op: Op| calls.iter().filter(|call| call.op == op).count() as u64;
+    assert_eq!((made(Op::Append), made(Op::Truncate)), (2 * (edits - 1), 0), "none met it");
+    assert!(!manifest.is_poisoned());
+    assert_eq!(manifest.state().clock_high_ms, edits - 1);
+    for machine in [machine.kill(), machine.crash(1), machine.crash(2)] {
+        assert_eq!(open(&machine.env()).unwrap().state().clock_high_ms, edits - 1);
+    }
+    machine.set_disk_size(u64::MAX);
+    manifest.append(&noted(edits)).unwrap();
+    assert_eq!(open(&machine.crash(3).env()).unwrap().state().clock_high_ms, edits);
+}
+
+/// NFS and ZFS reserve nothing: there an append meets the full disk, and what it has left
+/// is removed, durably, before anybody goes on.
+#[test]
+fn where_nothing_can_be_reserved_what_a_full_disk_left_of_an_edit_is_taken_back() {
+    for sabotaged in [None, Some(Op::Truncate), Some(Op::Sync)] {
+        let machine = MemoryMachine::new(1);
+        let faults = Faults::over_memory(&machine);
+        faults.add(Rule::fail(EOPNOTSUPP).on(Op::Reserve));
+        let mut manifest = create(&faults.env(&machine.env()));
+        let noted = |n| Edit { clock_high_ms: Some(n), ..Edit::default() };
+        manifest.append(&noted(1)).unwrap();
+        machine.set_disk_size(machine.used_space() + 30);
+        if let Some(op) = sabotaged {
+            faults.add(Rule::fail(EIO).on(op).nth(1));
+        }
+        let error = manifest.append(&noted(2)).unwrap_err();
+        assert!(matches!(&error, Error::Io(e) if tanada_vfs::is_disk_full(e)), "{error}");
+        for seed in 0..20 {
+            assert_eq!(open(&machine.crash(seed).env()).unwrap().state().clock_high_ms, 1);
+        }
+        machine.set_disk_size(u64::MAX);
+        assert_eq!(manifest.is_poisoned(), sabotaged.is_some());
+        if sabotaged.is_none() {
+            manifest.append(&noted(3)).unwrap();
+            assert_eq!(open(&machine.crash(1).env()).unwrap().state().clock_high_ms, 3);
+        }
+    }
+}
+
+/// A rewrite whose rename finds no room for the name leaves CURRENT as it is.
+#[test]
+fn a_rename_for_which_the_directory_has_no_room_is_tried_again() {
+    let machine = MemoryMachine::new(1);
+    let faults = Faults::over_memory(&machine);
+    drop(create(&machine.env()));
+    let mut manifest = open(&faults.env(&machine.env())).unwrap();
+    let before = snapshot(&manifest);
+    faults.add(Rule::fail(ENOSPC).on(Op::Rename).nth(1));
+    manifest.settle().unwrap_err();
+    assert!(!manifest.is_poisoned() && snapshot(&manifest) == before);
+    manifest.settle().unwrap();
+    assert_eq!(snapshot(&open(&machine.crash(1).env()).unwrap()), snapshot(&manifest));
 }
 
 /// A database on a full disk must open, or nobody could delete anything in it.
