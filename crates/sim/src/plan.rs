@@ -88,8 +88,27 @@ impl Fault {
             Way::DoneAndFailed => Rule::apply_and_fail(EIO),
             Way::Short => Rule::short_write(7, ENOSPC),
         };
-        let rule = rule.on(self.op);
+        let mut rule = rule.on(self.op);
+        if self.finds_no_room() && self.op == Op::Append {
+            rule = rule.on(Op::Reserve);
+        }
         if self.lasting { rule.from_nth(self.nth) } else { rule.nth(self.nth) }
+    }
+
+    fn finds_no_room(&self) -> bool {
+        matches!(self.way, Way::Refused(ENOSPC) | Way::Short)
+    }
+
+    /// Whether nobody may know what is on disk once a call has failed so. A call that does
+    /// not change a byte or a name leaves no doubt, and one that finds no room has changed
+    /// nothing, or nothing that cannot be taken back; but of a sync nobody knows, nor of a
+    /// log, which is reserved ahead.
+    pub fn leaves_unknown(&self) -> bool {
+        match self.op {
+            Op::Sync | Op::SyncDir | Op::LogSync | Op::LogAppend => true,
+            Op::Append | Op::Rename => !self.finds_no_room(),
+            _ => false,
+        }
     }
 }
 

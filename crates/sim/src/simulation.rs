@@ -36,9 +36,6 @@ const MOST_ORDERS: u64 = 50_000;
 const MOST_DEPTH: u32 = 2;
 /// Tries to write, after which a cured database must have taken one.
 const MOST_CURES: u32 = 4;
-/// Where others leave less, an edit of the manifest may fail in its middle, and nobody
-/// knows what is on disk.
-const LEAST_ROOM: u64 = 1 << 20;
 /// Seeds of which one has its database repaired at the end.
 const REPAIR_EVERY: u64 = 8;
 /// So many looks for work in a row, in different orders, that there is none.
@@ -131,8 +128,8 @@ struct State {
     faulty: bool,
     /// Whether the disk has an end, so that errors may be answered.
     tight: bool,
-    /// Whether the disk has had less than [`LEAST_ROOM`] since it has an end.
-    cramped: bool,
+    /// Whether calls may fail so that nobody knows what is on disk.
+    unsure: bool,
     depth: u32,
     changes: u64,
     deeds: u64,
@@ -160,7 +157,6 @@ impl World {
         {
             let mut state = self.state.lock();
             state.changes += 1;
-            state.cramped |= state.tight && free_bytes(machine) < LEAST_ROOM;
             if state.fallen.is_some() {
                 return;
             }
@@ -269,8 +265,8 @@ impl Simulation {
         });
         let world = Arc::new(World { orders, oracle, state: Mutex::default() });
         let l0_runs = plan.tuning.l0_runs.unwrap_or(8) as u64;
-        // A log of the usual size, or four times the first one.
-        let log = plan.tuning.log_bytes.map_or(1 << 20, |bytes| 4 * bytes);
+        // A log as small as the first: a smaller one is tried where there is no room.
+        let log = plan.tuning.log_bytes.unwrap_or(1 << 20);
         let memtables = plan.tuning.memtables_max_bytes.unwrap_or(MEMORY_BYTES);
         let mut simulation = Simulation {
             runner,
@@ -297,7 +293,9 @@ impl Simulation {
             }
             Event::CutAt(calls, exit) => self.world.state.lock().cut = Some((*calls, *exit)),
             Event::Fault(fault) => {
-                self.world.state.lock().faulty = true;
+                let mut state = self.world.state.lock();
+                (state.faulty, state.unsure) = (true, state.unsure || fault.leaves_unknown());
+                drop(state);
                 self.scarred = true;
                 self.summary.faults += 1;
                 self.runner.distrust_closing();
@@ -358,14 +356,14 @@ impl Simulation {
             _ => false,
         };
         let state = self.world.state.lock();
-        let only_tight = state.tight && !(state.faulty || state.cramped) && state.cut.is_none();
+        let only_tight = state.tight && !state.faulty && state.cut.is_none();
         drop(state);
         deletes && only_tight && free_bytes(self.runner.machine()) >= self.enough_for_deletes
     }
 
+    /// Whether the writing may have ended until an opening: not for want of room.
     fn may_poison(&self) -> bool {
-        let state = self.world.state.lock();
-        state.faulty || state.cramped
+        self.world.state.lock().unsure
     }
 
     /// An error is fine where calls fail, or where nobody will see it.
@@ -390,7 +388,7 @@ impl Simulation {
             self.summary.cut_calls += 1;
             {
                 let mut state = self.world.state.lock();
-                (state.faulty, state.tight) = (false, tight);
+                (state.faulty, state.unsure, state.tight) = (false, false, tight);
             }
             self.come_up(exit, floor);
         }
@@ -408,7 +406,8 @@ impl Simulation {
         if matches!(exit, Exit::Kill | Exit::PowerCut(_)) {
             // A new machine, on which nothing fails.
             self.summary.crashes += 1;
-            self.world.state.lock().faulty = false;
+            let mut state = self.world.state.lock();
+            (state.faulty, state.unsure) = (false, false);
         }
         self.come_up(exit, floor);
     }
@@ -485,7 +484,7 @@ impl Simulation {
         self.runner.faults().clear();
         self.runner.machine().set_disk_size(u64::MAX);
         let mut state = self.world.state.lock();
-        (state.faulty, state.tight, state.cramped) = (false, false, false);
+        (state.faulty, state.unsure, state.tight) = (false, false, false);
     }
 
     fn try_to_write(&mut self) -> Result<()> {

@@ -80,6 +80,13 @@ macro_rules! scenario {
     };
 }
 
+/// One of `crates/engine/tests/disk_errors.rs`.
+macro_rules! disk_error {
+    ($name:literal) => {
+        Test { room: "engine", target: "disk_errors", name: $name }
+    };
+}
+
 /// One of `crates/engine/tests/checkpoint.rs`.
 macro_rules! checkpoint {
     ($name:literal) => {
@@ -181,6 +188,36 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     one!(
         "manifest_enospc_middle",
         unit!("tree::manifest::tests::scenarios::manifest_enospc_middle")
+    ),
+    one!(
+        "manifest_full_disk_ends_writing",
+        unit!(
+            "tree::manifest::tests::scenarios::an_edit_on_a_full_disk_has_its_room_or_changes_nothing_and_heals"
+        ),
+        disk_error!(
+            "a_manifest_on_a_full_disk_refuses_puts_and_ends_by_itself_whoever_wanted_the_edit"
+        )
+    ),
+    planted(
+        "large_log_on_a_small_disk",
+        &[Fault {
+            name: "no_smaller_log_is_tried",
+            tests: &[unit!(
+                "wal::failure_tests::where_a_large_log_finds_no_room_a_smaller_one_is_tried"
+            )],
+        }],
+    ),
+    one!(
+        "failed_publish_is_tried_again",
+        disk_error!("a_failed_sync_of_the_directory_in_a_job_ends_the_writing")
+    ),
+    one!(
+        "bad_table_stops_the_others",
+        disk_error!("one_unreadable_table_is_set_aside_and_all_others_are_compacted")
+    ),
+    one!(
+        "panic_while_picking_not_caught",
+        disk_error!("a_panic_while_a_thread_looks_for_work_is_told_as_one_in_a_job_is")
     ),
     one!(
         "fsync_retry_lies",
