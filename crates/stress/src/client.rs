@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use std::fmt;
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 use tanada::Durability;
 use ureq::http::Response;
@@ -62,6 +63,11 @@ impl fmt::Display for Problem {
     }
 }
 
+/// A refusal that says no more than "not now".
+pub(crate) fn is_overload(problem: &Problem) -> bool {
+    problem.kind == "overloaded"
+}
+
 /// A value and its version.
 #[derive(Clone, Debug)]
 pub(crate) struct Versioned {
@@ -77,6 +83,9 @@ pub(crate) struct Write {
     /// Only if the key has this version still.
     pub(crate) if_version: Option<u64>,
 }
+
+/// Lines that are read as they are made.
+pub(crate) type Lines = Box<dyn BufRead + Send>;
 
 /// A connection to a server.
 #[derive(Debug)]
@@ -206,6 +215,50 @@ impl Client {
             let damage = report["damage"].as_array().map(Vec::as_slice).unwrap_or_default();
             Reply::Done(damage.iter().map(Value::to_string).collect())
         })
+    }
+
+    /// What a path answers, which no method above asks for.
+    pub(crate) fn fetch(&self, path: &str) -> Reply<Value> {
+        answer(self.agent.get(format!("{}{path}", self.base)).call())
+    }
+
+    /// What a path answers to JSON.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Reply<Value> {
+        answer(self.agent.post(format!("{}{path}", self.base)).send(body.to_string()))
+    }
+
+    /// Puts a text at a path, durable in a power cut.
+    pub(crate) fn put_synced(&self, path: &str, text: &str) -> Reply<u64> {
+        let request = self.agent.put(format!("{}{path}", self.base));
+        seqno(answer(request.query("durability", name_of(Durability::Synced)).send(text)))
+    }
+
+    /// Removes what is at a path.
+    pub(crate) fn remove(&self, path: &str) -> Reply<Value> {
+        answer(self.agent.delete(format!("{}{path}", self.base)).call())
+    }
+
+    /// Whether reads and writes are taken, and what is said of it.
+    pub(crate) fn is_ready(&self) -> (bool, String) {
+        match self.agent.get(format!("{}/readyz", self.base)).call() {
+            Ok(mut response) => {
+                let text = response.body_mut().read_to_string().unwrap_or_default();
+                (response.status().is_success(), text)
+            }
+            Err(e) => (false, e.to_string()),
+        }
+    }
+
+    /// Begins to read records of one moment, as lines of JSON; the rest is made as fast as
+    /// it is read.
+    pub(crate) fn stream(&self, path: &str) -> Reply<Lines> {
+        let request = self.agent.get(format!("{}{path}", self.base));
+        match request.header("accept", "application/x-ndjson").call() {
+            Ok(response) if response.status().is_success() => {
+                Reply::Done(Box::new(BufReader::new(response.into_body().into_reader())))
+            }
+            told => answer(told).then(|said| Reply::Lost(said.to_string())),
+        }
     }
 
     /// Keys here are letters, digits and slashes: nothing to escape.

@@ -1,7 +1,7 @@
 //! All that a database holds, read back through its server or embedded, each
 //! value checked to the last byte.
 
-use crate::client::{Client, Reply};
+use crate::client::{Client, Reply, is_overload};
 use crate::failure::{Failure, Result};
 use crate::history::{Contents, Held};
 use crate::operation::{
@@ -11,19 +11,24 @@ use crate::stamp::{Stamp, of_account};
 use crate::workload::{audited, state_of_group};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
+use tanada_vfs::Env;
+
+/// Tries of a request that a healthy server puts off, one every 50 ms.
+const TRIES: u32 = 1200;
 
 /// Reads everything: in one scan, and key by key.
 ///
 /// # Errors
 /// Broken when anything is there that nobody wrote, when a batch or a transfer
 /// is there by half, or when scan and gets disagree.
-pub(crate) fn read_all(url: &str) -> Result<Contents> {
+pub(crate) fn read_all(env: &Env, url: &str) -> Result<Contents> {
     let client = Client::new(url);
     let seqnos = done("the statistics", client.seqnos())?;
-    let scanned = done("a scan of everything", client.scan(""))?;
+    let scanned = insist(env, "a scan of everything", || client.scan(""))?;
     let mut versions = BTreeMap::new();
     for (key, value) in &scanned {
-        match done(key, client.get(key))? {
+        match insist(env, key, || client.get(key))? {
             Some(found) if found.value == *value => {
                 versions.insert(key.as_str(), found.version);
             }
@@ -116,6 +121,28 @@ pub(crate) fn done<T: Debug>(what: &str, reply: Reply<T>) -> Result<T> {
         Reply::Done(done) => Ok(done),
         reply => Err(Failure::broken(format!("{what} is not answered: {reply:?}"))),
     }
+}
+
+/// Asks until it is answered by something other than "not now".
+///
+/// # Errors
+/// Broken when it never is, or is refused otherwise.
+pub(crate) fn insist<T>(env: &Env, what: &str, mut ask: impl FnMut() -> Reply<T>) -> Result<T> {
+    for _ in 0..TRIES {
+        match ask() {
+            Reply::Refused(problem) if is_overload(&problem) => {
+                env.clock.sleep(Duration::from_millis(50));
+            }
+            Reply::Done(done) => return Ok(done),
+            Reply::Refused(problem) => {
+                return Err(Failure::broken(format!("{what} is refused: {problem}")));
+            }
+            Reply::Lost(why) | Reply::Hung(why) => {
+                return Err(Failure::broken(format!("{what} is not answered: {why}")));
+            }
+        }
+    }
+    Err(Failure::broken(format!("{what} is put off for a minute")))
 }
 
 #[cfg(test)]

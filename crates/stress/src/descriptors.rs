@@ -1,24 +1,19 @@
 //! `descriptors`: a server that may open few files, from the beginning or all
 //! of a sudden. Needs no root.
 
+use crate::client::is_overload;
 use crate::failure::{Failure, Result};
-use crate::lives::{Lives, is_overload};
-use crate::operation::{Action, Mix};
+use crate::lives::Lives;
+use crate::operation::Mix;
 use crate::rig::Rig;
 use crate::server::{Server, Settings, Started};
 use crate::workload::{Event, Go};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 use tanada::Durability;
+use tanada_vfs::memory::Dice;
 
 /// Acknowledgements, or refusals, after which a life with few descriptors ends.
 const ENOUGH: u64 = 800;
-
-/// Tries to write once there are descriptors again, one every 100 ms.
-const TRIES: u32 = 600;
-
-/// A register that nothing else writes.
-const LAST: u32 = 900_000;
 
 /// So many rounds.
 ///
@@ -37,7 +32,7 @@ fn one(rig: &mut Rig, round: u32) -> Result<()> {
 
     // So few from the beginning that it may not even start: it says so.
     let mut launch = lives.launch(settings);
-    launch.descriptors = Some(6 + dice.below(30));
+    launch.surroundings.descriptors = Some(6 + dice.below(30));
     match Server::start(&lives.rig.env, &launch)? {
         Started::Serving(mut server) => server.kill()?,
         Started::Refused(why) if why.contains("files") => {
@@ -53,6 +48,18 @@ fn one(rig: &mut Rig, round: u32) -> Result<()> {
 
     // Then hardly one more than it has, while clients work.
     let mut server = lives.open(settings, Durability::Synced)?;
+    starve(&mut lives, &server, &mut dice)?;
+    server.kill()?;
+    let mut server = lives.open(settings, Durability::Buffered)?;
+    server.kill()
+}
+
+/// Lets a server have hardly one descriptor more than it has open, while clients work, and
+/// then enough again: unless it stopped for good, writes go on. Answers whether they do.
+///
+/// # Errors
+/// Broken.
+pub(crate) fn starve(lives: &mut Lives<'_>, server: &Server, dice: &mut Dice) -> Result<bool> {
     let pid = server.killer();
     let env = lives.rig.env.clone();
     let (few_at, more) = (20 + dice.below(400), dice.below(4));
@@ -87,28 +94,16 @@ fn one(rig: &mut Rig, round: u32) -> Result<()> {
             }
         }
     };
-    lives.live(&server, Mix::PLAIN, None, &decide)?;
+    lives.live(server, Mix::PLAIN, None, &decide)?;
     lives.rig.count("refused for want of descriptors", refused.load(Ordering::Relaxed));
     lives.rig.count("lives with few descriptors", u64::from(is_few.load(Ordering::Relaxed)));
 
-    // There are enough again: unless it stopped for good, writes go on.
-    Server::limit_descriptors(pid, None)?;
+    // There are enough again.
+    Server::limit_descriptors(pid, lives.surroundings.descriptors)?;
     if is_stopped.load(Ordering::Relaxed) {
         lives.rig.count("stopped for want of descriptors", 1);
-    } else {
-        let mut tries = 0;
-        let action = Action::Put { register: LAST, size_bytes: 1000 };
-        while let Some(problem) = lives.once(&server, tries, action)? {
-            tries += 1;
-            if tries == TRIES {
-                return Err(Failure::broken(format!(
-                    "descriptors came back, writes did not: {problem}"
-                )));
-            }
-            lives.rig.env.clock.sleep(Duration::from_millis(100));
-        }
+        return Ok(false);
     }
-    server.kill()?;
-    let mut server = lives.open(settings, Durability::Buffered)?;
-    server.kill()
+    lives.writes_go_on(server, "descriptors came back")?;
+    Ok(true)
 }

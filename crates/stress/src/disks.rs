@@ -107,6 +107,19 @@ impl SmallDisk {
         let options = format!("remount,size={size_mib}m");
         tool("mount", &["-o", &options, &text(self.path())]).map(drop)
     }
+}
+
+/// A file that takes what is free on a disk.
+#[derive(Debug)]
+pub(crate) struct Filler {
+    dir: PathBuf,
+}
+
+impl Filler {
+    /// For the disk that is mounted at `dir`.
+    pub(crate) fn on(dir: &Path) -> Filler {
+        Filler { dir: dir.to_owned() }
+    }
 
     /// Takes all of its free space but so much.
     ///
@@ -115,11 +128,11 @@ impl SmallDisk {
     pub(crate) fn take_space(&self, env: &Env, leave_bytes: u64) -> Result<()> {
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
         let no_space = |e: rustix::io::Errno| Failure::trouble(format!("taking space: {e}"));
-        let file = open(self.filler(), flags, Mode::RUSR | Mode::WUSR).map_err(no_space)?;
+        let file = open(self.file(), flags, Mode::RUSR | Mode::WUSR).map_err(no_space)?;
         let mut taken = 0;
         // Others write at the same time, and may be faster.
         for _ in 0..1000 {
-            let free = env.fs.free_space(self.path())?.saturating_sub(leave_bytes);
+            let free = env.fs.free_space(&self.dir)?.saturating_sub(leave_bytes);
             if free == 0 {
                 return Ok(());
             }
@@ -137,11 +150,11 @@ impl SmallDisk {
     /// # Errors
     /// Those of the disk.
     pub(crate) fn give_space(&self, env: &Env) -> Result<()> {
-        Ok(env.fs.remove(&self.filler())?)
+        Ok(env.fs.remove(&self.file())?)
     }
 
-    fn filler(&self) -> PathBuf {
-        self.path().join("filler")
+    fn file(&self) -> PathBuf {
+        self.dir.join("filler")
     }
 }
 
@@ -162,7 +175,8 @@ impl Image {
         need_root()?;
         env.fs.create_dir_all(at)?;
         tool("truncate", &["--size", &format!("{size_mib}M"), &text(file)])?;
-        tool("mkfs.ext4", &["-q", "-F", &text(file)])?;
+        // Without blocks that are kept for root: full is full for everybody.
+        tool("mkfs.ext4", &["-q", "-m", "0", "-F", &text(file)])?;
         let mut image = Image { file: file.to_owned(), at: at.to_owned(), mounted: None };
         image.mount().map_err(as_lacking)?;
         Ok(image)

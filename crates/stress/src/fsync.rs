@@ -3,9 +3,10 @@
 //! and learns it only when it must: at a sync. Pages go to the disk one by one, for
 //! the loop device tells nobody when of a longer write only a part was taken.
 
-use crate::disks::{Image, SmallDisk};
+use crate::client::is_overload;
+use crate::disks::{Filler, Image, SmallDisk};
 use crate::failure::{Failure, Result};
-use crate::lives::{Lives, is_overload};
+use crate::lives::Lives;
 use crate::operation::Mix;
 use crate::rig::Rig;
 use crate::server::Settings;
@@ -37,6 +38,7 @@ fn one(rig: &mut Rig, round: u32) -> Result<()> {
     let place = rig.dir().join(format!("disk{round}"));
     let mut disk = Image::create(&rig.env, &small.path().join("image"), &place, IMAGE_MIB)?;
     disk.write_page_by_page()?;
+    let filler = Filler::on(small.path());
     let data = disk.path().join("data");
     let mut lives = Lives::of_new(rig, data);
     // Each round has lives of its own: other operations, other numbers.
@@ -58,7 +60,7 @@ fn one(rig: &mut Rig, round: u32) -> Result<()> {
         }
         Event::Acknowledged { count, .. } if count == starved_at => {
             is_starved.store(true, Ordering::Relaxed);
-            small.take_space(&env, leave_bytes).map_or_else(Go::Fail, |()| Go::On)
+            filler.take_space(&env, leave_bytes).map_or_else(Go::Fail, |()| Go::On)
         }
         Event::Acknowledged { count, .. } if count > TOO_MANY => Go::Stop,
         Event::Acknowledged { .. } => Go::On,
@@ -97,7 +99,7 @@ fn one(rig: &mut Rig, round: u32) -> Result<()> {
     }
     server.kill()?;
     disk.unmount()?;
-    small.give_space(&env)?;
+    filler.give_space(&env)?;
     // Its journal could not be written either.
     disk.check()?;
     disk.mount()?;

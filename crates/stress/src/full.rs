@@ -1,15 +1,15 @@
 //! `full`: a small disk fills up. Writes are refused with the cure, deletes
 //! pass, and when room comes back writes go on.
 
+use crate::client::is_overload;
 use crate::disks::SmallDisk;
 use crate::failure::{Failure, Result};
-use crate::lives::{Lives, is_overload};
+use crate::lives::Lives;
 use crate::operation::{Action, Mix};
 use crate::rig::Rig;
 use crate::server::{Server, Settings, Started};
 use crate::workload::{Event, Go};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use tanada::Durability;
 
 /// The disk that fills up, and what it becomes.
@@ -21,12 +21,6 @@ const TOO_MANY: u64 = 100_000;
 
 /// Deletes on the full disk.
 const DELETES: usize = 20;
-
-/// Tries to write once there is room, one every 100 ms.
-const TRIES: u32 = 600;
-
-/// A register that nothing else writes.
-const LAST: u32 = 900_000;
 
 /// So many rounds.
 ///
@@ -46,40 +40,8 @@ fn one(rig: &mut Rig, round: u32) -> Result<()> {
     let settings = Settings { memory_mib: 16, durability: Durability::Synced };
     let mut server = lives.open(settings, Durability::Synced)?;
 
-    // It fills up.
-    let is_full = AtomicBool::new(false);
-    let decide = |event: Event<'_>| match event {
-        Event::Acknowledged { count, .. } if count > TOO_MANY => Go::Stop,
-        Event::Acknowledged { .. } => Go::On,
-        Event::Refused { problem, .. } if is_overload(problem) => Go::On,
-        Event::Refused { problem, .. } => {
-            let words = ["full", "free space", "deletes"];
-            let clear = words.iter().all(|word| problem.detail.contains(word));
-            if problem.kind != "read-only" || !clear || !problem.nothing_was_done() {
-                return Go::Fail(Failure::broken(format!(
-                    "a full disk is not told as one: {problem}"
-                )));
-            }
-            // Relaxed: read when all clients have ended.
-            is_full.store(true, Ordering::Relaxed);
-            Go::Stop
-        }
-    };
-    lives.live(&server, Mix::FILLING, None, &decide)?;
-    if !is_full.load(Ordering::Relaxed) {
-        return Err(Failure::trouble(format!("a disk of {size_mib} MiB did not fill up")));
-    }
-    lives.rig.count("full disks", 1);
-
-    // Deletes pass.
-    let registers = lives.acknowledged_registers();
-    for (n, register) in registers.iter().rev().take(DELETES).enumerate() {
-        let action = Action::Delete { register: *register };
-        if let Some(problem) = lives.once(&server, n as u32, action)? {
-            return Err(Failure::broken(format!("a full disk takes no deletes: {problem}")));
-        }
-        lives.rig.count("deletes on a full disk", 1);
-    }
+    fill_up(&mut lives, &server)?;
+    deletes_pass(&mut lives, &server)?;
 
     // Now and then it is killed there. It may refuse to open, but not in riddles.
     if dice.chance(500) {
@@ -103,16 +65,55 @@ fn one(rig: &mut Rig, round: u32) -> Result<()> {
     }
 
     // Room came back: writes go on by themselves.
-    let mut tries = 0;
-    let action = Action::Put { register: LAST, size_bytes: 1000 };
-    while let Some(problem) = lives.once(&server, 1000 + tries, action)? {
-        tries += 1;
-        if tries == TRIES {
-            return Err(Failure::broken(format!("room came back, writes did not: {problem}")));
-        }
-        lives.rig.env.clock.sleep(Duration::from_millis(100));
-    }
+    lives.writes_go_on(&server, "room came back")?;
     server.kill()?;
     let mut server = lives.open(settings, Durability::Buffered)?;
     server.kill()
+}
+
+/// Lets clients write until the disk is full, of which there is a little left.
+///
+/// # Errors
+/// Broken when it is not told as what it is; trouble when it does not fill up.
+pub(crate) fn fill_up(lives: &mut Lives<'_>, server: &Server) -> Result<()> {
+    let is_full = AtomicBool::new(false);
+    let decide = |event: Event<'_>| match event {
+        Event::Acknowledged { count, .. } if count > TOO_MANY => Go::Stop,
+        Event::Acknowledged { .. } => Go::On,
+        Event::Refused { problem, .. } if is_overload(problem) => Go::On,
+        Event::Refused { problem, .. } => {
+            let words = ["full", "free space", "deletes"];
+            let clear = words.iter().all(|word| problem.detail.contains(word));
+            if problem.kind != "read-only" || !clear || !problem.nothing_was_done() {
+                return Go::Fail(Failure::broken(format!(
+                    "a full disk is not told as one: {problem}"
+                )));
+            }
+            // Relaxed: read when all clients have ended.
+            is_full.store(true, Ordering::Relaxed);
+            Go::Stop
+        }
+    };
+    lives.live(server, Mix::FILLING, None, &decide)?;
+    if !is_full.load(Ordering::Relaxed) {
+        return Err(Failure::trouble("the disk did not fill up"));
+    }
+    lives.rig.count("full disks", 1);
+    Ok(())
+}
+
+/// Deletes what was put, on a disk that is full.
+///
+/// # Errors
+/// Broken when that is refused.
+pub(crate) fn deletes_pass(lives: &mut Lives<'_>, server: &Server) -> Result<()> {
+    let registers = lives.acknowledged_registers();
+    for (n, register) in registers.iter().rev().take(DELETES).enumerate() {
+        let action = Action::Delete { register: *register };
+        if let Some(problem) = lives.once(server, n as u32, action)? {
+            return Err(Failure::broken(format!("a full disk takes no deletes: {problem}")));
+        }
+        lives.rig.count("deletes on a full disk", 1);
+    }
+    Ok(())
 }

@@ -1,11 +1,11 @@
 //! `kill`: SIGKILL again and again while clients write and read.
 
-use crate::client::Client;
+use crate::client::{Client, is_overload};
 use crate::contents::{audit_snapshot, done};
 use crate::disks::tool;
 use crate::failure::{Failure, Result};
 use crate::journal::{self, Journal};
-use crate::lives::{Lives, draw_end, draw_settings, is_overload};
+use crate::lives::{Lives, draw_end, draw_settings};
 use crate::operation::Mix;
 use crate::rig::Rig;
 use crate::server::{Server, Started};
@@ -52,41 +52,56 @@ pub(crate) fn run(rig: &mut Rig) -> Result<()> {
         }
         let end = draw_end(&mut dice);
         let journal = Journal::begin(&lives.rig.env, &dir, &lives.beginning())?;
-        let killer = server.killer();
         let dies = die_in == Some(lives.life);
-        // Relaxed: read when all clients have ended.
-        let is_killed = AtomicBool::new(false);
-        let decide = |event: Event<'_>| match event {
-            Event::Acknowledged { count, .. } if count == end => {
-                if dies {
-                    let own = rustix::process::getpid();
-                    let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
-                }
-                is_killed.store(true, Ordering::Relaxed);
-                killer.kill();
-                Go::Stop
-            }
-            Event::Acknowledged { .. } => Go::On,
-            Event::Refused { problem, .. } if is_overload(problem) => Go::On,
-            Event::Refused { problem, .. } => {
-                Go::Fail(Failure::broken(format!("a healthy server refuses: {problem}")))
-            }
-        };
-        lives.live(&server, Mix::EVERYTHING, Some(&journal), &decide)?;
-        if !is_killed.load(Ordering::Relaxed) {
-            return Err(Failure::broken(format!(
-                "clients lost a server that nobody had killed: {}",
-                server.said()
-            )));
-        }
-        server.kill()?;
-        lives.rig.count("kills", 1);
+        kill_at(&mut lives, &mut server, Some(&journal), (end, dies))?;
         lives.rig.advance();
     }
     let settings = draw_settings(&mut lives.dice());
     let mut server = lives.open(settings, Durability::Buffered)?;
     server.kill()?;
     verify(&mut lives, &data)
+}
+
+/// Lets clients work, and kills the server at the `end`-th acknowledgement: with this
+/// program, when it `dies`.
+///
+/// # Errors
+/// Broken.
+pub(crate) fn kill_at(
+    lives: &mut Lives<'_>,
+    server: &mut Server,
+    journal: Option<&Journal>,
+    (end, dies): (u64, bool),
+) -> Result<()> {
+    let killer = server.killer();
+    // Relaxed: read when all clients have ended.
+    let is_killed = AtomicBool::new(false);
+    let decide = |event: Event<'_>| match event {
+        Event::Acknowledged { count, .. } if count == end => {
+            if dies {
+                let own = rustix::process::getpid();
+                let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+            }
+            is_killed.store(true, Ordering::Relaxed);
+            killer.kill();
+            Go::Stop
+        }
+        Event::Acknowledged { .. } => Go::On,
+        Event::Refused { problem, .. } if is_overload(problem) => Go::On,
+        Event::Refused { problem, .. } => {
+            Go::Fail(Failure::broken(format!("a healthy server refuses: {problem}")))
+        }
+    };
+    lives.live(server, Mix::EVERYTHING, journal, &decide)?;
+    if !is_killed.load(Ordering::Relaxed) {
+        return Err(Failure::broken(format!(
+            "clients lost a server that nobody had killed: {}",
+            server.said()
+        )));
+    }
+    server.kill()?;
+    lives.rig.count("kills", 1);
+    Ok(())
 }
 
 /// What is done to the database between two lives of its server: kills while
@@ -118,7 +133,10 @@ fn between(lives: &mut Lives<'_>, data: &Path, dice: &mut Dice) -> Result<()> {
 }
 
 /// `tanada verify`
-fn verify(lives: &mut Lives<'_>, data: &Path) -> Result<()> {
+///
+/// # Errors
+/// Broken when it finds damage.
+pub(crate) fn verify(lives: &mut Lives<'_>, data: &Path) -> Result<()> {
     let binary = lives.rig.options.server.display().to_string();
     let said = tool(&binary, &["verify", "--json", "--data", &data.display().to_string()]);
     said.map_err(|e| Failure::broken(format!("tanada verify: {e}")))?;

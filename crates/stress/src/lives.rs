@@ -9,7 +9,7 @@ use crate::journal::{Beginning, Journal, Kept};
 use crate::operation::{Action, Mix, Subject, planned};
 use crate::promise::{Life, Record};
 use crate::rig::Rig;
-use crate::server::{Launch, Server, Settings, Started};
+use crate::server::{Launch, Server, Settings, Started, Surroundings};
 use crate::stamp::Stamp;
 use crate::workload::{Event, Go, Workload};
 use std::path::PathBuf;
@@ -31,6 +31,10 @@ const MAX_BETWEEN: u32 = 400;
 const CHOSEN: u32 = 1_000_000;
 const FATES: u32 = 1_000_001;
 
+/// A register that nothing else writes, and the first of the chosen operations that do.
+const LAST: u32 = 900_000;
+const FIRST_TRY: u32 = 1000;
+
 /// A database and what is known of it.
 pub(crate) struct Lives<'r> {
     pub(crate) rig: &'r mut Rig,
@@ -44,6 +48,8 @@ pub(crate) struct Lives<'r> {
     touches: Vec<Touch>,
     record: Record,
     settings: Settings,
+    /// What each server finds around it.
+    pub(crate) surroundings: Surroundings,
 }
 
 impl<'r> Lives<'r> {
@@ -58,6 +64,7 @@ impl<'r> Lives<'r> {
             touches: Vec::new(),
             record: Record::Whole,
             settings: Settings { memory_mib: 16, durability: Durability::Synced },
+            surroundings: Surroundings::default(),
         }
     }
 
@@ -124,7 +131,7 @@ impl<'r> Lives<'r> {
             data: self.data.clone(),
             settings,
             kill_after_writes: None,
-            descriptors: None,
+            surroundings: self.surroundings.clone(),
         }
     }
 
@@ -134,11 +141,56 @@ impl<'r> Lives<'r> {
     /// # Errors
     /// Broken.
     pub(crate) fn open(&mut self, settings: Settings, survives: Durability) -> Result<Server> {
+        let server = self.start(settings)?;
+        self.judge(&server, survives)?;
+        self.settings = settings;
+        if self.contents.seqno == 0 {
+            let touches = self.workload(&server, Mix::PLAIN, None).open_accounts()?;
+            self.touches = touches;
+            self.judge(&server, Durability::Memory)?;
+        }
+        self.life += 1;
+        Ok(server)
+    }
+
+    /// Starts the server on a database that has been judged, and to which others have
+    /// written since in keyspaces of their own.
+    ///
+    /// # Errors
+    /// Broken, as for [`Lives::look_anew`].
+    pub(crate) fn open_after_others(&mut self, settings: Settings) -> Result<Server> {
+        let server = self.start(settings)?;
+        self.look_anew(&server)?;
+        self.settings = settings;
+        self.life += 1;
+        Ok(server)
+    }
+
+    /// Looks at what is there after others have written, in keyspaces of their own.
+    ///
+    /// # Errors
+    /// Broken when anything is not as it was at the last judgement.
+    pub(crate) fn look_anew(&mut self, server: &Server) -> Result<()> {
+        let now = read_all(&self.rig.env, server.url()).map_err(|e| e.before(self.settings))?;
+        if now.subjects != self.contents.subjects {
+            let was = |subject| self.contents.subjects.get(subject);
+            let changed = now.subjects.iter().find(|(subject, held)| was(subject) != Some(held));
+            let gone = self.contents.subjects.keys().find(|s| !now.subjects.contains_key(s));
+            return Err(Failure::broken(format!(
+                "life {}: nobody wrote, and something has changed: {changed:?} is new, {gone:?} is gone",
+                self.life
+            )));
+        }
+        self.contents = now;
+        Ok(())
+    }
+
+    fn start(&mut self, settings: Settings) -> Result<Server> {
         let launch = self.launch(settings);
         let mut tries = 0;
-        let server = loop {
+        loop {
             match Server::start(&self.rig.env, &launch)? {
-                Started::Serving(server) => break server,
+                Started::Serving(server) => return Ok(server),
                 // The server of a run that died is killed with it, but not at once.
                 Started::Refused(why) if why.contains("in use by") && tries < TRIES => {
                     tries += 1;
@@ -151,16 +203,7 @@ impl<'r> Lives<'r> {
                     return Err(Failure::trouble("killed though nobody asked for it"));
                 }
             }
-        };
-        self.judge(&server, survives)?;
-        self.settings = settings;
-        if self.contents.seqno == 0 {
-            let touches = self.workload(&server, Mix::PLAIN, None).open_accounts()?;
-            self.touches = touches;
-            self.judge(&server, Durability::Memory)?;
         }
-        self.life += 1;
-        Ok(server)
     }
 
     /// Judges what is there now by what was seen since the last judgement.
@@ -168,7 +211,7 @@ impl<'r> Lives<'r> {
     /// # Errors
     /// Broken.
     fn judge(&mut self, server: &Server, survives: Durability) -> Result<()> {
-        let after = read_all(server.url()).map_err(|e| e.before(self.settings))?;
+        let after = read_all(&self.rig.env, server.url()).map_err(|e| e.before(self.settings))?;
         let life = Life {
             before: &self.contents,
             touches: &self.touches,
@@ -259,6 +302,23 @@ impl<'r> Lives<'r> {
         Ok(refused)
     }
 
+    /// Writes until a write is taken: what had stopped them is over.
+    ///
+    /// # Errors
+    /// Broken when none is within a minute.
+    pub(crate) fn writes_go_on(&mut self, server: &Server, over: &str) -> Result<()> {
+        const TRIES: u32 = 600;
+        let action = Action::Put { register: LAST, size_bytes: 1000 };
+        for n in 0..TRIES {
+            let Some(problem) = self.once(server, FIRST_TRY + n, action)? else { return Ok(()) };
+            if n + 1 == TRIES {
+                return Err(Failure::broken(format!("{over}, writes did not: {problem}")));
+            }
+            self.rig.env.clock.sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
     /// Registers that were put in this life, and acknowledged.
     pub(crate) fn acknowledged_registers(&self) -> Vec<u32> {
         let put = self.touches.iter().filter_map(|touch| match (touch.subject, touch.effect) {
@@ -270,11 +330,6 @@ impl<'r> Lives<'r> {
         });
         put.collect()
     }
-}
-
-/// A refusal that says no more than "not now".
-pub(crate) fn is_overload(problem: &Problem) -> bool {
-    problem.kind == "overloaded"
 }
 
 /// Options for one life, of what the server offers.

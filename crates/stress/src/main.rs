@@ -18,6 +18,7 @@ mod client;
 mod journal;
 mod workload;
 mod contents;
+mod shifted_clock;
 mod server;
 mod power_cut;
 mod disks;
@@ -30,6 +31,7 @@ mod full;
 mod descriptors;
 mod readonly;
 mod memory;
+mod soak;
 
 use clap::{Parser, ValueEnum};
 use failure::{Failure, Result};
@@ -50,6 +52,7 @@ const EXAMPLES: &str = "\
 Examples:
   tanada-stress kill --count 100
   tanada-stress power --count 10 --seed 7
+  tanada-stress soak                              an hour of everything, on one database
   tanada-stress kill --count 100 --dir run        a journal stays in run/
   tanada-stress kill --count 100 --dir run --resume --seed 7
 
@@ -116,6 +119,9 @@ enum Mode {
     Readonly,
     /// Load and large values, within its memory budget; --count is seconds
     Memory,
+    /// All of these on one database, with clocks, quiet spells, copies and queues; --count is
+    /// minutes (root for what root needs)
+    Soak,
 }
 
 impl Mode {
@@ -128,6 +134,7 @@ impl Mode {
             Mode::Descriptors => "descriptors",
             Mode::Readonly => "readonly",
             Mode::Memory => "memory",
+            Mode::Soak => "soak",
         }
     }
 
@@ -136,12 +143,13 @@ impl Mode {
             Mode::Kill => 100,
             Mode::Power => 20,
             Mode::Memory => 45,
+            Mode::Soak => 60,
             Mode::Fsync | Mode::Full | Mode::Descriptors | Mode::Readonly => 5,
         }
     }
 
     fn mounts(self) -> bool {
-        !matches!(self, Mode::Kill | Mode::Descriptors | Mode::Memory)
+        !matches!(self, Mode::Kill | Mode::Descriptors | Mode::Memory | Mode::Soak)
     }
 
     fn run(self, rig: &mut Rig) -> Result<()> {
@@ -153,6 +161,7 @@ impl Mode {
             Mode::Descriptors => descriptors::run(rig),
             Mode::Readonly => readonly::run(rig),
             Mode::Memory => memory::run(rig),
+            Mode::Soak => soak::run(rig),
         }
     }
 }
@@ -187,6 +196,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         disks::need_root()?;
         own_mounts()?;
     }
+    if mode == Mode::Soak && (arguments.require || disks::need_root().is_ok()) {
+        disks::need_root()?;
+        own_mounts()?;
+    }
     let beside = || {
         let own = std::env::current_exe()?;
         Ok::<_, std::io::Error>(own.with_file_name("tanada"))
@@ -204,6 +217,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         dir: arguments.dir.as_ref().map(std::path::absolute).transpose()?,
         resume: arguments.resume,
         die_in: arguments.die_in,
+        require: arguments.require,
     })?;
     let outcome = mode.run(&mut rig);
     rig.end(outcome)

@@ -6,7 +6,7 @@
 
 use crate::failure::{Failure, Result};
 use crate::rig::Rig;
-use crate::server::{Launch, Server, Settings, Started};
+use crate::server::{Launch, Server, Settings, Started, Surroundings};
 use parking_lot::Mutex;
 use serde_json::json;
 use std::io::Read;
@@ -20,7 +20,7 @@ use ureq::Agent;
 const BUDGET_MIB: u64 = 256;
 
 /// What the process may have beside the budget: code, stacks, the allocator's rest.
-const BESIDE_MIB: u64 = 64;
+pub(crate) const BESIDE_MIB: u64 = 64;
 
 const READERS: u64 = 3;
 const WRITERS: u64 = 2;
@@ -51,7 +51,7 @@ pub(crate) fn run(rig: &mut Rig) -> Result<()> {
         data: rig.dir().join("data"),
         settings: Settings { memory_mib: BUDGET_MIB, durability: Durability::Buffered },
         kill_after_writes: None,
-        descriptors: None,
+        surroundings: Surroundings::default(),
     };
     let mut server = match Server::start(&rig.env, &launch)? {
         Started::Serving(server) => server,

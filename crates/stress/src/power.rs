@@ -1,12 +1,13 @@
 //! `power`: a true power cut under a running server, on a file system of its own.
 
+use crate::client::is_overload;
 use crate::disks::Image;
 use crate::failure::{Failure, Result};
 use crate::history::Cut;
-use crate::lives::{Lives, draw_end, draw_settings, is_overload};
+use crate::lives::{Lives, draw_end, draw_settings};
 use crate::operation::Mix;
 use crate::rig::Rig;
-use crate::server::Settings;
+use crate::server::{Server, Settings};
 use crate::workload::{Event, Go};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,42 +33,7 @@ pub(crate) fn run(rig: &mut Rig) -> Result<()> {
         let settings = Settings { memory_mib, durability: Durability::Synced };
         let mut server = lives.open(settings, Durability::Synced)?;
         let end = draw_end(&mut dice);
-        let killer = server.killer();
-        // Set before the cut: what is refused from then on is refused rightly.
-        // Relaxed: the refusals it explains come after the cut, which the kernel
-        // orders.
-        let is_cut = AtomicBool::new(false);
-        let ticks = lives.ticks();
-        let cut_at = Mutex::new(None);
-        let decide = |event: Event<'_>| match event {
-            Event::Acknowledged { count, .. } if count == end => {
-                is_cut.store(true, Ordering::Relaxed);
-                let began = ticks.next();
-                let cut = disk.cut_power();
-                *cut_at.lock() = Some(Cut { began, ended: ticks.next() });
-                killer.kill();
-                cut.map_or_else(Go::Fail, |()| Go::Stop)
-            }
-            Event::Acknowledged { .. } => Go::On,
-            Event::Refused { .. } if is_cut.load(Ordering::Relaxed) => Go::Stop,
-            Event::Refused { problem, .. } if is_overload(problem) => Go::On,
-            Event::Refused { problem, .. } => {
-                Go::Fail(Failure::broken(format!("a healthy server refuses: {problem}")))
-            }
-        };
-        lives.live(&server, Mix::EVERYTHING, None, &decide)?;
-        let Some(cut) = cut_at.into_inner() else {
-            return Err(Failure::broken(format!(
-                "clients lost a server whose power was on: {}",
-                server.said()
-            )));
-        };
-        lives.doubt(cut)?;
-        // Its log is mapped: without the file system it may have met SIGBUS first.
-        server.end_in_any_way()?;
-        disk.unmount()?;
-        disk.mount()?;
-        lives.rig.count("power cuts", 1);
+        cut(&mut lives, &mut disk, &mut server, end)?;
         lives.rig.advance();
     }
     let settings = Settings { memory_mib: 16, durability: Durability::Synced };
@@ -75,4 +41,53 @@ pub(crate) fn run(rig: &mut Rig) -> Result<()> {
     server.kill()?;
     drop(server);
     disk.unmount()
+}
+
+/// Cuts the power at the `end`-th acknowledgement, and mounts the disk again.
+///
+/// # Errors
+/// Broken, or lacking where that is not possible.
+pub(crate) fn cut(
+    lives: &mut Lives<'_>,
+    disk: &mut Image,
+    server: &mut Server,
+    end: u64,
+) -> Result<()> {
+    let killer = server.killer();
+    // Set before the cut: what is refused from then on is refused rightly.
+    // Relaxed: the refusals it explains come after the cut, which the kernel
+    // orders.
+    let is_cut = AtomicBool::new(false);
+    let ticks = lives.ticks();
+    let cut_at = Mutex::new(None);
+    let decide = |event: Event<'_>| match event {
+        Event::Acknowledged { count, .. } if count == end => {
+            is_cut.store(true, Ordering::Relaxed);
+            let began = ticks.next();
+            let cut = disk.cut_power();
+            *cut_at.lock() = Some(Cut { began, ended: ticks.next() });
+            killer.kill();
+            cut.map_or_else(Go::Fail, |()| Go::Stop)
+        }
+        Event::Acknowledged { .. } => Go::On,
+        Event::Refused { .. } if is_cut.load(Ordering::Relaxed) => Go::Stop,
+        Event::Refused { problem, .. } if is_overload(problem) => Go::On,
+        Event::Refused { problem, .. } => {
+            Go::Fail(Failure::broken(format!("a healthy server refuses: {problem}")))
+        }
+    };
+    lives.live(server, Mix::EVERYTHING, None, &decide)?;
+    let Some(cut) = cut_at.into_inner() else {
+        return Err(Failure::broken(format!(
+            "clients lost a server whose power was on: {}",
+            server.said()
+        )));
+    };
+    lives.doubt(cut)?;
+    // Its log is mapped: without the file system it may have met SIGBUS first.
+    server.end_in_any_way()?;
+    disk.unmount()?;
+    disk.mount()?;
+    lives.rig.count("power cuts", 1);
+    Ok(())
 }

@@ -24,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) resume: bool,
     /// The life in which this run kills itself, to be resumed by another.
     pub(crate) die_in: Option<u32>,
+    /// Leave out nothing for what the machine lacks.
+    pub(crate) require: bool,
 }
 
 /// One run.
@@ -112,6 +114,17 @@ impl Rig {
     /// One kill, cut or round is done.
     pub(crate) fn advance(&self) {
         self.bar.inc(1);
+        self.bar.set_message(format!("{} acknowledged", self.counted("acknowledged")));
+    }
+
+    /// Tells of what was done, for who looks on: a line.
+    pub(crate) fn tell(&self, line: &str) {
+        self.bar.suspend(|| println!("{line}"));
+    }
+
+    /// How far it is, of the rounds or whatever is counted.
+    pub(crate) fn is_at(&self, position: u64) {
+        self.bar.set_position(position);
         self.bar.set_message(format!("{} acknowledged", self.counted("acknowledged")));
     }
 

@@ -2,6 +2,7 @@
 
 use crate::client::name_of;
 use crate::failure::{Failure, Result};
+use crate::shifted_clock::Shift;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::fmt;
@@ -46,8 +47,18 @@ pub(crate) struct Launch {
     /// Kills it with SIGKILL while it opens, once it has made so many calls
     /// that write: a moment decided by work, not by time.
     pub(crate) kill_after_writes: Option<u64>,
+    pub(crate) surroundings: Surroundings,
+}
+
+/// What a server finds around it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Surroundings {
     /// Most file descriptors, from its first moment on.
     pub(crate) descriptors: Option<u64>,
+    /// Where clients may have checkpoints made.
+    pub(crate) checkpoints: Option<PathBuf>,
+    /// A wall clock that is set by somebody else than the machine.
+    pub(crate) clock: Option<Shift>,
 }
 
 /// How a start ended.
@@ -72,8 +83,9 @@ pub(crate) struct Server {
 /// that a run that dies leaves no server behind; and its limits are set.
 fn command(launch: &Launch) -> Command {
     let mut words: Vec<String> = Vec::new();
-    if let Some(descriptors) = launch.descriptors {
-        words.extend(["prlimit".into(), format!("--nofile={descriptors}"), "--".into()]);
+    let Surroundings { descriptors, checkpoints, clock } = &launch.surroundings;
+    if let Some(descriptors) = descriptors {
+        words.extend(["prlimit".into(), format!("--nofile={descriptors}:"), "--".into()]);
     }
     if dies_with_us() {
         words.extend(["setpriv", "--pdeathsig", "KILL", "--"].map(String::from));
@@ -84,6 +96,12 @@ fn command(launch: &Launch) -> Command {
     command.args(["serve", "--http", "127.0.0.1:0", "--data"]).arg(&launch.data);
     command.args(["--memory", &format!("{}MiB", launch.settings.memory_mib)]);
     command.args(["--durability", name_of(launch.settings.durability)]);
+    if let Some(checkpoints) = checkpoints {
+        command.arg("--checkpoint-dir").arg(checkpoints);
+    }
+    if let Some(clock) = clock {
+        clock.shift(&mut command);
+    }
     command.env("NO_COLOR", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -219,7 +237,15 @@ impl Server {
     /// # Errors
     /// Lacking where there is no `/proc`.
     pub(crate) fn resident_kib(&self, field: &str) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.pid.as_raw_nonzero());
+        Server::resident_kib_of(self.killer(), field)
+    }
+
+    /// The same of a process that another thread watches.
+    ///
+    /// # Errors
+    /// As there; and when it has ended.
+    pub(crate) fn resident_kib_of(pid: Killer, field: &str) -> Result<u64> {
+        let path = format!("/proc/{}/status", pid.0.as_raw_nonzero());
         let mut text = String::new();
         tanada_vfs::open_input(Path::new(&path))
             .and_then(|mut file| file.read_to_string(&mut text))
@@ -258,6 +284,20 @@ impl Server {
         match said.contains("panicked") {
             true => Err(Failure::broken(format!("the server panicked: {said}"))),
             false => Ok(()),
+        }
+    }
+
+    /// SIGTERM, and waits for its end.
+    ///
+    /// # Errors
+    /// Broken when it does not end well.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let _ = kill_process(self.pid, Signal::TERM);
+        let status = self.child.wait()?;
+        let said = self.said();
+        match status.success() && !said.contains("panicked") {
+            true => Ok(()),
+            false => Err(Failure::broken(format!("the server does not stop, {status}: {said}"))),
         }
     }
 

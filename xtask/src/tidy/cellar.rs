@@ -18,6 +18,7 @@ const CELLAR: &[(&str, &str)] = &[
     ("crates/table/src/memory/block_memory.rs", "runs of pages that are given back"),
     ("crates/table/src/cache/slots.rs", "blocks borrowed from their slots"),
     ("crates/engine/src/memtable/", "readers without locks beside one writer"),
+    ("crates/stress/examples/shifted_clock.rs", "a clock that stands before the C library's"),
     ("crates/stress/src/power_cut.rs", "the ioctl that cuts the power of a file system"),
 ];
 
