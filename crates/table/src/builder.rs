@@ -10,6 +10,7 @@ use crate::data::data_block::DataBlockBuilder;
 use crate::filter;
 use crate::index::fences;
 use crate::index::{Handle, PartitionBuilder, TopBuilder};
+use crate::meta::expiries::ExpiryCounts;
 use crate::meta::footer::{FORMAT_VERSION, Footer};
 use crate::meta::properties::{TableProperties, TopHandle};
 use crate::seal::compression::{Compression, Compressor};
@@ -48,14 +49,24 @@ pub struct TableOptions {
     pub bits_per_key: f64,
     /// The keyspace whose entries these are, for who has nothing but the file.
     pub keyspace: Option<KeyspaceId>,
+    /// When the table is written, milliseconds since 1970: it says when parts of it have
+    /// expired. `None`: it says no more than when the first and the last entry do.
+    pub written_ms: Option<u64>,
 }
 
 impl TableOptions {
     /// LZ4, blocks that take 4 KiB of memory with their bookkeeping, 10 bits a key.
     pub fn new(id: TableId, database: DatabaseId) -> TableOptions {
         let compression = Compression::Lz4;
-        let (block_size, bits_per_key, keyspace) = (4032, 10.0, None);
-        TableOptions { id, database, compression, block_size, bits_per_key, keyspace }
+        TableOptions {
+            id,
+            database,
+            compression,
+            block_size: 4032,
+            bits_per_key: 10.0,
+            keyspace: None,
+            written_ms: None,
+        }
     }
 }
 
@@ -82,6 +93,7 @@ pub struct TableBuilder {
     probes: u32,
     compressor: Compressor,
     properties: TableProperties,
+    expiries: Option<ExpiryCounts>,
     /// Sealed bytes not yet appended to the file.
     out: Vec<u8>,
     /// Bytes appended to the file.
@@ -131,6 +143,7 @@ impl TableBuilder {
             path: path.into(),
             probes,
             compressor: Compressor::new(options.compression),
+            expiries: options.written_ms.map(ExpiryCounts::new),
             options,
             properties,
             out: Vec::with_capacity(WRITE_BYTES + (64 << 10)),
@@ -193,6 +206,11 @@ impl TableBuilder {
         }
         self.last_seqno = entry.seqno;
         self.properties.count(&entry, new_key);
+        if entry.expires_at_ms != 0
+            && let Some(expiries) = &mut self.expiries
+        {
+            expiries.count(entry.expires_at_ms);
+        }
         if alone {
             return self.write_alone(&entry);
         }
@@ -256,6 +274,9 @@ impl TableBuilder {
         }
         self.finish_partition();
         self.properties.max_key = std::mem::take(&mut self.last_key);
+        let max_ms = self.properties.max_expires_at_ms;
+        self.properties.expiry_quantiles =
+            self.expiries.as_ref().and_then(|expiries| expiries.quantiles(max_ms));
         self.properties.data_bytes = self.offset();
         self.properties.partitions = self.finished.len() as u64;
 

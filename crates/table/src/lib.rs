@@ -33,6 +33,7 @@ pub use error::Error;
 pub use filter::theoretical_false_positive_rate;
 pub use get::{CacheUse, FilterStats, Found, GetContext, GetTrace, InMemory, Missing, ReadMode};
 pub use memory::value::Value;
+pub use meta::expiries::{EXPIRY_PARTS, ExpiryQuantiles};
 pub use meta::properties::TableProperties;
 pub use read::cursor::Cursor;
 pub use read::table::Table;

@@ -491,6 +491,34 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         unit!("background::schedule::quiet::tests::what_expires_goes_though_nobody_writes"),
         unit!("background::schedule::quiet::tests::what_was_deleted_goes_though_nobody_writes")
     ),
+    planted(
+        "one_long_life_keeps_expired",
+        &[
+            Fault {
+                name: "one_long_life_keeps_expired",
+                tests: &[
+                    unit!(
+                        "background::schedule::quiet::tests::what_expires_goes_though_each_table_has_a_value_that_lives_for_a_year"
+                    ),
+                    unit!(
+                        "tree::compaction::policy_tests::a_table_is_rewritten_once_enough_of_it_has_expired_and_dropped_once_all_has"
+                    ),
+                ],
+            },
+            Fault {
+                name: "partly_expired_table_dropped",
+                tests: &[
+                    unit!(
+                        "tree::compaction::policy_tests::a_table_is_rewritten_once_enough_of_it_has_expired_and_dropped_once_all_has"
+                    ),
+                    simulated!(
+                        "model",
+                        "every_answer_is_the_oracles_through_flushes_compactions_kills_and_power_cuts"
+                    ),
+                ],
+            },
+        ],
+    ),
     one!(
         "idle_keyspaces_pin_logs",
         unit!("background::many_keyspaces_tests::idle_keyspaces_pin_logs")

@@ -45,6 +45,7 @@ fn added(level: u8, run: u64, id: u64, key: u64, size_bytes: u64) -> AddedTable 
         min_expires_at_ms: 0,
         max_expires_at_ms: 0,
         expiring: 0,
+        expiry_quantiles: None,
         superseded: 0,
     };
     AddedTable { level: Level(level), run: RunId(run), meta }

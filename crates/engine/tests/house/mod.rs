@@ -223,6 +223,12 @@ pub(crate) fn kept_second(golden: Golden) -> Files {
     files_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/second").join(golden.name))
 }
 
+/// What they wrote before tables told when each eighth of their values expires. Never written
+/// anew.
+pub(crate) fn kept_third(golden: Golden) -> Files {
+    files_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/third").join(golden.name))
+}
+
 fn files_in(home: &Path) -> Files {
     let mut files = files_of(&Env::real(), home);
     for (_, bytes) in files.iter_mut().filter(|(name, _)| is_log(name)) {

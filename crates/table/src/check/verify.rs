@@ -7,6 +7,7 @@ use crate::filter::Filter;
 use crate::get::CacheUse;
 use crate::index::Partition;
 use crate::memory::block::{Block, Kind};
+use crate::meta::expiries::EXPIRY_PARTS;
 use crate::meta::properties::TableProperties;
 use crate::read::read_ahead::ReadAhead;
 use crate::read::table::{Opened, Table};
@@ -31,6 +32,8 @@ pub struct VerifyReport {
 #[derive(Default)]
 struct Walk {
     counted: TableProperties,
+    /// Entries that have expired by each quantile that the table tells.
+    expired: [u64; EXPIRY_PARTS as usize - 1],
     key: Vec<u8>,
     seqno: SeqNo,
     /// The partition walked.
@@ -129,11 +132,19 @@ impl Table {
             max_block_len: told.max_block_len,
             block_size: told.block_size,
             keyspace: told.keyspace,
+            expiry_quantiles: told.expiry_quantiles,
             top: told.top,
             ..walk.counted.clone()
         };
         if counted != *told {
             return Err(self.damaged(at, "the properties are not those of the entries".into()));
+        }
+        if let Some(quantiles) = told.expiry_quantiles {
+            let least = |part: u64| (told.expiring * part).div_ceil(EXPIRY_PARTS);
+            let enough = (1..).zip(walk.expired).all(|(part, expired)| expired >= least(part));
+            if !enough || quantiles.0.last() > Some(&told.max_expires_at_ms) {
+                return Err(self.damaged(at, "the quantiles of expiry are not the entries'".into()));
+            }
         }
         if told.data_bytes + filter_bytes + index_bytes != at {
             return Err(self.damaged(at, "there are bytes that no block accounts for".into()));
@@ -174,6 +185,12 @@ impl Walk {
                 value: slot.value,
             };
             self.entry(&entry, (&fence.0, fence.1), filter)?;
+            if let Some(quantiles) =
+                opened.properties.expiry_quantiles.filter(|_| entry.expires_at_ms != 0)
+            {
+                let by_then = quantiles.0.map(|at_ms| u64::from(entry.expires_at_ms <= at_ms));
+                self.expired.iter_mut().zip(by_then).for_each(|(count, more)| *count += more);
+            }
             let led = opened.top.fences().part(&key, slot.seqno) == self.part
                 && fences.part(&key, slot.seqno) == b
                 && data.lower_bound(&key, slot.seqno)? == i;

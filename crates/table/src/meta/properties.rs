@@ -7,6 +7,7 @@
 
 use crate::damage::{Damage, Fields};
 use crate::index::Handle;
+use crate::meta::expiries::ExpiryQuantiles;
 use crate::seal::compression::Compression;
 use tanada_format::{EntryRef, KeyspaceId, SeqNo, ValueKind, write_varint};
 
@@ -66,6 +67,9 @@ pub struct TableProperties {
     pub max_block_len: u64,
     /// What blocks were cut at, before compression.
     pub block_size: u64,
+    /// When each eighth of the entries that expire has; `None` when all expire at about the
+    /// same time, or the table does not say.
+    pub expiry_quantiles: Option<ExpiryQuantiles>,
     /// The keyspace whose entries these are; not every table says so.
     pub keyspace: Option<KeyspaceId>,
     pub(crate) top: TopHandle,
@@ -167,6 +171,9 @@ impl TableProperties {
         if let Some(keyspace) = self.keyspace {
             bytes(29, &keyspace.0.to_le_bytes());
         }
+        if let Some(quantiles) = self.expiry_quantiles {
+            bytes(30, &quantiles.encode());
+        }
         out
     }
 
@@ -192,6 +199,7 @@ impl TableProperties {
                     let id = value.try_into().map_err(|_| "a keyspace's id is not a number")?;
                     p.keyspace = Some(KeyspaceId(u32::from_le_bytes(id)));
                 }
+                30 => p.expiry_quantiles = Some(ExpiryQuantiles::parse(value)?),
                 _ => {}
             }
         }
@@ -262,6 +270,9 @@ mod tests {
         p.top = TopHandle { offset: 7, len: 9 };
         let with_keyspace = TableProperties { keyspace: Some(KeyspaceId(3)), ..p.clone() };
         assert_eq!(TableProperties::parse(&with_keyspace.encode()).unwrap(), with_keyspace);
+        let expiry_quantiles = Some(ExpiryQuantiles([70, 71, 72, 73, 74, 75, 76]));
+        let with_quantiles = TableProperties { expiry_quantiles, ..with_keyspace };
+        assert_eq!(TableProperties::parse(&with_quantiles.encode()).unwrap(), with_quantiles);
         let mut bytes = p.encode();
         assert_eq!(TableProperties::parse(&bytes).unwrap(), p);
         for cut in 0..bytes.len() {

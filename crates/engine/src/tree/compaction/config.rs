@@ -1,5 +1,7 @@
 //! The shape of a tree as numbers.
 
+use crate::tree::version::GARBAGE_PERCENT;
+
 /// What the picker steers towards.
 ///
 /// The classical designs are settings of it: leveled (one run everywhere),
@@ -26,7 +28,7 @@ pub(crate) struct Config {
     /// A job takes in more tables than it must only up to this size.
     pub(crate) job_bytes: u64,
     /// A table of which this share of entries is deletes or expired values is
-    /// rewritten for their sake, in percent.
+    /// rewritten for their sake, in percent; [`GARBAGE_PERCENT`] at least.
     pub(crate) garbage_percent: u64,
     /// But not before it is this old.
     pub(crate) garbage_age_ms: u64,
@@ -55,7 +57,7 @@ impl Config {
             table_bytes,
             tables_a_level: 256,
             job_bytes: 16 * table_bytes,
-            garbage_percent: 25,
+            garbage_percent: GARBAGE_PERCENT,
             garbage_age_ms: 60_000,
             window: 256,
         }

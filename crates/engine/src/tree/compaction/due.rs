@@ -6,7 +6,6 @@
 
 use super::Config;
 use super::tree::Moment;
-use super::visible::is_expired;
 use crate::tree::version::{Sums, TableMeta, Version};
 
 /// What is due, but has not been picked, is looked for again after this long. No rule of
@@ -64,21 +63,16 @@ pub(crate) fn due(version: &Version, config: &Config, moment: Moment, clock_ms: 
 }
 
 fn may_wait(sums: &Sums, config: &Config) -> bool {
-    sums.first_expired_ms != u64::MAX || sums.most_useless >= 10 * config.garbage_percent
+    sums.first_garbage_ms != u64::MAX
+        || sums.first_dead_ms != u64::MAX
+        || sums.most_useless >= 10 * config.garbage_percent
 }
 
-/// When all of a table has expired, and when it is old and mostly garbage.
+/// When all of a table has expired, and when it is old and so much of it is garbage that it
+/// is rewritten.
 fn moments(meta: &TableMeta, config: &Config) -> [Option<u64>; 2] {
     let all_dead = (meta.expiring == meta.entries).then_some(meta.max_expires_at_ms);
-    let is_most = |garbage: u64| garbage * 100 >= meta.entries * config.garbage_percent;
     let old_ms = meta.created_ms.saturating_add(config.garbage_age_ms);
-    let garbage = if is_most(meta.useless()) {
-        Some(old_ms)
-    } else if is_most(meta.useless() + meta.expiring) {
-        Some(old_ms.max(meta.max_expires_at_ms))
-    } else {
-        None
-    };
-    debug_assert!(meta.expiring == 0 || is_expired(meta.max_expires_at_ms, u64::MAX));
+    let garbage = meta.is_garbage_from(config.garbage_percent).map(|at_ms| at_ms.max(old_ms));
     [all_dead, garbage]
 }

@@ -10,6 +10,7 @@ use crate::tree::version::{AddedTable, RunId, TableMeta, TableStore, Version, Ve
 use std::collections::HashMap;
 use std::sync::Arc;
 use tanada_format::{DatabaseId, Level, SeqNo, TableId, ValueKind};
+use tanada_table::ExpiryQuantiles;
 
 /// What one entry weighs.
 pub(super) const ENTRY_BYTES: u64 = 100;
@@ -192,7 +193,17 @@ impl Model {
             min_expires_at_ms: expiring().min().unwrap_or(0),
             max_expires_at_ms: expiring().max().unwrap_or(0),
             expiring: expiring().count() as u64,
+            expiry_quantiles: quantiles(expiring().collect()),
             superseded: entries.windows(2).filter(|pair| pair[0].key == pair[1].key).count() as u64,
         }
     }
+}
+
+/// As a builder counts them, to the millisecond.
+fn quantiles(mut expiries: Vec<u64>) -> Option<Box<ExpiryQuantiles>> {
+    expiries.sort_unstable();
+    let max_ms = *expiries.last()?;
+    let eighth = |part: usize| expiries[(expiries.len() * part).div_ceil(8) - 1];
+    let quantiles = ExpiryQuantiles(std::array::from_fn(|at| eighth(at + 1)));
+    (quantiles.0[0] < max_ms).then(|| Box::new(quantiles))
 }

@@ -157,7 +157,8 @@ impl<'a> Output<'a> {
 
     fn start_table(&mut self) -> Result<()> {
         self.id = (self.io.next_id)()?;
-        let options = (self.io.table_options)(self.id, self.level);
+        let mut options = (self.io.table_options)(self.id, self.level);
+        options.written_ms = Some(self.now_ms);
         self.builder = Some(self.io.files.create(options)?);
         self.new.begun.push(self.id);
         self.count_buffers();
@@ -257,6 +258,7 @@ pub(crate) fn describe(summary: TableSummary, created_ms: u64) -> TableMeta {
         min_expires_at_ms: properties.min_expires_at_ms,
         max_expires_at_ms: properties.max_expires_at_ms,
         expiring: properties.expiring,
+        expiry_quantiles: properties.expiry_quantiles.map(Box::new),
         superseded: properties.entries.saturating_sub(properties.keys),
     }
 }

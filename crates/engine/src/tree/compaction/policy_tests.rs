@@ -40,6 +40,34 @@ fn each(numbers: impl IntoIterator<Item = u64>, text: &str) -> String {
     numbers.into_iter().map(|n| text.replace('#', &n.to_string())).collect()
 }
 
+/// A table was judged by the last of its values that expires, and dropped by how much of it is
+/// garbage: both must be as many as are known to have expired, no more.
+#[test]
+fn a_table_is_rewritten_once_enough_of_it_has_expired_and_dropped_once_all_has() {
+    let at = |now_ms, table: &str| {
+        let mut sketch = Sketch::new(config(), &format!("L6: {table}"));
+        sketch.moment.now_ms = now_ms;
+        sketch.picked()
+    };
+    let rewrite = "Garbage Merge: L6 1 to L6, run 1";
+    let eighths = "q60100/60200/60300/60400/60500/60600/60700";
+    // All entries expire: an eighth is too little, two are enough.
+    let all = format!("1 a-f n8 x8@90000 {eighths}");
+    assert_eq!(at(60_100, &all), "nothing");
+    assert_eq!(at(60_200, &all), rewrite);
+    assert_eq!(at(89_999, &all), rewrite);
+    assert_eq!(at(90_000, &all), "Expired Drop: L6 1 to L6, a new run");
+    // Half of them do: four eighths of those are a quarter of all.
+    let half = format!("1 a-f n16 x8@90000 {eighths}");
+    assert_eq!(at(60_300, &half), "nothing");
+    assert_eq!(at(60_400, &half), rewrite);
+    // Deletes count too.
+    assert_eq!(at(60_200, &format!("1 a-f n16 t2 x8@90000 {eighths}")), rewrite);
+    assert_eq!(at(90_000, "1 a-f n40 x8@90000"), "nothing");
+    // Young tables wait, as with all garbage.
+    assert_eq!(at(60_200, &format!("{all} c60195")), "nothing");
+}
+
 #[test]
 fn a_table_of_level_0_that_lies_over_nothing_goes_down_unread() {
     check(&[

@@ -9,6 +9,7 @@ use crate::tree::version::{
 use std::ops::Bound;
 use std::sync::Arc;
 use tanada_format::{DatabaseId, Level, SeqNo, TableId};
+use tanada_table::ExpiryQuantiles;
 
 /// What is to be decided about.
 pub(super) struct Sketch {
@@ -22,7 +23,8 @@ impl Sketch {
     /// A tree, a run a line: `L5: 3 a-f, 4 g-k` are the tables 3 and 4 in a run of
     /// level 5 that has the number of its first table. Behind its keys a table may
     /// have a size in bytes (else 400), entries `n8` (else 4), deletes `t2`, values
-    /// that expire `x4@90`, the time when it was written `c5` (else 0). Its only
+    /// that expire `x4@90` and when each eighth of them but the last has
+    /// `q60/60/70/70/80/80/90`, the time when it was written `c5` (else 0). Its only
     /// seqno is its number.
     pub(super) fn new(config: Config, text: &str) -> Sketch {
         let mut edit = VersionEdit::default();
@@ -92,6 +94,7 @@ fn table(text: &str) -> TableMeta {
         min_expires_at_ms: 0,
         max_expires_at_ms: 0,
         expiring: 0,
+        expiry_quantiles: None,
         superseded: 0,
     };
     for word in words {
@@ -99,6 +102,11 @@ fn table(text: &str) -> TableMeta {
         match word.split_at(1) {
             ("n", entries) => meta.entries = number(entries),
             ("t", tombstones) => meta.tombstones = number(tombstones),
+            ("q", eighths) => {
+                let eighths: Vec<u64> = eighths.split('/').map(number).collect();
+                let quantiles = ExpiryQuantiles(eighths.try_into().unwrap());
+                meta.expiry_quantiles = Some(Box::new(quantiles));
+            }
             ("c", created_ms) => meta.created_ms = number(created_ms),
             ("x", expiry) => {
                 let (count, at) = expiry.split_once('@').unwrap();

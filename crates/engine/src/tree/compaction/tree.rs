@@ -7,7 +7,6 @@
 use super::config::Config;
 use super::plan::{InFlight, InputRun, Method, OutputRun, Plan, Reason};
 use super::shape::{LAST, Shape};
-use super::visible::is_expired;
 use crate::tree::version::{Run, RunId, Sums, TableHandle, TableMeta, Tables, Version};
 use std::collections::HashSet;
 use std::ops::{Bound, RangeInclusive};
@@ -175,11 +174,7 @@ impl<'v> Tree<'v> {
         if meta.max_seqno > self.moment.oldest_snapshot {
             return 0;
         }
-        let expired = match is_expired(meta.max_expires_at_ms, self.moment.now_ms) {
-            true => meta.expiring,
-            false => 0,
-        };
-        (meta.useless() + expired).min(meta.entries)
+        (meta.useless() + meta.expired_by(self.moment.now_ms)).min(meta.entries)
     }
 
     /// Whether some table of these may be mostly garbage, and old enough for a rewrite, or
@@ -188,7 +183,7 @@ impl<'v> Tree<'v> {
         sums.first_max_seqno <= self.moment.oldest_snapshot
             && (self.in_flight.is_paid() || self.is_old(sums.first_created_ms))
             && (sums.most_useless >= 10 * self.config.garbage_percent
-                || self.moment.now_ms >= sums.first_expired_ms)
+                || self.moment.now_ms >= sums.first_garbage_ms)
     }
 
     /// Whether a table written then is old enough to be rewritten for its garbage.
@@ -466,7 +461,7 @@ impl<'v> Tree<'v> {
         };
         let all_expired = |table: &TableHandle| {
             let meta = table.meta();
-            meta.expiring == meta.entries && self.garbage(meta) == meta.entries
+            meta.is_dead(self.moment.now_ms) && meta.max_seqno <= self.moment.oldest_snapshot
         };
         let hides_nothing = |at: usize, table: &TableHandle| {
             let keys = Keys::of(table);

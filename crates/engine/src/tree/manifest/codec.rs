@@ -15,6 +15,7 @@ use crate::tree::version::{AddedTable, RemovedTable, RunId, TableMeta, VersionEd
 use tanada_format::{
     KeyspaceId, Level, Lineage, LogId, LogPosition, SeqNo, TableId, read_varint, write_varint,
 };
+use tanada_table::ExpiryQuantiles;
 
 /// Longest name of a keyspace, in bytes.
 pub(crate) const MAX_NAME_LEN: usize = 255;
@@ -84,6 +85,7 @@ mod table {
     pub(super) const MIN_EXPIRES_AT_MS: u64 = 14;
     pub(super) const MAX_EXPIRES_AT_MS: u64 = 15;
     pub(super) const SUPERSEDED: u64 = 16;
+    pub(super) const EXPIRY_QUANTILES: u64 = 17;
 }
 
 /// The payload of `edit`.
@@ -167,6 +169,10 @@ fn put_table(out: &mut Vec<u8>, AddedTable { level, run, meta }: &AddedTable) {
     if meta.superseded != 0 {
         // Who does not know it leaves the garbage where it is.
         put_tagged(out, table::SUPERSEDED << 1 | 1, &meta.superseded.to_le_bytes());
+    }
+    if let Some(quantiles) = &meta.expiry_quantiles {
+        // Who does not know it judges the table by its last value that expires.
+        put_tagged(out, table::EXPIRY_QUANTILES << 1 | 1, &quantiles.encode());
     }
 }
 
@@ -300,6 +306,7 @@ fn decode_removed(outer: &Field<'_>) -> Result<RemovedTable, DecodeError> {
 
 fn decode_added(outer: &Field<'_>) -> Result<AddedTable, DecodeError> {
     let (mut level, mut min_key, mut max_key) = (None, None, None);
+    let mut expiry_quantiles = None;
     // The numbers by field number, all of them `u64`.
     let mut numbers = [None; table::SUPERSEDED as usize + 1];
     let mut fields = outer.fields();
@@ -309,6 +316,11 @@ fn decode_added(outer: &Field<'_>) -> Result<AddedTable, DecodeError> {
             table::LEVEL => once(&mut level, Level(field.u8()?), &field)?,
             table::MIN_KEY => once(&mut min_key, key()?, &field)?,
             table::MAX_KEY => once(&mut max_key, key()?, &field)?,
+            table::EXPIRY_QUANTILES => {
+                let quantiles = ExpiryQuantiles::decode(field.content);
+                let quantiles = quantiles.map_err(|what| field.damaged(what))?;
+                once(&mut expiry_quantiles, Box::new(quantiles), &field)?
+            }
             known @ table::ID..=table::SUPERSEDED => {
                 once(&mut numbers[known as usize], field.u64()?, &field)?
             }
@@ -332,6 +344,7 @@ fn decode_added(outer: &Field<'_>) -> Result<AddedTable, DecodeError> {
         expiring: number(table::EXPIRING).unwrap_or(0),
         min_expires_at_ms: number(table::MIN_EXPIRES_AT_MS).unwrap_or(0),
         max_expires_at_ms: number(table::MAX_EXPIRES_AT_MS).unwrap_or(0),
+        expiry_quantiles,
         superseded: number(table::SUPERSEDED).unwrap_or(0),
     };
     meta.check().map_err(|what| outer.damaged(what))?;

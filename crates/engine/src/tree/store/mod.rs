@@ -17,7 +17,7 @@ pub(crate) use deletion::{Deletion, DeletionQueue};
 pub(crate) use descriptors::{DescriptorNeeds, Descriptors};
 pub(crate) use handle::TableHandle;
 pub(crate) use open_tables::{OpenTables, OpenTablesStats};
-pub(crate) use table_meta::TableMeta;
+pub(crate) use table_meta::{GARBAGE_PERCENT, TableMeta};
 
 use crate::types::error::{Error, Result};
 use std::path::PathBuf;

@@ -1,6 +1,10 @@
 //! What the tree knows of a table without opening it. The manifest stores it.
 
 use tanada_format::{SeqNo, TableId, planted};
+use tanada_table::{EXPIRY_PARTS, ExpiryQuantiles};
+
+/// Share of a table, in percent, that is garbage before it is rewritten for that.
+pub(crate) const GARBAGE_PERCENT: u64 = 25;
 
 /// Facts about one table file, fixed when it was written.
 ///
@@ -9,7 +13,7 @@ use tanada_format::{SeqNo, TableId, planted};
 /// 2. `1 <= entries`, `tombstones <= entries`, `min_seqno <= max_seqno <= SeqNo::MAX`.
 /// 3. `superseded < entries`: each key has a newest one.
 /// 4. `min_expires_at_ms == 0` exactly when `max_expires_at_ms == 0`, and the
-///    first is not after the second.
+///    first is not after the second. Quantiles lie between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TableMeta {
     /// Names the file.
@@ -40,6 +44,8 @@ pub(crate) struct TableMeta {
     /// Entries that expire. When it equals `entries`, the whole table is dead
     /// after `max_expires_at_ms`.
     pub(crate) expiring: u64,
+    /// When each eighth of them has; `None` when that is not known, or all do at once.
+    pub(crate) expiry_quantiles: Option<Box<ExpiryQuantiles>>,
     /// Entries that are not the newest of their key in this table: readers at earlier
     /// moments needed them when it was written.
     pub(crate) superseded: u64,
@@ -71,6 +77,12 @@ impl TableMeta {
         {
             return Err("a table's expiry range is impossible");
         }
+        if let Some(quantiles) = self.expiry_quantiles.as_deref()
+            && (quantiles.0[0] < self.min_expires_at_ms
+                || quantiles.0.last() > Some(&self.max_expires_at_ms))
+        {
+            return Err("a table's quantiles of expiry lie outside of its range");
+        }
         Ok(())
     }
 
@@ -79,6 +91,44 @@ impl TableMeta {
     pub(crate) fn useless(&self) -> u64 {
         let superseded = if planted!(snapshot_garbage_stays) { 0 } else { self.superseded };
         self.tombstones + superseded
+    }
+
+    /// Entries that have expired by `now_ms`, as far as that is known: never too many, and
+    /// too few by less than an eighth of those that expire, and those whose time to live,
+    /// behind the writing of the table, ended less than an eighth of it ago.
+    pub(crate) fn expired_by(&self, now_ms: u64) -> u64 {
+        if self.expiring == 0 || now_ms >= self.max_expires_at_ms {
+            return self.expiring;
+        }
+        match self.expiry_quantiles.as_deref() {
+            Some(quantiles) if !planted!(one_long_life_keeps_expired) => {
+                let parts = quantiles.0.partition_point(|&at_ms| at_ms <= now_ms) as u64;
+                (self.expiring * parts).div_ceil(EXPIRY_PARTS)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether all of the table has expired by `now_ms`.
+    pub(crate) fn is_dead(&self, now_ms: u64) -> bool {
+        let at_ms = match self.expiry_quantiles.as_deref() {
+            Some(quantiles) if planted!(partly_expired_table_dropped) => quantiles.0[0],
+            _ => self.max_expires_at_ms,
+        };
+        self.expiring == self.entries && now_ms >= at_ms
+    }
+
+    /// The first moment at which this share of its entries, in percent, is known to be
+    /// [useless](TableMeta::useless) or expired; 0 when that is so whatever the time, `None`
+    /// when it never will be.
+    pub(crate) fn is_garbage_from(&self, percent: u64) -> Option<u64> {
+        let is_most = |expired: u64| (self.useless() + expired) * 100 >= self.entries * percent;
+        if is_most(0) {
+            return Some(0);
+        }
+        let quantiles = self.expiry_quantiles.as_deref().into_iter().flat_map(|q| q.0);
+        let mut moments = quantiles.chain([self.max_expires_at_ms]);
+        moments.find(|&at_ms| self.expiring > 0 && is_most(self.expired_by(at_ms)))
     }
 
     /// Whether any key of `lower..=upper` may lie in the table.

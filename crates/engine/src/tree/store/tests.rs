@@ -54,6 +54,7 @@ fn build(store: &TableStore, id: u64) -> TableMeta {
         min_expires_at_ms: 0,
         max_expires_at_ms: 0,
         expiring: 0,
+        expiry_quantiles: None,
         superseded: 0,
     }
 }

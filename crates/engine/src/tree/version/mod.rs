@@ -12,7 +12,9 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use crate::tree::store::{Deletion, TableHandle, TableMeta, TableStore};
+pub(crate) use crate::tree::store::{
+    Deletion, GARBAGE_PERCENT, TableHandle, TableMeta, TableStore,
+};
 pub(crate) use edit::{AddedTable, RemovedTable, VersionEdit};
 pub(crate) use live::LiveTables;
 pub(crate) use run::{Run, RunId, Tables};

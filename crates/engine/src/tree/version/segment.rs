@@ -5,7 +5,7 @@
 //! Each segment, and each run over its segments, keeps sums and bounds over its
 //! tables, so that neither a statistic nor the picker walks the tables for them.
 
-use super::{TableHandle, TableMeta};
+use super::{GARBAGE_PERCENT, TableHandle, TableMeta};
 use std::sync::Arc;
 use tanada_format::SeqNo;
 
@@ -36,9 +36,9 @@ pub(crate) struct Sums {
     /// The largest share of [useless](TableMeta::useless) entries in one table, in
     /// thousandths, rounded up.
     pub(crate) most_useless: u64,
-    /// The earliest moment at which all expiring values of some table have expired;
-    /// `u64::MAX` when no value expires.
-    pub(crate) first_expired_ms: u64,
+    /// The earliest moment at which values that expire make some table [`GARBAGE_PERCENT`]
+    /// garbage; `u64::MAX` when none do. What is so without them does not count.
+    pub(crate) first_garbage_ms: u64,
     /// The earliest moment at which all of some table has expired; `u64::MAX` when
     /// no table can.
     pub(crate) first_dead_ms: u64,
@@ -57,13 +57,14 @@ impl Sums {
         first_max_seqno: SeqNo(u64::MAX),
         first_created_ms: u64::MAX,
         most_useless: 0,
-        first_expired_ms: u64::MAX,
+        first_garbage_ms: u64::MAX,
         first_dead_ms: u64::MAX,
         memory_bytes: 0,
     };
 
     fn of(meta: &TableMeta) -> Sums {
         let expires = if meta.expiring == 0 { u64::MAX } else { meta.max_expires_at_ms };
+        let quantiles = meta.expiry_quantiles.as_deref().map_or(0, size_of_val);
         // The pointer to the table, its heads, and the counters of its `Arc`.
         let in_runs = 3 * size_of::<u64>() + 2 * size_of::<usize>();
         let handle = size_of::<TableHandle>() + meta.min_key.len() + meta.max_key.len();
@@ -76,9 +77,12 @@ impl Sums {
             first_max_seqno: meta.max_seqno,
             first_created_ms: meta.created_ms,
             most_useless: (meta.useless() * 1000).div_ceil(meta.entries),
-            first_expired_ms: expires,
+            first_garbage_ms: match meta.is_garbage_from(GARBAGE_PERCENT) {
+                None | Some(0) => u64::MAX,
+                Some(at_ms) => at_ms,
+            },
             first_dead_ms: if meta.expiring == meta.entries { expires } else { u64::MAX },
-            memory_bytes: (in_runs + handle) as u64,
+            memory_bytes: (in_runs + handle + quantiles) as u64,
         }
     }
 
@@ -93,7 +97,7 @@ impl Sums {
             first_max_seqno: self.first_max_seqno.min(other.first_max_seqno),
             first_created_ms: self.first_created_ms.min(other.first_created_ms),
             most_useless: self.most_useless.max(other.most_useless),
-            first_expired_ms: self.first_expired_ms.min(other.first_expired_ms),
+            first_garbage_ms: self.first_garbage_ms.min(other.first_garbage_ms),
             first_dead_ms: self.first_dead_ms.min(other.first_dead_ms),
             memory_bytes: self.memory_bytes + other.memory_bytes,
         }

@@ -57,6 +57,7 @@ fn meta(id: u64, min: &[u8], max: &[u8]) -> TableMeta {
         min_expires_at_ms: 0,
         max_expires_at_ms: 0,
         expiring: 0,
+        expiry_quantiles: None,
         superseded: 0,
     }
 }

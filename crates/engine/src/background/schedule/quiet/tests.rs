@@ -252,3 +252,60 @@ fn a_quiet_day_with_nothing_due_takes_a_few_looks_and_rewrites_nothing() {
     }
     assert!(jobs <= 12 * 8, "{jobs}");
 }
+
+/// One value that lives for a year kept all that had expired beside it: a table was judged by
+/// the last of its values that expires.
+#[test]
+fn what_expires_goes_though_each_table_has_a_value_that_lives_for_a_year() {
+    let night = Night::new();
+    let year = 365 * 86_400;
+    for n in 0..100_000u32 {
+        let seconds = if n.is_multiple_of(500) { year } else { 3 };
+        night.db.put_with(n.to_be_bytes(), [n as u8; 50], brief(seconds)).unwrap();
+    }
+    night.db.flush().unwrap();
+    let full = night.bytes();
+    night.falls();
+    night.passes(2 * MINUTE);
+    assert_eq!(night.entries(), 200);
+    assert!(night.bytes() < full / 100, "{} of {full}", night.bytes());
+    let rest = night.passes(24 * HOUR);
+    assert!(
+        rest.wakes <= 5 * 24 && rest.jobs == 0,
+        "nothing is due before the year is over: {rest:?}"
+    );
+    night.passes(366 * 24 * HOUR);
+    assert_eq!(night.entries(), 0);
+}
+
+/// Values that expire one after the other, for days: what has expired is never much, and each
+/// byte is rewritten a few times at most.
+#[test]
+fn what_expires_by_and_by_goes_by_and_by_and_is_rewritten_a_few_times_only() {
+    let night = Night::new();
+    let keys = 60_000u32;
+    let seconds = |n: u32| match n % 10 {
+        0 => 365 * 86_400,
+        // Of all times up to 100 hours, in each table.
+        _ => 3_600 + u64::from(n.wrapping_mul(2_654_435_761) % (99 * 3_600)),
+    };
+    for n in 0..keys {
+        night.db.put_with(n.to_be_bytes(), [n as u8; 100], brief(seconds(n))).unwrap();
+    }
+    night.db.compact(..).unwrap();
+    let written = |night: &Night| night.db.stats().compaction.bytes_written;
+    let (full, before) = (night.bytes(), written(&night));
+    night.falls();
+    for hour in 1..=101u64 {
+        night.passes(HOUR);
+        let alive = (0..keys).filter(|&n| seconds(n) > hour * 3_600).count() as u64;
+        // A quarter is garbage before anything is done, and an eighth may not be known yet.
+        assert!(night.entries() * 5 <= alive * 9, "hour {hour}: {alive} of {}", night.entries());
+    }
+    night.passes(20 * HOUR);
+    assert!(night.entries() < u64::from(keys) / 10 * 9 / 5, "{}", night.entries());
+    let again = written(&night) - before;
+    assert!(again <= 4 * full, "{again} bytes were written again, of {full}");
+    night.passes(370 * 24 * HOUR);
+    assert_eq!(night.entries(), 0);
+}

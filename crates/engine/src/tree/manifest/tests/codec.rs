@@ -3,6 +3,7 @@
 use super::super::codec::{Problem, decode, encode};
 use super::*;
 use tanada_format::{TableId, write_varint};
+use tanada_table::ExpiryQuantiles;
 
 fn full_edit() -> Edit {
     let machine = MemoryMachine::new(1);
@@ -23,6 +24,29 @@ fn full_edit() -> Edit {
 fn edits_read_back() {
     for edit in [Edit::default(), first_edit(), full_edit()] {
         assert_eq!(decode(&encode(&edit)), Ok(edit));
+    }
+}
+
+#[test]
+fn quantiles_of_expiry_read_back_and_must_lie_within_the_range() {
+    let mut edit = full_edit();
+    let tables = &mut edit.changed[0].tables.added;
+    let expires = tables.iter_mut().find(|added| added.meta.expiring > 0).unwrap();
+    let set = |meta: &mut TableMeta, quantiles| {
+        meta.expiry_quantiles = Some(Box::new(ExpiryQuantiles(quantiles)));
+    };
+    set(&mut expires.meta, [5, 5, 6, 7, 8, 8, 9]);
+    let bytes = encode(&edit);
+    assert_eq!(decode(&bytes).as_ref(), Ok(&edit));
+    for bad in [[4, 5, 6, 7, 8, 8, 9], [5, 5, 6, 7, 8, 8, 10], [6, 5, 6, 7, 8, 8, 9]] {
+        let tables = &mut edit.changed[0].tables.added;
+        let expires = tables.iter_mut().find(|added| added.meta.expiring > 0).unwrap();
+        set(&mut expires.meta, bad);
+        let error = decode(&encode(&edit)).unwrap_err();
+        assert!(
+            matches!(error.problem, Problem::Damaged(w) if w.contains("quantiles")),
+            "{error:?}"
+        );
     }
 }
 

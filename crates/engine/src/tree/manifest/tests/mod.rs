@@ -66,6 +66,7 @@ fn table(manifest: &mut Manifest, level: u8, keys: (&str, &str)) -> AddedTable {
         min_expires_at_ms: if id.0.is_multiple_of(2) { 5 } else { 0 },
         max_expires_at_ms: if id.0.is_multiple_of(2) { 9 } else { 0 },
         expiring: if id.0.is_multiple_of(2) { 3 } else { 0 },
+        expiry_quantiles: None,
         superseded: 0,
     };
     AddedTable { level: Level(level), run: RunId::from(id), meta }
