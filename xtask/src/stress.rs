@@ -17,8 +17,6 @@ const BOUNDED: &[(&str, &str)] = &[
     ("full", "3"),
     ("descriptors", "5"),
     ("readonly", "5"),
-    // A minute.
-    ("soak", "1"),
 ];
 
 /// The seed of the bounded form: the same for everyone.
