@@ -105,6 +105,7 @@ fn table(text: &str) -> TableMeta {
             ("q", eighths) => {
                 let eighths: Vec<u64> = eighths.split('/').map(number).collect();
                 let quantiles = ExpiryQuantiles(eighths.try_into().unwrap());
+                meta.min_expires_at_ms = quantiles.0[0];
                 meta.expiry_quantiles = Some(Box::new(quantiles));
             }
             ("c", created_ms) => meta.created_ms = number(created_ms),
