@@ -62,14 +62,16 @@ pub fn check(seed: u64) -> Result<Summary, Box<Failure>> {
 /// # Errors
 /// As [`check`].
 pub fn check_plan(plan: Plan) -> Result<Summary, Box<Failure>> {
-    attempt(&plan, run).map_err(|panic| Box::new(shrink(plan, panic, run)))
+    attempt(|| run(&plan)).map_err(|panic| Box::new(shrink(plan, panic, run)))
 }
 
 /// A panic that was caught.
 #[derive(Clone, Debug)]
-struct Caught {
-    message: String,
-    place: String,
+pub struct Caught {
+    /// What it said.
+    pub message: String,
+    /// Where: file and line.
+    pub place: String,
 }
 
 thread_local! {
@@ -100,12 +102,18 @@ fn listen() {
     });
 }
 
-fn attempt<T>(plan: &Plan, run: impl Fn(&Plan) -> T) -> Result<T, Caught> {
+/// Runs `run`, which shares nothing with the next run but what it is told to do.
+///
+/// # Errors
+/// Its first panic, which is not printed.
+///
+/// # Panics
+/// When it panics on another thread than this one, and lets that unwind it.
+pub fn attempt<T>(run: impl FnOnce() -> T) -> Result<T, Caught> {
     listen();
     CAUGHT.set(None);
     let before = LISTENS.replace(true);
-    // A run shares nothing with the next one but its plan.
-    let result = catch_unwind(AssertUnwindSafe(|| run(plan)));
+    let result = catch_unwind(AssertUnwindSafe(run));
     LISTENS.set(before);
     result.map_err(|_| CAUGHT.take().expect("the hook has seen the panic"))
 }
@@ -114,30 +122,36 @@ fn shrink<T>(plan: Plan, panic: Caught, run: impl Fn(&Plan) -> T) -> Failure {
     let turns_before = plan.turns.len();
     let fails = |turns: &[Turn]| {
         let shorter = Plan { turns: turns.to_vec(), ..plan.clone() };
-        attempt(&shorter, &run).is_err_and(|caught| caught.place == panic.place)
+        attempt(|| run(&shorter)).is_err_and(|caught| caught.place == panic.place)
     };
-    let mut turns = plan.turns.clone();
-    let mut chunk = turns.len().div_ceil(2);
+    let turns = shorten(plan.turns.clone(), fails);
+    let plan = Plan { turns, ..plan };
+    Failure { seed: plan.seed, message: panic.message, place: panic.place, plan, turns_before }
+}
+
+/// Takes out what can be spared of a list that fails, as long as what is left still does;
+/// answers that. Asks at most six hundred times.
+pub fn shorten<T: Clone>(mut items: Vec<T>, fails: impl Fn(&[T]) -> bool) -> Vec<T> {
+    let mut chunk = items.len().div_ceil(2);
     let mut left = MOST_TRIES;
     while chunk > 0 && left > 0 {
         let (mut start, mut shorter) = (0, false);
-        while start < turns.len() && left > 0 {
+        while start < items.len() && left > 0 {
             left -= 1;
-            let end = (start + chunk).min(turns.len());
-            let without = [&turns[..start], &turns[end..]].concat();
+            let end = (start + chunk).min(items.len());
+            let without = [&items[..start], &items[end..]].concat();
             if fails(&without) {
-                (turns, shorter) = (without, true);
+                (items, shorter) = (without, true);
             } else {
                 start = end;
             }
         }
-        // Single turns are tried until none can be spared.
+        // Single ones are tried until none can be spared.
         if chunk > 1 || !shorter {
             chunk /= 2;
         }
     }
-    let plan = Plan { turns, ..plan };
-    Failure { seed: plan.seed, message: panic.message, place: panic.place, plan, turns_before }
+    items
 }
 
 #[cfg(test)]
@@ -159,9 +173,9 @@ mod tests {
 
     #[test]
     fn what_is_left_is_what_the_failure_needs() {
-        let plan = (1..).map(Plan::of_seed).find(|plan| attempt(plan, fussy).is_err());
+        let plan = (1..).map(Plan::of_seed).find(|plan| attempt(|| fussy(plan)).is_err());
         let plan = plan.expect("there are infinitely many");
-        let caught = attempt(&plan, fussy).unwrap_err();
+        let caught = attempt(|| fussy(&plan)).unwrap_err();
         let failure = shrink(plan, caught, fussy);
         let events: Vec<_> = failure.plan.turns.iter().map(|turn| &turn.event).collect();
         assert!(matches!(events[..], [Event::Work(_), Event::CutAt(..)]), "{failure}");

@@ -19,6 +19,11 @@ const WALLS: &[(&str, &str, &[&str])] = &[
     ("tanada-cli", "cli", &["tanada", "tanada-remote", "tanada-server"]),
     ("tanada-sim", "sim", &["tanada-format", "tanada-vfs", "tanada-table", "tanada"]),
     (
+        "tanada-differential",
+        "differential",
+        &["tanada-format", "tanada-vfs", "tanada-table", "tanada", "tanada-sim"],
+    ),
+    (
         "tanada-stress",
         "stress",
         &[

@@ -6,6 +6,7 @@
 mod cellar;
 mod checked_sync;
 mod crates;
+mod differential;
 mod doors;
 mod links;
 mod map;
@@ -59,6 +60,11 @@ const RULES: &[Rule] = &[
         planted::RULE,
         "every listed failure has its planted bug, or waits for its feature",
         planted::check,
+    ),
+    (
+        differential::RULE,
+        "every public method of the engine is compared with another store's",
+        differential::check,
     ),
     (
         statistics::RULE,
