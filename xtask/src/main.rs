@@ -1,5 +1,5 @@
 //! Work on the repository itself: `cargo xtask tidy`, `cargo xtask test`,
-//! `cargo xtask simulate`, `cargo xtask planted`, `cargo xtask stress`,
+//! `cargo xtask simulate`, `cargo xtask differential`, `cargo xtask planted`, `cargo xtask stress`,
 //! `cargo xtask damage`, `cargo xtask faults`, `cargo xtask mutants`,
 //! `cargo xtask concurrency`, `cargo xtask fuzz`, `cargo xtask miri`, `cargo xtask tsan`,
 //! `cargo xtask coverage`, `cargo xtask bench`, `cargo xtask scale` and `cargo xtask large`.
@@ -12,6 +12,7 @@ mod bench;
 mod concurrency;
 mod coverage;
 mod damage;
+mod differential;
 mod faults;
 mod fuzz;
 mod large;
@@ -20,6 +21,7 @@ mod mutants;
 mod named_tests;
 mod planted;
 mod scale;
+mod seeded;
 mod simulate;
 mod source;
 mod stress;
@@ -53,6 +55,9 @@ Commands:
          steps, power cuts and failing calls, all from a seed. `--seed` replays one,
          `--bytes FILE` what the fuzzer has found;
          what fails is made as short as it can be, and printed
+  differential  [--seeds N] [--first SEED] [--jobs N] [--seed SEED]
+         Runs N lives (default 1000) of the whole public API on real files, and the same
+         calls on redb, and compares every answer; what differs is made short
   bench  [report] [--quick] [--only WORKLOAD,..] [--engines NAME,..] [--rounds N]
          Builds Tanada and its peers, measures them in turn, and writes
          docs/benchmarks.md; `report` writes it from the rows that are there
@@ -100,6 +105,7 @@ fn main() -> ExitCode {
         ["planted", rest @ ..] => planted::main(root, rest),
         ["stress", rest @ ..] => stress::main(root, rest),
         ["simulate", rest @ ..] => simulate::main(root, rest),
+        ["differential", rest @ ..] => differential::main(root, rest),
         ["bench", rest @ ..] => bench::main(root, rest),
         ["large", rest @ ..] => large::main(root, rest),
         ["scale"] => scale::main(root),

@@ -10,11 +10,15 @@ use tanada_sim::choices::Choices;
 use tanada_sim::generator::Profile;
 use tanada_sim::shrink::{attempt, shorten};
 use tanada_sim::tuning::random_tuning;
+use tanada_vfs::Env;
 
 /// Least budget that the engine takes.
 const LEAST_MEMORY: u64 = 16 << 20;
 /// Everything is read at the end, and after so many calls.
 const LOOK_EVERY: usize = 500;
+
+/// Longer than this nobody waits for a shorter list.
+const MOST_SHORTENING_NS: u64 = 20_000_000_000;
 
 /// All that happens in a life.
 #[derive(Clone, Debug)]
@@ -87,7 +91,12 @@ impl Life {
             return Ok(self.calls.len() as u64);
         };
         let before = self.calls.len();
+        let clock = Env::real().clock;
+        let until_ns = clock.monotonic_ns() + MOST_SHORTENING_NS;
         let fails = |calls: &[Call]| {
+            if clock.monotonic_ns() > until_ns {
+                return false;
+            }
             let shorter = Life { calls: calls.to_vec(), ..self.clone() };
             attempt(|| shorter.run(place)).is_err_and(|other| other.place == caught.place)
         };
