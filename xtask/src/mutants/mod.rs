@@ -28,9 +28,6 @@ use std::time::Instant;
 use tree::Tree;
 use trial::Trial;
 
-/// Variable that chooses the mutant in a build that holds many.
-const CHOICE: &str = "TANADA_MUTANT";
-
 const OUTCOMES: &str = "target/mutants/outcomes";
 
 const USAGE: &str = "\

@@ -8,11 +8,13 @@
 //! } }
 //! ```
 
-use super::CHOICE;
 use super::list::{Mutant, Place, Span};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::ops::Range;
 use std::str::FromStr;
+
+/// Variable that chooses the mutant in a build that holds many.
+pub(super) const CHOICE: &str = "TANADA_MUTANT";
 
 /// A file with its mutants in it.
 pub(super) struct Switched {

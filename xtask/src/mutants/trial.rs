@@ -2,6 +2,7 @@
 
 use super::list::Mutant;
 use super::outcome::Outcome;
+use super::switch::CHOICE;
 use super::tree::Tree;
 use std::process::{Command, Stdio};
 
@@ -137,7 +138,7 @@ fn run_stage(tree: &Tree, stage: &Stage, number: usize, job: usize) -> Option<i3
         }
     }
     limited
-        .env(super::CHOICE, number.to_string())
+        .env(CHOICE, number.to_string())
         .env("TMPDIR", &scratch)
         .current_dir(tree.root())
         .stdin(Stdio::null())
