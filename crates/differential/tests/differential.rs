@@ -31,3 +31,10 @@ fn every_answer_is_that_of_another_store_whatever_is_called() {
 fn run(seed: u64) -> u64 {
     Life::of_seed(seed).check(None).unwrap_or_else(|difference| panic!("{difference}"))
 }
+
+/// What `cargo xtask planted` has time for.
+#[test]
+fn ten_lives_answer_as_another_store_does() {
+    let calls: u64 = (1..=10).map(run).sum();
+    assert!(calls > 5_000, "{calls} calls");
+}

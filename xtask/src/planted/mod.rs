@@ -167,8 +167,8 @@ fn report(root: &Path, findings: &[Finding]) {
         }
         match &finding.by_chance {
             Some(Some((test, time))) => {
-                let (target, name) = (test.target, test.name);
-                println!("  chance   {:.1} s by sim/{target} {name}", time.as_secs_f64());
+                let (room, target, name) = (test.room, test.target, test.name);
+                println!("  chance   {:.1} s by {room}/{target} {name}", time.as_secs_f64());
             }
             Some(None) => println!("  chance   not found by the simulation"),
             None => {}

@@ -119,6 +119,13 @@ macro_rules! simulated {
     };
 }
 
+/// Ten lives beside another store: nothing in it knows of any fault.
+const DIFFERENTIAL: Test = Test {
+    room: "differential",
+    target: "differential",
+    name: "ten_lives_answer_as_another_store_does",
+};
+
 /// Plans of seeds: nothing in it knows of checkpoints but the operation.
 const SIMULATED_CHECKPOINT: Test = Test {
     room: "sim",
@@ -285,7 +292,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "snapshot_dirty_read_during_compaction",
         scenario!("snapshot_dirty_read_during_compaction")
     ),
-    one!("snapshot_missed_by_flush", scenario!("snapshot_missed_by_flush")),
+    one!("snapshot_missed_by_flush", scenario!("snapshot_missed_by_flush"), DIFFERENTIAL),
     one!("seq_taken_before_version_pinned", scenario!("seq_taken_before_version_pinned")),
     planted(
         "dead_span_hides_a_put",
@@ -314,7 +321,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             "a_look_at_the_head_costs_the_same_however_many_were_deleted"
         )),
     },
-    one!("lost_inserts_bulk", scenario!("lost_inserts_bulk")),
+    one!("lost_inserts_bulk", scenario!("lost_inserts_bulk"), DIFFERENTIAL),
     one!(
         "same_user_key_across_files",
         unit!("tree::compaction::run::tests::same_user_key_across_files")
@@ -327,7 +334,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     comes("range_tombstone_truncation", RANGES),
     one!("io_error_returns_older_value", scenario!("io_error_returns_older_value")),
     one!("iterator_swallows_error", unit!("tree::merge::tests::iterator_swallows_error")),
-    one!("cache_key_reuse", unit!("read::row_cache::tests::cache_key_reuse")),
+    one!("cache_key_reuse", unit!("read::row_cache::tests::cache_key_reuse"), DIFFERENTIAL),
     one!("row_cache_stale_under_race", unit!("read::row_cache::tests::row_cache_stale_under_race")),
     one!(
         "block_cache_pays_twice",
@@ -753,4 +760,5 @@ pub(crate) const SIMULATION: &[Test] = &[
         "crashes",
         "whatever_call_the_power_fails_at_a_prefix_with_all_that_was_promised_is_left"
     ),
+    DIFFERENTIAL,
 ];
