@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::path::Path;
-use support::{TempDir, TestServer};
+use support::{TestServer, temp_dir};
 use tanada::{Db, Durability};
 use tanada_server::{Server, ServerOptions};
 
@@ -28,7 +28,7 @@ fn create(server: &TestServer, name: &str) -> support::Answer {
 
 #[test]
 fn a_checkpoint_is_made_listed_opened_and_removed() {
-    let home = TempDir::new();
+    let home = temp_dir();
     std::fs::create_dir(home.path().join("copies")).expect("a directory");
     let server = serve(home.path());
     server.put("/v1/kv/k", "before").seq();
@@ -68,7 +68,7 @@ fn a_checkpoint_is_made_listed_opened_and_removed() {
 fn path_traversal_backup() {
     // Backups whose name came from a client and was joined to a directory: "../../etc" wrote
     // anywhere, and deleting one deleted anything.
-    let home = TempDir::new();
+    let home = temp_dir();
     std::fs::create_dir(home.path().join("copies")).expect("a directory");
     let server = serve(home.path());
     server.put("/v1/kv/k", "v").seq();
@@ -129,7 +129,7 @@ fn a_server_without_a_directory_says_so_and_one_that_is_missing_is_refused() {
     assert_eq!((refused.status, &*refused.problem()), (501, "no-checkpoint-dir"));
     assert_eq!(server.get(PATH).problem(), "no-checkpoint-dir");
 
-    let home = TempDir::new();
+    let home = temp_dir();
     let options = ServerOptions::new().http(([127, 0, 0, 1], 0).into());
     let options = options.checkpoint_dir(home.path().join("missing"));
     let refused = Server::bind(options, open(&home.path().join("db"))).expect_err("no directory");
@@ -143,7 +143,7 @@ fn a_server_without_a_directory_says_so_and_one_that_is_missing_is_refused() {
 
 #[test]
 fn what_a_killed_server_left_goes_when_the_next_one_starts() {
-    let home = TempDir::new();
+    let home = temp_dir();
     let left = home.path().join("copies/monday.unfinished");
     std::fs::create_dir_all(&left).expect("a directory");
     std::fs::write(left.join("000001.sst"), "half").expect("a file");

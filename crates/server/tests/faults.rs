@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use std::io::Write;
 use std::sync::Arc;
-use support::{TempDir, TestServer, read_to_end};
+use support::{TempDir, TestServer, read_to_end, temp_dir};
 use tanada::vfs::Env;
 use tanada::vfs::fault::{EIO, ENOSPC, Faults, Op, Rule};
 use tanada::{Db, Durability};
@@ -28,7 +28,7 @@ fn failing(dir: &TempDir) -> (TestServer, Faults) {
 /// after a failed sync no write is acknowledged, and each hears why.
 #[test]
 fn after_a_failed_sync_every_writer_hears_of_it_and_reads_go_on() {
-    let dir = TempDir::new();
+    let dir = temp_dir();
     let (mut server, faults) = failing(&dir);
     server.put("/v1/kv/before?durability=synced", "kept").seq();
     faults.add(Rule::fail(EIO).on(Op::LogSync));
@@ -60,7 +60,7 @@ fn after_a_failed_sync_every_writer_hears_of_it_and_reads_go_on() {
 #[test]
 fn a_scan_that_breaks_off_says_so_and_does_not_look_complete() {
     const KEYS: usize = 4000;
-    let dir = TempDir::new();
+    let dir = temp_dir();
     {
         let server = TestServer::over(dir.path(), Limits::default());
         // Bytes that do not compress, so that there is something to read.
@@ -100,7 +100,7 @@ fn a_scan_that_breaks_off_says_so_and_does_not_look_complete() {
 
 #[test]
 fn a_read_that_fails_is_an_error_and_never_an_absent_key() {
-    let dir = TempDir::new();
+    let dir = temp_dir();
     {
         let server = TestServer::over(dir.path(), Limits::default());
         server.put("/v1/kv/a", "1").seq();
@@ -115,7 +115,7 @@ fn a_read_that_fails_is_an_error_and_never_an_absent_key() {
 
 #[test]
 fn a_full_disk_names_the_cure_and_loses_nothing() {
-    let dir = TempDir::new();
+    let dir = temp_dir();
     let (server, faults) = failing(&dir);
     server.put("/v1/kv/a", "1").seq();
     faults.add(Rule::fail(ENOSPC).path_suffix(".sst"));
@@ -137,7 +137,7 @@ fn batches_whose_clients_went_away_are_there_whole_or_not_at_all() {
     const BATCHES: usize = 100;
     const WAITING: usize = BATCHES / 2;
     const KEYS: usize = 5;
-    let dir = TempDir::new();
+    let dir = temp_dir();
     let (mut server, faults) = failing(&dir);
     server.put("/v1/kv/before?durability=synced", "kept").seq();
     let gate = Arc::new(Mutex::new(()));

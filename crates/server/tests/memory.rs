@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use support::{TempDir, TestServer};
+use support::{TempDir, TestServer, temp_dir};
 use tanada::{Db, Durability};
 use tanada_server::Limits;
 
@@ -76,7 +76,7 @@ fn head(method: &str, target: &str, length: usize) -> String {
 /// writers of batches and large values had 404 MiB resident.
 #[test]
 fn many_large_bodies_are_done_or_refused_within_their_part_of_the_budget() {
-    let dir = TempDir::new();
+    let dir = temp_dir();
     let server = small(&dir);
     let done = AtomicU64::new(0);
     let most = watched(&server, || {
@@ -120,7 +120,7 @@ fn many_large_bodies_are_done_or_refused_within_their_part_of_the_budget() {
 /// that would have made room a moment later.
 #[test]
 fn a_large_body_waits_for_memory_that_is_about_to_be_given_back() {
-    let dir = TempDir::new();
+    let dir = temp_dir();
     let builder = Db::builder(dir.path()).memory(BUDGET).durability(Durability::Buffered);
     let db = builder.open().expect("a database");
     let mut all = db.claim_memory(1 << 20).expect("room");
@@ -137,7 +137,7 @@ fn a_large_body_waits_for_memory_that_is_about_to_be_given_back() {
 
 #[test]
 fn clients_that_go_away_in_the_middle_of_a_body_give_its_memory_back() {
-    let dir = TempDir::new();
+    let dir = temp_dir();
     let server = small(&dir);
     let half = |length: usize| -> TcpStream {
         let mut stream = server.connect();
@@ -165,7 +165,7 @@ fn clients_that_go_away_in_the_middle_of_a_body_give_its_memory_back() {
 /// A chunked body does not say how long it is: it claims as it grows.
 #[test]
 fn a_body_of_unknown_length_claims_as_it_grows() {
-    let dir = TempDir::new();
+    let dir = temp_dir();
     let server = small(&dir);
     let mut stream = server.connect();
     let head =
@@ -187,7 +187,7 @@ fn a_body_of_unknown_length_claims_as_it_grows() {
 /// A value may be as long as the engine takes; what can never fit is told its limit.
 #[test]
 fn the_longest_value_is_written_and_read_and_a_longer_one_is_told_the_limit() {
-    let dir = TempDir::new();
+    let dir = temp_dir();
     let server = small(&dir);
     let largest = memory(&server)["largest_batch_bytes"].as_u64().expect("a number") as usize;
     // What a write takes beside its key and value.
@@ -214,7 +214,7 @@ fn the_longest_value_is_written_and_read_and_a_longer_one_is_told_the_limit() {
 /// 644 MiB resident with 256 MiB of budget: six values of 50 MB, and four readers.
 #[test]
 fn large_answers_that_nobody_takes_stay_within_their_part_and_are_given_back() {
-    let dir = TempDir::new();
+    let dir = temp_dir();
     let server = small(&dir);
     server.put("/v1/kv/raw", vec![0xff; 1_200_000]).seq();
     server.post("/put", json!({"key": "quotes", "value": "\"".repeat(500_000)}).to_string()).seq();

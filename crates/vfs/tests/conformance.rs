@@ -2,8 +2,12 @@
 //! the failing one over each, as long as it is told nothing.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+#[path = "house/skip.rs"]
+mod skip;
+
+use skip::skip;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use tanada_vfs::fault::Faults;
 use tanada_vfs::{
@@ -49,41 +53,10 @@ fn run(env: &Env, root: &Path) {
     }
 }
 
-/// A directory of the test's own, removed when it passes.
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new(name: &str) -> TempDir {
-        TempDir::below(&std::env::temp_dir(), name)
-    }
-
-    fn below(above: &Path, name: &str) -> TempDir {
-        let unique = Env::real().random_u64();
-        TempDir(above.join(format!("tanada-vfs-{name}-{unique:016x}")))
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            std::fs::remove_dir_all(&self.0).unwrap();
-        }
-    }
-}
-
-/// Where a test cannot run: says so loudly, and fails where nothing may be skipped.
-fn skip(why: &str) {
-    assert!(
-        std::env::var_os("CI").is_none_or(|ci| ci.is_empty() || ci == "false"),
-        "{why}; with CI set this must not be skipped"
-    );
-    eprintln!("SKIPPED: {why}");
-}
-
 #[test]
 fn the_real_file_system_conforms() {
-    let dir = TempDir::new("real");
-    run(&Env::real(), &dir.0);
+    let dir = tempfile::tempdir().unwrap();
+    run(&Env::real(), dir.path());
 }
 
 #[test]
@@ -92,8 +65,8 @@ fn the_real_file_system_conforms_on_tmpfs() {
     if !shm.is_dir() {
         return skip("no /dev/shm here, so no tmpfs");
     }
-    let dir = TempDir::below(shm, "shm");
-    run(&Env::real(), &dir.0);
+    let dir = tempfile::tempdir_in(shm).unwrap();
+    run(&Env::real(), dir.path());
 }
 
 #[test]
@@ -104,8 +77,8 @@ fn the_file_system_in_memory_conforms() {
 
 #[test]
 fn the_failing_file_system_without_rules_conforms_over_both() {
-    let dir = TempDir::new("fault");
-    for (env, root) in [(Env::real(), &*dir.0), (Env::memory(1), Path::new("/checks"))] {
+    let dir = tempfile::tempdir().unwrap();
+    for (env, root) in [(Env::real(), dir.path()), (Env::memory(1), Path::new("/checks"))] {
         let faults = Faults::over(env.fs.clone());
         run(&faults.env(&env), root);
         assert!(faults.calls() > faults.changes() && faults.changes() > 100);
@@ -114,9 +87,9 @@ fn the_failing_file_system_without_rules_conforms_over_both() {
 
 #[test]
 fn the_file_system_with_few_descriptors_conforms_over_both() {
-    let dir = TempDir::new("few");
+    let dir = tempfile::tempdir().unwrap();
     let bound = DescriptorBound { most: 1, needed: 1 };
-    for (env, root) in [(Env::real(), &*dir.0), (Env::memory(1), Path::new("/checks"))] {
+    for (env, root) in [(Env::real(), dir.path()), (Env::memory(1), Path::new("/checks"))] {
         let fs = Arc::new(OpenFiles::over(env.fs.clone(), bound));
         run(&Env { fs, ..env }, root);
     }

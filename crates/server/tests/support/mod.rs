@@ -6,37 +6,18 @@
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tanada::{Db, Durability};
 use tanada_server::{Limits, Server, ServerError, ServerOptions};
+pub(crate) use tempfile::TempDir;
 use tokio::sync::oneshot;
 use ureq::http::{HeaderMap, Request};
 
 /// A directory that goes away with its test.
-pub(crate) struct TempDir(PathBuf);
-
-impl TempDir {
-    pub(crate) fn new() -> TempDir {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("tanada-http-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a temporary directory");
-        TempDir(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+pub(crate) fn temp_dir() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
 }
 
 /// A running server.
@@ -92,7 +73,7 @@ impl TestServer {
     }
 
     pub(crate) fn with_limits(limits: Limits) -> TestServer {
-        let dir = TempDir::new();
+        let dir = temp_dir();
         let mut server = TestServer::over(dir.path(), limits);
         server._dir = Some(dir);
         server
