@@ -36,6 +36,9 @@ mod api;
 pub mod fuzz;
 #[cfg(all(test, shuttle, feature = "simulation"))]
 mod schedules;
+#[cfg(test)]
+#[path = "../tests/house/alone.rs"]
+mod alone;
 
 pub use api::claim::MemoryClaim;
 pub use api::db::{Builder, Db};

@@ -1,6 +1,8 @@
 //! What clients should not send: each gets a problem that says what to do, and loses nothing.
 
 mod support;
+#[path = "../../engine/tests/house/alone.rs"]
+mod alone;
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -169,6 +171,28 @@ fn cross_protocol_and_smuggling_find_nothing_to_hold() {
 
 #[test]
 fn a_declared_length_takes_no_memory_and_an_endless_body_is_cut() {
+    let name = "a_declared_length_takes_no_memory_and_an_endless_body_is_cut";
+    let server = TestServer::with_limits(Limits { max_body_bytes: 60 << 20, ..small() });
+    // Its threads and what the first requests take are there before.
+    server.put("/v1/kv/other", vec![b'x'; 100_000]).seq();
+    alone::takes_less_than(16 << 20, name, || {
+        // Allowed, and declared by several at once: what comes takes memory, not what is said.
+        let head = format!(
+            "PUT /v1/kv/a HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            50 << 20
+        );
+        let declared: Vec<_> = (0..2)
+            .map(|_| {
+                let mut client = server.connect();
+                client.write_all(head.as_bytes()).expect("sent");
+                let mut go_on = [0; 25];
+                client.read_exact(&mut go_on).expect("the server reads the body");
+                client
+            })
+            .collect();
+        drop(declared);
+        assert_eq!(server.get("/v1/kv/a").status, 404);
+    });
     let server = TestServer::with_limits(small());
     let huge = server.raw(format!(
         "PUT /v1/kv/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",

@@ -7,7 +7,7 @@ use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
-use support::{TempDir, TestServer, read_to_end};
+use support::{TestServer, read_to_end, temp_dir};
 use tanada::Db;
 use tanada_server::{Limits, Server, ServerError, ServerOptions};
 
@@ -15,7 +15,7 @@ use tanada_server::{Limits, Server, ServerError, ServerOptions};
 fn a_busy_port_is_named_with_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound");
-    let dir = TempDir::new();
+    let dir = temp_dir();
     let db = Db::open(dir.path()).expect("a database");
     let error = Server::bind(ServerOptions::new().http(address), db).expect_err("taken");
     assert!(matches!(error, ServerError::AddressInUse(a) if a == address));
@@ -25,7 +25,7 @@ fn a_busy_port_is_named_with_what_to_do() {
 
 #[test]
 fn an_address_that_others_reach_is_refused() {
-    let dir = TempDir::new();
+    let dir = temp_dir();
     let db = Db::open(dir.path()).expect("a database");
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
         let options = ServerOptions::new().http(address.parse().expect("an address"));
@@ -128,7 +128,7 @@ fn concurrent_writers_share_commit_groups_and_every_version_is_its_own() {
 /// what was acknowledged before a stop is there after it, at every durability.
 #[test]
 fn what_was_acknowledged_survives_a_stop() {
-    let dir = TempDir::new();
+    let dir = temp_dir();
     let mut server = TestServer::over(dir.path(), Limits::default());
     for (key, durability) in ["memory", "buffered", "synced"].iter().enumerate() {
         server.put(&format!("/v1/kv/{key}?durability={durability}"), durability).seq();
@@ -142,7 +142,7 @@ fn what_was_acknowledged_survives_a_stop() {
 
 #[test]
 fn a_stop_finishes_the_request_under_way_and_takes_no_new_ones() {
-    let dir = TempDir::new();
+    let dir = temp_dir();
     let mut server = TestServer::over(dir.path(), Limits::default());
     // An idle connection must not hold the stop up.
     let mut idle = server.connect();
@@ -170,7 +170,16 @@ fn a_stop_finishes_the_request_under_way_and_takes_no_new_ones() {
 
 #[test]
 fn a_stop_waits_no_longer_than_it_may() {
-    let limits = Limits { drain_timeout: Duration::from_millis(100), ..Limits::default() };
+    // Nothing but the bound on a stop may end it: the others are longer than any test, and
+    // would hide that this one is ignored.
+    let (drain, hour) = (Duration::from_millis(100), Duration::from_secs(3600));
+    let limits = Limits {
+        drain_timeout: drain,
+        idle_timeout: hour,
+        write_timeout: hour,
+        body_timeout: hour,
+        ..Limits::default()
+    };
     let mut server = TestServer::with_limits(limits);
     let mut stuck = server.connect();
     stuck
@@ -178,7 +187,12 @@ fn a_stop_waits_no_longer_than_it_may() {
         .expect("sent");
     let mut go_on = [0; 25];
     stuck.read_exact(&mut go_on).expect("the server reads the body");
+    let clock = tanada::vfs::Env::real().clock;
+    let began_ns = clock.monotonic_ns();
     server.stop().expect("a good end although a client is stuck");
+    let waited = Duration::from_nanos(clock.monotonic_ns() - began_ns);
+    assert!(waited >= drain, "it gave the client {waited:?} of {drain:?}");
+    assert!(waited < hour / 2, "it waited for {waited:?}");
 }
 
 #[test]

@@ -523,18 +523,21 @@ fn a_log_that_was_abandoned_stays_so_even_if_the_next_crash_comes_at_once() {
 
 #[test]
 fn a_declared_length_takes_no_memory_that_the_file_does_not_have() {
-    let machine = machine();
-    let mut wal = new_log(&machine);
-    fill(&mut wal, 0..2);
-    for payload_len in [2000, MAX_RECORD_LEN as u32, u32::MAX] {
-        let frame = RecordFrame { payload_len, body_crc: 0, kind: 1, flags: 0, synced: 0 };
-        let mut file = bytes(&machine, 1);
-        let at = offset_of(2);
-        file[at as usize..][..RECORD_FRAME_LEN].copy_from_slice(&frame.encode(salt(1), at));
-        let (recovered, found) = read(&with_bytes(&machine, 1, &file)).unwrap();
-        assert_eq!(numbers(&found), upto(2));
-        assert_eq!(recovered.torn.unwrap().offset, at);
-    }
+    let name = "wal::failure_tests::a_declared_length_takes_no_memory_that_the_file_does_not_have";
+    crate::alone::grows_by_less_than(32 << 20, name, || {
+        let machine = machine();
+        let mut wal = new_log(&machine);
+        fill(&mut wal, 0..2);
+        for payload_len in [2000, MAX_RECORD_LEN as u32, u32::MAX] {
+            let frame = RecordFrame { payload_len, body_crc: 0, kind: 1, flags: 0, synced: 0 };
+            let mut file = bytes(&machine, 1);
+            let at = offset_of(2);
+            file[at as usize..][..RECORD_FRAME_LEN].copy_from_slice(&frame.encode(salt(1), at));
+            let (recovered, found) = read(&with_bytes(&machine, 1, &file)).unwrap();
+            assert_eq!(numbers(&found), upto(2));
+            assert_eq!(recovered.torn.unwrap().offset, at);
+        }
+    });
 }
 
 #[test]

@@ -96,8 +96,12 @@ fn a_declared_length_takes_no_memory() {
     let mut bytes = Vec::new();
     write_varint(&mut bytes, 8 << 1);
     write_varint(&mut bytes, u64::MAX);
-    let error = decode(&bytes).unwrap_err();
-    assert!(matches!(error.problem, Problem::Damaged(w) if w.contains("longer than its record")));
+    let name = "tree::manifest::tests::codec::a_declared_length_takes_no_memory";
+    crate::alone::grows_by_less_than(16 << 20, name, || {
+        let error = decode(&bytes).unwrap_err();
+        let is_told = |what: &str| what.contains("longer than its record");
+        assert!(matches!(error.problem, Problem::Damaged(what) if is_told(what)));
+    });
 }
 
 #[test]
