@@ -82,8 +82,11 @@ const ROWS: &[Row] = &[
     row("repair", &["<SOURCE>", "<TARGET>"], "what was there is here", repair),
 ];
 
+/// An option, its effect, and the check of it for a verb.
+type Shared = (&'static str, &'static str, fn(&str));
+
 /// What all verbs that work on a database have, each checked by its own output.
-const SHARED: &[(&str, &str, fn(&str))] = &[
+const SHARED: &[Shared] = &[
     ("--data", DATA, data),
     ("--url", URL, url),
     ("--memory", MEMORY, memory),
@@ -112,10 +115,8 @@ fn offered(verb: &str, found: &mut BTreeSet<String>) {
         }
         let first = line.split_whitespace().next().unwrap_or_default();
         match section {
-            "Commands:" if line.starts_with("  ") && !line.starts_with("   ") => {
-                if first != "help" {
-                    offered(format!("{verb} {first}").trim(), found);
-                }
+            "Commands:" if !line.starts_with("   ") && first != "help" => {
+                offered(format!("{verb} {first}").trim(), found);
             }
             "Arguments:" if first.starts_with(['<', '[']) && line.starts_with("  ") => {
                 let is_name =

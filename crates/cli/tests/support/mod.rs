@@ -1,6 +1,6 @@
 //! What the end-to-end tests share: the built command, a server of it, and
 //! whether this machine may skip what it lacks.
-#![allow(dead_code)] // each test program uses its own part
+#![allow(dead_code, unused_imports)] // each test program uses its own part
 
 pub(crate) mod pages;
 #[path = "../../../vfs/tests/house/skip.rs"]
