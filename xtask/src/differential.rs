@@ -10,6 +10,9 @@ const DIFFERENTIAL: Seeded = Seeded {
     verb: "differential",
     package: "tanada-differential",
     binary: "tanada-differential",
+    mode: None,
+    seeds: 1_000,
+    many: 20_000,
     sums: &["seeds", "calls"],
 };
 

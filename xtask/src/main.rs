@@ -50,9 +50,11 @@ Commands:
   stress MODE [--count N] [--seed N] [--clients N] [--dir DIR] [--require]
          Kills, cuts off and starves the real server, as long as asked;
          `stress bounded` is what `test` runs; `stress` alone names the modes
-  simulate  [--seeds N] [--first SEED] [--jobs N] [--seed SEED]
+  simulate  [--long] [--seeds N] [--first SEED] [--jobs N] [--seed SEED]
          Runs N simulated lives (default 1000): random operations, the background's
-         steps, power cuts and failing calls, all from a seed. `--seed` replays one,
+         steps, power cuts and failing calls, all from a seed; with --long each has
+         thousands of turns, about a thousand tables and quiet nights, and what
+         has a bound is held to it. `--seed` replays one,
          `--bytes FILE` what the fuzzer has found;
          what fails is made as short as it can be, and printed
   differential  [--seeds N] [--first SEED] [--jobs N] [--seed SEED]

@@ -9,15 +9,18 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// So many seeds are worth a build that is optimised.
-const MANY_SEEDS: u64 = 20_000;
-
 /// A program that takes `FIRST END STRIDE` and prints `done` and its sums now and then.
 pub(crate) struct Seeded {
     /// As `cargo xtask` calls it.
     pub(crate) verb: &'static str,
     pub(crate) package: &'static str,
     pub(crate) binary: &'static str,
+    /// Said before the numbers.
+    pub(crate) mode: Option<&'static str>,
+    /// Run unless somebody says how many.
+    pub(crate) seeds: u64,
+    /// So many are worth a build that is optimised.
+    pub(crate) many: u64,
     /// Sums of a process, in the order in which it prints them; the first are the seeds.
     pub(crate) sums: &'static [&'static str],
 }
@@ -33,9 +36,9 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn parse(verb: &str, arguments: &[&str]) -> Result<Wanted, String> {
+    fn parse(verb: &str, seeds: u64, arguments: &[&str]) -> Result<Wanted, String> {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-        let mut wanted = Wanted { first: 1, seeds: 1_000, jobs: cores };
+        let mut wanted = Wanted { first: 1, seeds, jobs: cores };
         for pair in arguments.chunks(2) {
             let [name, value] = pair else { return Err(format!("{} wants a number", pair[0])) };
             let number: u64 =
@@ -53,16 +56,16 @@ impl Wanted {
     }
 
     /// How it is built: a few seeds run as the tests do, with what those have built.
-    fn profile(&self) -> [&'static str; 2] {
-        ["--profile", if self.seeds >= MANY_SEEDS { "checked" } else { "dev" }]
+    fn profile(&self, many: u64) -> [&'static str; 2] {
+        ["--profile", if self.seeds >= many { "checked" } else { "dev" }]
     }
 }
 
 impl Seeded {
     /// Builds, runs, sums up.
     pub(crate) fn main(&self, root: &Path, arguments: &[&str]) -> ExitCode {
-        let Seeded { verb, package, binary, sums: names } = *self;
-        let wanted = match Wanted::parse(verb, arguments) {
+        let Seeded { verb, package, binary, sums: names, .. } = *self;
+        let wanted = match Wanted::parse(verb, self.seeds, arguments) {
             Ok(wanted) => wanted,
             Err(e) => {
                 eprintln!("error: {e}; as in: cargo xtask {verb} --seeds 10000");
@@ -73,7 +76,7 @@ impl Seeded {
         let build = ["build", "--quiet", "--package", package, "--bin", binary];
         if !Command::new("cargo")
             .args(build)
-            .args(wanted.profile())
+            .args(wanted.profile(self.many))
             .current_dir(root)
             .status()
             .is_ok_and(|s| s.success())
@@ -114,8 +117,9 @@ impl Seeded {
             let what = ["run", "--quiet", "--package", self.package, "--bin", self.binary];
             let command = Command::new("cargo")
                 .args(what)
-                .args(wanted.profile())
+                .args(wanted.profile(self.many))
                 .arg("--")
+                .args(self.mode)
                 .args(numbers)
                 .current_dir(root)
                 .stdout(Stdio::piped())
@@ -227,10 +231,12 @@ mod tests {
     #[test]
     fn one_seed_is_one_process_and_a_wrong_word_is_named() {
         assert_eq!(
-            Wanted::parse("simulate", &["--seed", "17"]),
+            Wanted::parse("simulate", 1_000, &["--seed", "17"]),
             Ok(Wanted { first: 17, seeds: 1, jobs: 1 })
         );
-        assert!(Wanted::parse("simulate", &["--seeds"]).unwrap_err().contains("--seeds"));
-        assert!(Wanted::parse("simulate", &["--sheep", "3"]).unwrap_err().contains("--sheep"));
+        assert!(Wanted::parse("simulate", 1_000, &["--seeds"]).unwrap_err().contains("--seeds"));
+        assert!(
+            Wanted::parse("simulate", 1_000, &["--sheep", "3"]).unwrap_err().contains("--sheep")
+        );
     }
 }

@@ -8,13 +8,21 @@ const SIMULATION: Seeded = Seeded {
     verb: "simulate",
     package: "tanada-sim",
     binary: "tanada-sim",
+    mode: None,
+    seeds: 1_000,
+    many: 20_000,
     sums: &["seeds", "operations", "crashes", "of these inside a call", "failing calls", "steps"],
 };
 
-/// `--seeds N` and the like, or `--bytes FILE`.
+/// Lives of which one takes as long as a thousand of the others.
+const LONG: Seeded =
+    Seeded { verb: "simulate --long", mode: Some("long"), seeds: 20, many: 1, ..SIMULATION };
+
+/// `--seeds N` and the like, of long lives behind `--long`; or `--bytes FILE`.
 pub(crate) fn main(root: &Path, arguments: &[&str]) -> ExitCode {
     match arguments {
         ["--bytes", file] => replay_bytes(root, file),
+        ["--long", rest @ ..] => LONG.main(root, rest),
         _ => SIMULATION.main(root, arguments),
     }
 }

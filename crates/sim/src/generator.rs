@@ -31,6 +31,9 @@ pub struct Profile {
     pub mostly_writes: bool,
     /// A batch takes no further write once it holds so many bytes.
     pub batch_bytes: usize,
+    /// Whether lives, snapshots, iterators and cursors last: thousands of operations
+    /// instead of dozens.
+    pub lasts: bool,
 }
 
 impl Profile {
@@ -44,6 +47,7 @@ impl Profile {
             upkeep_permille: 60,
             mostly_writes: false,
             batch_bytes: 2 << 20,
+            lasts: false,
         }
     }
 
@@ -57,6 +61,19 @@ impl Profile {
             upkeep_permille: 110,
             mostly_writes: false,
             batch_bytes: 64 << 10,
+            lasts: false,
+        }
+    }
+
+    /// Thousands of keys, most values of some KiB, and whatever is opened stays open for long.
+    pub fn long() -> Profile {
+        Profile {
+            keys: 3_000,
+            huge_permille: 1,
+            large_permille: 400,
+            upkeep_permille: 40,
+            lasts: true,
+            ..Profile::small()
         }
     }
 
@@ -70,6 +87,7 @@ impl Profile {
             upkeep_permille: 200,
             mostly_writes: true,
             batch_bytes: 64 << 10,
+            lasts: false,
         }
     }
 }
@@ -137,6 +155,11 @@ impl<C: Choices> Generator<C> {
         &mut self.dice
     }
 
+    /// Whether what is opened stays open for long.
+    pub fn lasts(&self) -> bool {
+        self.profile.lasts
+    }
+
     /// From here on there is more of something, or of nothing. Where nobody asks for it,
     /// all is mixed evenly.
     pub fn lean(&mut self) {
@@ -144,8 +167,48 @@ impl<C: Choices> Generator<C> {
         self.leaning = *pick(&mut self.dice, &[Nothing, Reads, Deletes, Queues, Expiry, Sizes]);
     }
 
+    /// Writes every key of the pool, in batches, in an order of its own.
+    pub fn load(&mut self) -> Vec<Operation> {
+        let mut keys = self.pool.clone();
+        for n in (1..keys.len()).rev() {
+            keys.swap(n, self.dice.below(n as u64 + 1) as usize);
+        }
+        let (mut batches, mut writes, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for key in keys {
+            let value = self.value();
+            bytes += key.len() + value.len;
+            writes.push(Write { space: 0, key, value: Some(value), ttl_ms: None });
+            if bytes > self.profile.batch_bytes / 2 {
+                let batch = std::mem::take(&mut writes);
+                batches.push(Operation::WriteBatch(batch, self.durability()));
+                bytes = 0;
+            }
+        }
+        batches.push(Operation::WriteBatch(writes, self.durability()));
+        batches
+    }
+
     /// The next operation.
     pub fn operation(&mut self) -> Operation {
+        const RESTS: u64 = 970;
+        loop {
+            let operation = self.any_operation();
+            let ends_something = matches!(
+                operation,
+                Operation::TakeSnapshot
+                    | Operation::DropSnapshot(_)
+                    | Operation::OpenIter(..)
+                    | Operation::OpenCursor(..)
+                    | Operation::Checkpoint
+                    | Operation::Reopen(..)
+            );
+            if !(self.profile.lasts && ends_something && self.dice.chance(RESTS)) {
+                return operation;
+            }
+        }
+    }
+
+    fn any_operation(&mut self) -> Operation {
         if self.dice.chance(self.profile.upkeep_permille) {
             return self.upkeep();
         }

@@ -12,13 +12,14 @@
 use std::path::Path;
 use std::process::ExitCode;
 use tanada_sim::plan::Plan;
-use tanada_sim::shrink::{check, check_plan};
+use tanada_sim::shrink::check_plan;
 use tanada_sim::simulation::{Summary, run};
 use tanada_sim::sweep::sweep;
 use tanada_vfs::Env;
 
 const HELP: &str = "\
-usage: tanada-sim FIRST END STRIDE: seeds FIRST, FIRST + STRIDE, .. below END
+usage: tanada-sim [long] FIRST END STRIDE: seeds FIRST, FIRST + STRIDE, .. below END; long
+       lives, of thousands of turns over about a thousand tables
        tanada-sim --bytes FILE: the life that a fuzzer's input describes
        tanada-sim faults [CASE]: every fault at every call to the file system";
 
@@ -36,19 +37,23 @@ fn main() -> ExitCode {
         ["faults", case] => return faults(Some(case)),
         _ => {}
     }
-    let numbers: Result<Vec<u64>, _> = arguments.iter().map(|a| a.parse()).collect();
+    let is_long = arguments.first().is_some_and(|argument| argument == "long");
+    let plan = if is_long { Plan::long_of_seed } else { Plan::of_seed };
+    let numbers = &arguments[usize::from(is_long)..];
+    let numbers: Result<Vec<u64>, _> = numbers.iter().map(|a| a.parse()).collect();
     let Ok([first, end, stride]) = numbers.as_deref() else {
         eprintln!("{HELP}");
         return ExitCode::from(2);
     };
     let (mut seeds, mut sum) = (0, Summary::default());
     for seed in (*first..*end).step_by((*stride).max(1) as usize) {
-        match check(seed) {
+        match check_plan(plan(seed)) {
             Ok(summary) => {
                 sum = sum.and(&summary);
-                if seeds % TWICE_EVERY == 0 && run(&Plan::of_seed(seed)) != summary {
+                if seeds % TWICE_EVERY == 0 && run(&plan(seed)) != summary {
                     eprintln!("seed {seed} left another trace the second time; see both with:");
-                    eprintln!("    cargo xtask simulate --seed {seed}");
+                    let long = if is_long { " --long" } else { "" };
+                    eprintln!("    cargo xtask simulate{long} --seed {seed}");
                     return ExitCode::FAILURE;
                 }
             }
@@ -58,7 +63,7 @@ fn main() -> ExitCode {
             }
         }
         seeds += 1;
-        if seeds % REPORT_EVERY == 0 {
+        if is_long || seeds % REPORT_EVERY == 0 {
             report(seeds, &sum);
         }
     }

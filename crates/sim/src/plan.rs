@@ -9,7 +9,7 @@ use crate::choices::{Choices, Recorder};
 use crate::generator::{Generator, Profile};
 use crate::operation::{Exit, Operation};
 use crate::runner::Settings;
-use crate::tuning::random_tuning;
+use crate::tuning::{long_tuning, random_tuning};
 use std::fmt;
 use tanada::Tuning;
 use tanada_vfs::fault::{EIO, EMFILE, ENOSPC, Op, Rule};
@@ -19,6 +19,8 @@ use tanada_vfs::fault::{EIO, EMFILE, ENOSPC, Op, Rule};
 pub struct Plan {
     /// Where it comes from; 0 for a fuzzer's bytes.
     pub seed: u64,
+    /// Whether it is one of the long ones.
+    pub is_long: bool,
     /// How the database is opened.
     pub settings: Settings,
     /// Sizes of its parts.
@@ -54,6 +56,17 @@ pub enum Event {
     Room(Option<u64>),
     /// Nothing fails any more, the disk has room, and time passes.
     Mend,
+    /// For so many hours nobody does anything; what has been opened stays open, or not.
+    Night(u64, Kept),
+}
+
+/// What is held through a night.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Snapshots, iterators and cursors.
+    Everything,
+    /// Nothing: so all garbage goes.
+    Nothing,
 }
 
 /// Calls of a kind that fail.
@@ -125,6 +138,9 @@ impl fmt::Debug for Turn {
     }
 }
 
+/// Turns of a long plan besides its load.
+const LONG_TURNS: u64 = 3_000;
+
 /// Turns of a plan that bytes describe, at most.
 const MOST_TURNS: u64 = 400;
 
@@ -149,10 +165,31 @@ impl Plan {
         generator.dice().bytes().to_vec()
     }
 
+    /// The long run of `seed`: about a thousand tables, thousands of turns in few lives,
+    /// and quiet nights. Seeds begin at 1.
+    pub fn long_of_seed(seed: u64) -> Plan {
+        let mut generator = Generator::new(seed, Profile::long());
+        let load = generator.load().into_iter().map(Event::Do);
+        let load: Vec<_> = load.map(|event| Turn { event, seed }).collect();
+        let tuning = long_tuning(generator.dice());
+        let mut plan = Plan::draw_with(&mut generator, seed, LONG_TURNS, tuning);
+        plan.turns.splice(..0, load);
+        Plan { is_long: true, ..plan }
+    }
+
     fn draw<C: Choices>(generator: &mut Generator<C>, seed: u64, most: u64) -> Plan {
+        let tuning = random_tuning(generator.dice());
+        Plan::draw_with(generator, seed, most, tuning)
+    }
+
+    fn draw_with<C: Choices>(
+        generator: &mut Generator<C>,
+        seed: u64,
+        most: u64,
+        tuning: Tuning,
+    ) -> Plan {
         let settings =
             Settings { compression: generator.compression(), durability: generator.durability() };
-        let tuning = random_tuning(generator.dice());
         let trouble = Trouble {
             calls_fail: generator.dice().chance(400),
             disk_fills: generator.dice().chance(250),
@@ -165,7 +202,7 @@ impl Plan {
             let event = event(generator, trouble);
             turns.push(Turn { event, seed: generator.dice().below(1 << 16) });
         }
-        Plan { seed, settings, tuning, turns }
+        Plan { seed, is_long: false, settings, tuning, turns }
     }
 }
 
@@ -177,8 +214,15 @@ struct Trouble {
 }
 
 fn event<C: Choices>(generator: &mut Generator<C>, trouble: Trouble) -> Event {
+    let lasts = generator.lasts();
     let dice = generator.dice();
+    if lasts && dice.chance(4) {
+        let kept = if dice.chance(500) { Kept::Nothing } else { Kept::Everything };
+        return Event::Night(1 + dice.below(72), kept);
+    }
     match dice.below(1000) {
+        150..=174 if lasts && !dice.chance(30) => Event::Work(1),
+        175..=194 if lasts && !dice.chance(100) => Event::Work(1),
         0..=149 => Event::Work(1 + dice.below(4)),
         150..=174 => {
             let exit = match dice.below(3) {

@@ -77,6 +77,11 @@ impl TrueTime {
         self.0.wrong_by_ms.load(Ordering::Relaxed)
     }
 
+    /// Whether the machine's clock is right, and was at the opening.
+    pub fn is_right(&self) -> bool {
+        self.wrong_by_ms() == 0 && !self.0.opened_wrong.load(Ordering::Relaxed)
+    }
+
     /// The time. Never goes back.
     pub fn now_ms(&self, machine: &MemoryMachine) -> u64 {
         let now = machine.clock().wall_ms().wrapping_add_signed(-self.wrong_by_ms());

@@ -12,6 +12,8 @@ use std::sync::Once;
 
 /// Runs tried before what is left is taken for short.
 const MOST_TRIES: u32 = 600;
+/// The same of a long run.
+const MOST_LONG_TRIES: u32 = 12;
 
 /// A run that failed.
 #[derive(Clone, Debug)]
@@ -38,7 +40,10 @@ impl fmt::Display for Failure {
                 "drawn from bytes; replay them from a file with:\n    \
                  cargo xtask simulate --bytes FILE"
             )?,
-            _ => writeln!(f, "replay it with:\n    cargo xtask simulate --seed {seed}")?,
+            _ => {
+                let long = if plan.is_long { " --long" } else { "" };
+                writeln!(f, "replay it with:\n    cargo xtask simulate{long} --seed {seed}")?;
+            }
         }
         writeln!(f, "of {turns_before} turns these suffice, with {:?}", plan.settings)?;
         writeln!(f, "and {:?}:", plan.tuning)?;
@@ -124,16 +129,21 @@ fn shrink<T>(plan: Plan, panic: Caught, run: impl Fn(&Plan) -> T) -> Failure {
         let shorter = Plan { turns: turns.to_vec(), ..plan.clone() };
         attempt(|| run(&shorter)).is_err_and(|caught| caught.place == panic.place)
     };
-    let turns = shorten(plan.turns.clone(), fails);
+    let tries = if plan.is_long { MOST_LONG_TRIES } else { MOST_TRIES };
+    let turns = shorten_within(tries, plan.turns.clone(), fails);
     let plan = Plan { turns, ..plan };
     Failure { seed: plan.seed, message: panic.message, place: panic.place, plan, turns_before }
 }
 
 /// Takes out what can be spared of a list that fails, as long as what is left still does;
 /// answers that. Asks at most six hundred times.
-pub fn shorten<T: Clone>(mut items: Vec<T>, fails: impl Fn(&[T]) -> bool) -> Vec<T> {
+pub fn shorten<T: Clone>(items: Vec<T>, fails: impl Fn(&[T]) -> bool) -> Vec<T> {
+    shorten_within(MOST_TRIES, items, fails)
+}
+
+fn shorten_within<T: Clone>(tries: u32, mut items: Vec<T>, fails: impl Fn(&[T]) -> bool) -> Vec<T> {
     let mut chunk = items.len().div_ceil(2);
-    let mut left = MOST_TRIES;
+    let mut left = tries;
     while chunk > 0 && left > 0 {
         let (mut start, mut shorter) = (0, false);
         while start < items.len() && left > 0 {

@@ -11,6 +11,8 @@
 //! steps all that is owed must be done: MemTables in tables, trees in shape, files
 //! that nobody needs removed.
 
+mod bounds;
+
 use crate::operation::{Exit, Operation, ValueSpec, Write};
 use crate::oracle::{CHECKPOINTS_DIR, Oracle};
 use crate::others::{Deed, Others};
@@ -56,6 +58,12 @@ pub struct Summary {
     pub steps: u64,
     /// Changing calls to the file system.
     pub changes: u64,
+    /// Looks at what has a bound.
+    pub looks: u64,
+    /// Quiet nights behind which garbage was measured.
+    pub nights: u64,
+    /// The most tables at such a look.
+    pub most_tables: u64,
     /// The hash of every call to the machine with its arguments and its answer.
     pub trace: u64,
     /// The hash of every answer.
@@ -236,6 +244,10 @@ struct Simulation {
     enough_for_deletes: u64,
     /// Whether a call has failed in this life: files may have been left lying.
     scarred: bool,
+    /// Turns taken.
+    turns: u64,
+    /// Of a full MemTable.
+    memtable_bytes: u64,
     summary: Summary,
 }
 
@@ -275,6 +287,8 @@ impl Simulation {
             l0_runs,
             enough_for_deletes: log + memtables + (256 << 10),
             scarred: false,
+            turns: 0,
+            memtable_bytes: plan.tuning.memtable_bytes.unwrap_or(MEMORY_BYTES),
             summary: Summary::default(),
         };
         simulation.come_up(Exit::Close, 0);
@@ -303,8 +317,10 @@ impl Simulation {
             }
             Event::Room(bytes) => self.leave_room(*bytes),
             Event::Mend => self.mend(),
+            Event::Night(hours, kept) => self.pass_the_night(*hours, *kept),
         }
         self.fall();
+        self.check_bounds();
     }
 
     fn perform(&mut self, operation: &Operation) {
@@ -589,6 +605,9 @@ impl Summary {
             faults: self.faults + other.faults,
             steps: self.steps + other.steps,
             changes: self.changes + other.changes,
+            looks: self.looks + other.looks,
+            nights: self.nights + other.nights,
+            most_tables: self.most_tables.max(other.most_tables),
             trace: 0,
             answers: 0,
         }

@@ -37,6 +37,24 @@ pub fn random_tuning(choices: &mut impl Choices) -> Tuning {
     }
 }
 
+/// Sizes under which the keys of [`Profile::long`] lie in about a thousand tables, with
+/// few of them open, and levels of one run, as they are unless somebody asks.
+pub fn long_tuning(choices: &mut impl Choices) -> Tuning {
+    Tuning {
+        memtable_bytes: Some(pick(choices, &[16 << 10, 64 << 10, 128 << 10])),
+        memtables_max_bytes: Some(1 << 20),
+        block_bytes: Some(pick(choices, &[512, 4032])),
+        table_bytes: Some(4 << 10),
+        tables_a_level: Some(1 << 20),
+        base_bytes: Some(pick(choices, &[64 << 10, 256 << 10])),
+        inner_runs: Some(1),
+        garbage_age_ms: None,
+        table_descriptors: Some(pick(choices, &[1, 4])),
+        open_tables: pick(choices, &[None, Some(3), Some(64)]),
+        ..random_tuning(choices)
+    }
+}
+
 /// How many files the process may have open, so that a table that keeps its own for
 /// ever is refused: somewhat more than a database needs that keeps to its part. No
 /// limit where tables have no bound.

@@ -219,6 +219,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         disk_error!("a_failed_sync_of_the_directory_in_a_job_ends_the_writing")
     ),
     one!(
+        "room_noticed_by_writes_alone",
+        unit!(
+            "background::schedule::quiet::tests::room_on_a_full_disk_is_noticed_though_nobody_writes"
+        )
+    ),
+    one!(
         "bad_table_stops_the_others",
         disk_error!("one_unreadable_table_is_set_aside_and_all_others_are_compacted")
     ),

@@ -178,7 +178,8 @@ impl Core {
     fn wal_stats(&self) -> WalStats {
         let segments = self.wal.segments();
         let files = segments.len() as u64;
-        let bytes_on_disk = segments.iter().map(|s| s.bytes).sum();
+        let segment_bytes: u64 = segments.iter().map(|s| s.bytes).sum();
+        let bytes_on_disk = segment_bytes + self.wal.spare_bytes();
         let bytes_written = self.wal.position().0.saturating_sub(self.opened_position.0);
         WalStats {
             files,

@@ -261,6 +261,7 @@ pub struct ObsoleteStats {
 #[allow(missing_docs)]
 pub struct WalStats {
     pub files: u64,
+    /// With what is reserved, and the one log that is prepared ahead.
     pub bytes_on_disk: u64,
     pub bytes_written: u64,
     /// Commit groups, each one record.

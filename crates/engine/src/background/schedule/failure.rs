@@ -93,9 +93,14 @@ impl Core {
         ));
     }
 
+    /// Takes writes again, unless the disk is still full. That is looked at: whoever reads
+    /// in the health of a server that it refuses writes sends it none.
     pub(super) fn heal_if_there_is_room(&self) {
         if !self.background.waits_for_space() {
             self.reading.health.heal();
+        } else if !planted!(room_noticed_by_writes_alone) {
+            // That the disk does not tell is no room.
+            let _ = self.has_space();
         }
     }
 

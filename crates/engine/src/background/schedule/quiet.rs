@@ -44,6 +44,9 @@ impl Core {
         if worker != Worker::Compactor || !self.reading.health.may_work() {
             return Patience::Endless;
         }
+        if self.background.waits_for_space() && !planted!(room_noticed_by_writes_alone) {
+            return Patience::Until(TICK);
+        }
         if planted!(quiet_database_keeps_garbage) {
             return match self.looks_again(state) {
                 true => Patience::Until(TICK),

@@ -25,6 +25,11 @@ impl WalHandle {
         self.0.wants_next.load(Ordering::Relaxed)
     }
 
+    /// Bytes of the file that is ready.
+    pub(crate) fn spare_bytes(&self) -> u64 {
+        self.0.spare.lock().as_ref().map_or(0, |spare| spare.file.capacity())
+    }
+
     /// The writer's file begins to fill.
     pub(in crate::wal) fn want_next(&self) {
         // Under the lock: one that is offered meanwhile would be wanted though it is there,

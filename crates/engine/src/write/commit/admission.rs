@@ -71,7 +71,7 @@ impl Core {
 
     /// Whether the disk has room for all that the MemTables hold and more;
     /// ends a read-only state that a full disk began.
-    fn has_space(&self) -> Result<bool> {
+    pub(crate) fn has_space(&self) -> Result<bool> {
         let room = self.reading.env.fs.free_space(&self.reading.path)? >= self.reserve_bytes();
         if room {
             self.background.space_came_back();

@@ -309,3 +309,20 @@ fn what_expires_by_and_by_goes_by_and_by_and_is_rewritten_a_few_times_only() {
     night.passes(370 * 24 * HOUR);
     assert_eq!(night.entries(), 0);
 }
+
+/// A server whose disk had been full was not ready for a minute after there was room: only a
+/// write looked for it, and a load balancer sends none to a server that is not ready.
+#[test]
+fn room_on_a_full_disk_is_noticed_though_nobody_writes() {
+    let night = Night::new();
+    night.machine.set_disk_size(night.machine.used_space() + (3 << 20));
+    let refused = (0..100u8).find_map(|n| night.db.put([n], vec![n; 100_000]).err());
+    assert!(matches!(refused, Some(crate::Error::ReadOnly { .. })), "{refused:?}");
+    night.falls();
+    let full = night.passes(MINUTE);
+    assert!(night.db.stats().read_only.is_some(), "it is as full as before");
+    assert!(full.wakes <= 61, "{full:?}");
+    night.machine.set_disk_size(u64::MAX);
+    night.passes(Duration::from_secs(3));
+    assert_eq!(night.db.stats().read_only, None);
+}
