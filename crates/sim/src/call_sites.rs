@@ -42,6 +42,9 @@ const OF_FILE_SYSTEMS: [(&str, &str); 19] = [
 /// Methods of open files that can fail.
 const OF_FILES: [&str; 4] = ["append", "sync", "read_exact_at", "warm"];
 
+/// Methods of open files that vectors have too: of what is called a file alone.
+const OF_NAMED_FILES: [&str; 2] = ["reserve", "truncate"];
+
 /// Calls of these names on these things are none to a file: the log's writer, the
 /// manifest and its records have methods of the same names, and call the file in them.
 const NO_FILES: [(&str, &str); 6] = [
@@ -343,6 +346,8 @@ fn calls(text: &str) -> Vec<(usize, &'static str)> {
         let of_fs = OF_FILE_SYSTEMS.iter().find(|(method, _)| receiver == "fs" && *method == name);
         let of_file = OF_FILES.iter().find(|method| **method == name);
         let of_file = of_file.filter(|_| !NO_FILES.contains(&(receiver, name)));
+        let named = OF_NAMED_FILES.iter().find(|method| receiver == "file" && **method == name);
+        let of_file = of_file.or(named);
         if let Some(call) = of_fs.map(|(_, call)| *call).or(of_file.copied()) {
             found.push((1 + text[..dot].matches('\n').count(), call));
         }

@@ -67,7 +67,7 @@ enum Step {
 }
 
 /// All of them.
-pub static COURSES: [Course; 19] = [
+pub static COURSES: [Course; 22] = [
     Course { name: "life", start: new_machine, mishap: none, steps: life, source: None },
     Course { name: "killed", start: killed, mishap: none, steps: second_life, source: None },
     Course {
@@ -96,6 +96,27 @@ pub static COURSES: [Course; 19] = [
         name: "manifest refused",
         start: new_machine,
         mishap: || Some(Rule::fail(ENOSPC).on(Op::Sync).path_suffix("CURRENT.tmp").nth(1)),
+        steps: troubled_life,
+        source: None,
+    },
+    Course {
+        name: "edit refused, and room not reserved",
+        start: killed,
+        mishap: || Some(edit_on_a_full_disk()),
+        steps: troubled_life,
+        source: None,
+    },
+    Course {
+        name: "names refused to a new manifest",
+        start: killed,
+        mishap: || Some(sync_of_names_behind_a_new_manifest()),
+        steps: troubled_life,
+        source: None,
+    },
+    Course {
+        name: "CURRENT refused",
+        start: killed,
+        mishap: || Some(Rule::fail(ENOSPC).on(Op::Rename).path_suffix("/CURRENT").nth(1)),
         steps: troubled_life,
         source: None,
     },
@@ -378,6 +399,32 @@ fn first_sync_of_names_behind_a_table() -> Rule {
         synced.fetch_or(table, Ordering::Relaxed) && call.op == Op::SyncDir
     };
     Rule::fail(EIO).matching(due).nth(1)
+}
+
+/// An edit meets a full disk in its first bytes.
+fn edit_on_a_full_disk() -> Rule {
+    let edits = AtomicU64::new(0);
+    let due = move |call: &Call| {
+        let is_edit = call.op == Op::Append && is_manifest(call);
+        // Relaxed: there is one thread. The first ones are a new manifest's.
+        is_edit && edits.fetch_add(1, Ordering::Relaxed) == 8
+    };
+    Rule::short_write(7, ENOSPC).matching(due).nth(1)
+}
+
+/// The first sync of the directory once a manifest has been written anew.
+fn sync_of_names_behind_a_new_manifest() -> Rule {
+    let written = AtomicBool::new(false);
+    let due = move |call: &Call| {
+        let current = call.op == Op::Sync && ends(call, "CURRENT.tmp");
+        // Relaxed: there is one thread.
+        written.fetch_or(current, Ordering::Relaxed) && call.op == Op::SyncDir
+    };
+    Rule::fail(EIO).matching(due).nth(1)
+}
+
+fn is_manifest(call: &Call) -> bool {
+    call.path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("MANIFEST-"))
 }
 
 // What courses begin with.

@@ -276,7 +276,7 @@ impl TableBuilder {
         self.properties.max_key = std::mem::take(&mut self.last_key);
         let max_ms = self.properties.max_expires_at_ms;
         self.properties.expiry_quantiles =
-            self.expiries.as_ref().and_then(|expiries| expiries.quantiles(max_ms));
+            self.expiries.as_ref().and_then(|expiries| expiries.quantiles(max_ms)).map(Box::new);
         self.properties.data_bytes = self.offset();
         self.properties.partitions = self.finished.len() as u64;
 

@@ -132,14 +132,14 @@ impl Table {
             max_block_len: told.max_block_len,
             block_size: told.block_size,
             keyspace: told.keyspace,
-            expiry_quantiles: told.expiry_quantiles,
+            expiry_quantiles: told.expiry_quantiles.clone(),
             top: told.top,
             ..walk.counted.clone()
         };
         if counted != *told {
             return Err(self.damaged(at, "the properties are not those of the entries".into()));
         }
-        if let Some(quantiles) = told.expiry_quantiles {
+        if let Some(quantiles) = &told.expiry_quantiles {
             let least = |part: u64| (told.expiring * part).div_ceil(EXPIRY_PARTS);
             let enough = (1..).zip(walk.expired).all(|(part, expired)| expired >= least(part));
             if !enough || quantiles.0.last() > Some(&told.max_expires_at_ms) {
@@ -186,7 +186,7 @@ impl Walk {
             };
             self.entry(&entry, (&fence.0, fence.1), filter)?;
             if let Some(quantiles) =
-                opened.properties.expiry_quantiles.filter(|_| entry.expires_at_ms != 0)
+                opened.properties.expiry_quantiles.as_deref().filter(|_| entry.expires_at_ms != 0)
             {
                 let by_then = quantiles.0.map(|at_ms| u64::from(entry.expires_at_ms <= at_ms));
                 self.expired.iter_mut().zip(by_then).for_each(|(count, more)| *count += more);

@@ -69,7 +69,7 @@ pub struct TableProperties {
     pub block_size: u64,
     /// When each eighth of the entries that expire has; `None` when all expire at about the
     /// same time, or the table does not say.
-    pub expiry_quantiles: Option<ExpiryQuantiles>,
+    pub expiry_quantiles: Option<Box<ExpiryQuantiles>>,
     /// The keyspace whose entries these are; not every table says so.
     pub keyspace: Option<KeyspaceId>,
     pub(crate) top: TopHandle,
@@ -171,7 +171,7 @@ impl TableProperties {
         if let Some(keyspace) = self.keyspace {
             bytes(29, &keyspace.0.to_le_bytes());
         }
-        if let Some(quantiles) = self.expiry_quantiles {
+        if let Some(quantiles) = &self.expiry_quantiles {
             bytes(30, &quantiles.encode());
         }
         out
@@ -199,7 +199,7 @@ impl TableProperties {
                     let id = value.try_into().map_err(|_| "a keyspace's id is not a number")?;
                     p.keyspace = Some(KeyspaceId(u32::from_le_bytes(id)));
                 }
-                30 => p.expiry_quantiles = Some(ExpiryQuantiles::parse(value)?),
+                30 => p.expiry_quantiles = Some(Box::new(ExpiryQuantiles::parse(value)?)),
                 _ => {}
             }
         }
@@ -270,7 +270,7 @@ mod tests {
         p.top = TopHandle { offset: 7, len: 9 };
         let with_keyspace = TableProperties { keyspace: Some(KeyspaceId(3)), ..p.clone() };
         assert_eq!(TableProperties::parse(&with_keyspace.encode()).unwrap(), with_keyspace);
-        let expiry_quantiles = Some(ExpiryQuantiles([70, 71, 72, 73, 74, 75, 76]));
+        let expiry_quantiles = Some(Box::new(ExpiryQuantiles([70, 71, 72, 73, 74, 75, 76])));
         let with_quantiles = TableProperties { expiry_quantiles, ..with_keyspace };
         assert_eq!(TableProperties::parse(&with_quantiles.encode()).unwrap(), with_quantiles);
         let mut bytes = p.encode();

@@ -258,7 +258,7 @@ pub(crate) fn describe(summary: TableSummary, created_ms: u64) -> TableMeta {
         min_expires_at_ms: properties.min_expires_at_ms,
         max_expires_at_ms: properties.max_expires_at_ms,
         expiring: properties.expiring,
-        expiry_quantiles: properties.expiry_quantiles.map(Box::new),
+        expiry_quantiles: properties.expiry_quantiles.clone(),
         superseded: properties.entries.saturating_sub(properties.keys),
     }
 }
