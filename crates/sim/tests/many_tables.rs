@@ -230,11 +230,8 @@ fn descriptors_that_are_taken_away_while_it_runs_cost_speed_and_nothing_else() {
     write(&db);
     check(&db, 0);
     let open = machine.open_descriptors();
-    assert!(
-        open > 200,
-        "{open} open of {} tables",
-        db.stats().keyspaces[0].levels.iter().map(|l| l.tables).sum::<u64>()
-    );
+    // Many more than will be left: the cache has room for so many open tables.
+    assert!(open > 150, "{open} open");
     // Somebody else has taken all but a few.
     machine.set_descriptor_limit(24);
     check(&db, 1);

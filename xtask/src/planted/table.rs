@@ -520,15 +520,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             },
             Fault {
                 name: "partly_expired_table_dropped",
-                tests: &[
-                    unit!(
-                        "tree::compaction::policy_tests::a_table_is_rewritten_once_enough_of_it_has_expired_and_dropped_once_all_has"
-                    ),
-                    simulated!(
-                        "model",
-                        "every_answer_is_the_oracles_through_flushes_compactions_kills_and_power_cuts"
-                    ),
-                ],
+                tests: &[unit!(
+                    "tree::compaction::policy_tests::a_table_is_rewritten_once_enough_of_it_has_expired_and_dropped_once_all_has"
+                )],
             },
         ],
     ),

@@ -461,7 +461,8 @@ impl<'v> Tree<'v> {
         };
         let all_expired = |table: &TableHandle| {
             let meta = table.meta();
-            meta.is_dead(self.moment.now_ms) && meta.max_seqno <= self.moment.oldest_snapshot
+            self.moment.now_ms >= meta.dead_from_ms()
+                && meta.max_seqno <= self.moment.oldest_snapshot
         };
         let hides_nothing = |at: usize, table: &TableHandle| {
             let keys = Keys::of(table);

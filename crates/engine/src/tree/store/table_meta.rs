@@ -109,13 +109,13 @@ impl TableMeta {
         }
     }
 
-    /// Whether all of the table has expired by `now_ms`.
-    pub(crate) fn is_dead(&self, now_ms: u64) -> bool {
-        let at_ms = match self.expiry_quantiles.as_deref() {
+    /// When all of the table has expired; `u64::MAX` for never.
+    pub(crate) fn dead_from_ms(&self) -> u64 {
+        match self.expiry_quantiles.as_deref() {
+            _ if self.expiring < self.entries => u64::MAX,
             Some(quantiles) if planted!(partly_expired_table_dropped) => quantiles.0[0],
             _ => self.max_expires_at_ms,
-        };
-        self.expiring == self.entries && now_ms >= at_ms
+        }
     }
 
     /// The first moment at which this share of its entries, in percent, is known to be

@@ -63,7 +63,6 @@ impl Sums {
     };
 
     fn of(meta: &TableMeta) -> Sums {
-        let expires = if meta.expiring == 0 { u64::MAX } else { meta.max_expires_at_ms };
         let quantiles = meta.expiry_quantiles.as_deref().map_or(0, size_of_val);
         // The pointer to the table, its heads, and the counters of its `Arc`.
         let in_runs = 3 * size_of::<u64>() + 2 * size_of::<usize>();
@@ -81,7 +80,7 @@ impl Sums {
                 None | Some(0) => u64::MAX,
                 Some(at_ms) => at_ms,
             },
-            first_dead_ms: if meta.expiring == meta.entries { expires } else { u64::MAX },
+            first_dead_ms: meta.dead_from_ms(),
             memory_bytes: (in_runs + handle + quantiles) as u64,
         }
     }
