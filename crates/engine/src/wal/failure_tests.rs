@@ -346,6 +346,41 @@ fn where_a_large_log_finds_no_room_a_smaller_one_is_tried() {
     assert_eq!(files(), before + 1);
 }
 
+/// The writer tried a smaller log under a new id while a thread had one ready with the id
+/// between: that came next, behind a file with a higher id, and no opening read it.
+#[test]
+fn a_log_made_ready_while_the_writer_tries_smaller_ones_never_comes_behind_them() {
+    let machine = machine();
+    let faults = Faults::over_memory(&machine);
+    let env = faults.env(&machine.env());
+    let sizes = SegmentSizes { min_bytes: 4096, max_bytes: 1 << 16 };
+    let mut wal = WalWriter::create(&env, dir(), DATABASE, &Tail::new_database(), sizes).unwrap();
+    let mut written = 0;
+    while wal.handle().segments().last().unwrap().bytes < 1 << 16 {
+        written += 1;
+        fill(&mut wal, written - 1..written);
+    }
+    let handle = wal.handle().clone();
+    let busy = std::sync::atomic::AtomicBool::new(false);
+    faults.before_each_change(move |_, call| {
+        use std::sync::atomic::Ordering::SeqCst;
+        if call.op == Op::CreateLog && !busy.swap(true, SeqCst) {
+            // Between the writer's first try and its second.
+            handle.prepare_next().unwrap();
+        }
+    });
+    faults.add(Rule::fail(ENOSPC).on(Op::CreateLog).nth(1));
+    for _ in 0..40_000 {
+        written += 1;
+        fill(&mut wal, written - 1..written);
+    }
+    faults.remove_hook();
+    let segments = wal.handle().segments();
+    assert!(segments.is_sorted_by_key(|segment| segment.id), "{segments:?}");
+    wal.sync().unwrap();
+    assert_eq!(numbers(&records(&machine.crash(1))), upto(written));
+}
+
 /// A disk with no room for a log of the usual size must still let a database be opened.
 #[test]
 fn a_writer_begins_on_a_nearly_full_disk_with_a_small_log() {

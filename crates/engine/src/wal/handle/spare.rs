@@ -66,8 +66,13 @@ impl WalHandle {
         if self.0.spare.lock().is_some() {
             return Ok(());
         }
-        let wanted = self.0.next_capacity.load(Ordering::Relaxed);
-        let mut spare = self.create_fitting(self.new_id(), wanted, self.0.sizes.min_bytes)?;
+        let mut wanted = self.0.next_capacity.load(Ordering::Relaxed);
+        let mut spare = loop {
+            match self.create(self.new_id(), wanted) {
+                Ok(spare) => break spare,
+                Err(e) => wanted = self.smaller(&e, wanted, self.0.sizes.min_bytes).ok_or(e)?,
+            }
+        };
         spare.durable = self.0.commits_sync.swap(false, Ordering::Relaxed);
         let prepared = if spare.durable { spare.file.sync() } else { spare.file.warm() };
         if let Err(e) = prepared {
@@ -96,24 +101,16 @@ impl WalHandle {
         None
     }
 
-    /// An empty log file of `wanted` bytes, or, where the disk has no room for that, of the
-    /// half, a quarter and so on, `least` bytes at least. Files grow anew behind a smaller
-    /// one. A failure leaves everything as it was.
-    fn create_fitting(&self, mut id: LogId, mut wanted: u64, least: u64) -> Result<Spare> {
-        loop {
-            match self.create(id, wanted) {
-                Err(Error::Io(e))
-                    if tanada_vfs::is_disk_full(&e)
-                        && wanted > least
-                        && !planted!(no_smaller_log_is_tried) =>
-                {
-                    wanted = (wanted / 2).max(least);
-                    id = self.new_id();
-                    self.0.next_capacity.store(self.0.sizes.min_bytes, Ordering::Relaxed);
-                }
-                created => return created,
-            }
+    /// What to try behind a file of `wanted` bytes for which the disk has no room: the half,
+    /// `least` bytes at least. `None` when it failed for something else, or is as small as
+    /// it may be. Files grow anew behind a smaller one.
+    fn smaller(&self, failure: &Error, wanted: u64, least: u64) -> Option<u64> {
+        let is_full = matches!(failure, Error::Io(e) if tanada_vfs::is_disk_full(e));
+        if !is_full || wanted <= least || planted!(no_smaller_log_is_tried) {
+            return None;
         }
+        self.0.next_capacity.store(self.0.sizes.min_bytes, Ordering::Relaxed);
+        Some((wanted / 2).max(least))
     }
 
     fn create(&self, id: LogId, capacity: u64) -> Result<Spare> {
@@ -130,19 +127,26 @@ impl WalHandle {
     /// A file for the writer to go on in: the spare when it is large enough, a
     /// new one otherwise, smaller than it would be where the disk has no room for more.
     pub(in crate::wal) fn next_file(&self, needed: u64) -> Result<Spare> {
-        let (id, small) = {
-            let mut spare = self.0.spare.lock();
-            if let Some(spare) = spare.take_if(|spare| spare.file.capacity() >= needed) {
-                return Ok(spare);
+        let mut wanted = self.0.next_capacity.load(Ordering::Relaxed).max(needed);
+        loop {
+            let (id, small) = {
+                let mut spare = self.0.spare.lock();
+                if let Some(spare) = spare.take_if(|spare| spare.file.capacity() >= needed) {
+                    return Ok(spare);
+                }
+                // Under the lock, at each try: a spare that is not offered yet is too late
+                // now, and one that is must not come behind a file with a higher id.
+                (self.new_id(), spare.take())
+            };
+            if let Some(small) = small {
+                self.discard(&small);
             }
-            // Under the lock: a spare that is not offered yet is too late now.
-            (self.new_id(), spare.take())
-        };
-        if let Some(small) = small {
-            self.discard(&small);
+            let least = needed.max(self.0.sizes.min_bytes);
+            match self.create(id, wanted) {
+                Ok(file) => return Ok(file),
+                Err(e) => wanted = self.smaller(&e, wanted, least).ok_or(e)?,
+            }
         }
-        let wanted = self.0.next_capacity.load(Ordering::Relaxed).max(needed);
-        self.create_fitting(id, wanted, needed.max(self.0.sizes.min_bytes))
     }
 
     pub(in crate::wal) fn smallest_capacity(&self) -> u64 {
