@@ -230,8 +230,7 @@ fn descriptors_that_are_taken_away_while_it_runs_cost_speed_and_nothing_else() {
     write(&db);
     check(&db, 0);
     let open = machine.open_descriptors();
-    // Many more than will be left: the cache has room for so many open tables.
-    assert!(open > 150, "{open} open");
+    assert!(open > 200, "{open} open");
     // Somebody else has taken all but a few.
     machine.set_descriptor_limit(24);
     check(&db, 1);

@@ -33,7 +33,6 @@ pub struct Table {
     id: TableId,
     properties: TableProperties,
     top: Top,
-    max_block_len: usize,
     slots: Arc<Slots>,
     cache: Arc<BlockCache>,
 }
@@ -58,7 +57,6 @@ impl Table {
         let table = Table {
             file,
             id,
-            max_block_len: opened.properties.max_block_len.min(sealed::MAX_RAW_LEN as u64) as usize,
             properties: opened.properties,
             top: opened.top,
             slots,
@@ -94,8 +92,14 @@ impl Table {
         self.slots.bytes()
             + self.top.heap_bytes() as u64
             + (self.properties.min_key.len() + self.properties.max_key.len()) as u64
+            + self.properties.expiry_quantiles.as_deref().map_or(0, size_of_val) as u64
             + self.file.path().as_os_str().len() as u64
             + size_of::<Table>() as u64
+    }
+
+    /// Length of the longest block before compression, as far as any may be.
+    pub(crate) fn max_block_len(&self) -> usize {
+        self.properties.max_block_len.min(sealed::MAX_RAW_LEN as u64) as usize
     }
 
     #[inline]

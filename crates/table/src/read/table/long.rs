@@ -65,7 +65,7 @@ impl Table {
         drop(in_flight);
         let Some(told) = told else { return self.decode(kind, handle, &buffer, cache) };
         let damaged = |damage| self.damaged(offset, damage);
-        let checked = sealed::check(&buffer[at..], self.id, offset, self.max_block_len);
+        let checked = sealed::check(&buffer[at..], self.id, offset, self.max_block_len());
         let checked = checked.map_err(damaged)?;
         if checked.raw_len != told.raw_len {
             return Err(damaged("a block has changed while it was read".into()));
@@ -92,7 +92,7 @@ impl Table {
             return Err(self.damaged(handle.offset, what.into()));
         }
         self.file.read_exact_at(&mut trailer, handle.end() - TRAILER_LEN as u64)?;
-        match sealed::told(&trailer, handle.len as usize, self.max_block_len) {
+        match sealed::told(&trailer, handle.len as usize, self.max_block_len()) {
             Ok(told) => Ok(told),
             Err(damage) => {
                 // More likely that of other bytes than what was written.
@@ -129,13 +129,13 @@ impl Table {
     /// Whether a data block of this sealed length may be long. Free of I/O.
     #[inline]
     pub(crate) fn may_be_long(&self, handle: Handle) -> bool {
-        self.max_block_len > LONG_BYTES && handle.len as usize > LONG_BYTES / 256
+        self.max_block_len() > LONG_BYTES && handle.len as usize > LONG_BYTES / 256
     }
 
     /// Whether a sealed data block that is in memory is not long, as far as its trailer
     /// says.
     pub(crate) fn is_short(&self, sealed: &[u8]) -> bool {
-        let told = |trailer| sealed::told(trailer, sealed.len(), self.max_block_len);
+        let told = |trailer| sealed::told(trailer, sealed.len(), self.max_block_len());
         let told = sealed.last_chunk().map(told);
         told.is_some_and(|told| told.is_ok_and(|told| told.raw_len <= LONG_BYTES))
     }
