@@ -32,8 +32,10 @@ pub mod figure {
     pub const P50: &str = "p50_ns";
     pub const P99: &str = "p99_ns";
     pub const P999: &str = "p999_ns";
+    pub const P9999: &str = "p9999_ns";
     pub const MAX: &str = "max_ns";
-    /// The writer's rate, in workloads with a reader and a writer.
+    /// The writers' rate, in workloads with readers and writers; where writes are what is
+    /// measured, the readers'.
     pub const WRITES: &str = "writes_per_second";
     pub const WRITES_MAX: &str = "writes_max_ns";
     pub const PAIRS: &str = "pairs";
@@ -75,6 +77,7 @@ impl Row {
             row.set(figure::P50, timed.latency.value_at_quantile(0.5) as f64);
             row.set(figure::P99, timed.latency.value_at_quantile(0.99) as f64);
             row.set(figure::P999, timed.latency.value_at_quantile(0.999) as f64);
+            row.set(figure::P9999, timed.latency.value_at_quantile(0.9999) as f64);
             row.set(figure::MAX, timed.latency.max() as f64);
         }
         row.series = timed.per_second.iter().map(|&count| (count * units) as f64).collect();

@@ -182,6 +182,17 @@ pub const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        name: "tails",
+        title: "Tails",
+        text: "The same pairs, with caches that are full: one thread reads while another overwrites, and 32 threads read while 32 overwrite, all at random and as fast as they can. `tailread…`: rate and percentiles of the reads; `tailwrite…`: of the writes. Of 64 threads on a few processors most wait for a processor; what an engine adds shows beside its peers.",
+        workloads: &[
+            ("tailread2at20m", Bar::Lsm(1.0)),
+            ("tailwrite2at20m", Bar::Lsm(1.0)),
+            ("tailread64at20m", Bar::Lsm(1.0)),
+            ("tailwrite64at20m", Bar::Lsm(1.0)),
+        ],
+    },
+    Group {
         name: "confined",
         title: "Data larger than memory",
         text: "Three times the pairs, of 16 B + 200 B, in a memory cgroup of 300 MiB, page cache included, with a cache of 128 MiB: all of Tanada fits into that, peers have their memtables on top, each an eighth of it. `readloaded6m` reads as soon as the load is done, while the engine goes on with what that has left to do; the reads below it come at rest. The device itself (4 KiB at random with `O_DIRECT`, in the same run) is under Floors. An engine that is not done with the load in time (†) is loaded outside of the cgroup for the reads at rest; one that needs more memory than there is is killed for it, and has no figure (†).",

@@ -95,7 +95,7 @@ fn render(header: &Header, medians: &Medians, has_plot: &dyn Fn(&str) -> bool) -
             let _ = writeln!(out, "![{}](benchmarks/{plot})\n", group.title);
         }
         out.push_str(&tables::rates(group, medians));
-        out.push_str("\np50 / p99 / p99.9 / longest, in µs unless it says ms:\n\n");
+        out.push_str("\np50 / p99 / p99.9 / p99.99 / longest, in µs unless it says ms:\n\n");
         out.push_str(&tables::latencies(group, medians));
         if group.name == "mixed" {
             out.push('\n');

@@ -89,7 +89,7 @@ pub fn latencies(group: &Group, medians: &Medians) -> String {
     for workload in workloads {
         let cell = |engine: &str| {
             let of = |name| medians.median(workload, engine, name).map(|ns| micros(ns / 1e3));
-            let names = [figure::P50, figure::P99, figure::P999, figure::MAX];
+            let names = [figure::P50, figure::P99, figure::P999, figure::P9999, figure::MAX];
             let figures: Option<Vec<String>> = names.into_iter().map(of).collect();
             figures.map_or(String::new(), |figures| figures.join(" / "))
         };

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tanada::vfs::fault::{EIO, ENOSPC, Faults, Op, Rule};
 use tanada::vfs::{Clock, Env, MemoryMachine};
-use tanada::{Db, Durability, Error, KeyspaceOptions};
+use tanada::{Batch, Db, Durability, Error, KeyspaceOptions, WriteOptions};
 
 const DIR: &str = "/db";
 
@@ -116,6 +116,37 @@ fn a_failed_sync_of_the_directory_in_a_job_ends_the_writing() {
         assert!(db.get("long 29").unwrap().is_some());
         db.put("again", "value").unwrap();
     }
+}
+
+/// A job hears that its sync of the directory failed, and ends the writing a moment later. In
+/// between a writer may sync the directory for the name of its log, which the failed sync has
+/// given up: that the second one says nothing of it was taken for durable.
+#[test]
+fn a_write_beside_a_job_whose_sync_of_the_directory_failed_is_not_acknowledged() {
+    let machine = MemoryMachine::new(1);
+    let faults = Faults::over_memory(&machine);
+    let db = Arc::new(open(faults.env(&machine.env()), Durability::Buffered));
+    two_tables(&db);
+    // The next log, whose name nobody has synced.
+    let value = vec![7; 100 << 10];
+    for n in 0..30 {
+        db.put(format!("long {n}"), &value).unwrap();
+    }
+    let acknowledged = Arc::new(AtomicBool::new(false));
+    let (writer, answer) = (Arc::downgrade(&db), Arc::clone(&acknowledged));
+    // The job removes its tables when the sync has failed: then somebody writes.
+    faults.add(Rule::fail(EIO).on(Op::SyncDir).nth(1));
+    faults.before_each_change(move |_, call| {
+        let removes = call.op == Op::Remove && call.path.extension() == Some("sst".as_ref());
+        if let Some(db) = writer.upgrade().filter(|_| removes) {
+            let mut batch = Batch::new();
+            batch.put("promised", "value");
+            let synced = WriteOptions::new().durability(Durability::Synced);
+            answer.store(db.write_with(batch, synced).is_ok(), Ordering::Relaxed);
+        }
+    });
+    db.flush().unwrap_err();
+    assert!(!acknowledged.load(Ordering::Relaxed), "its log may vanish with the power");
 }
 
 /// One bad sector stopped the compaction of its whole keyspace until the database was opened

@@ -14,6 +14,7 @@ mod time;
 mod random;
 mod threads;
 mod env;
+mod dir_syncs;
 mod open_files;
 pub mod real;
 pub mod memory;

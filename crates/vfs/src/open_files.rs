@@ -7,9 +7,12 @@
 //! descriptor, it closes some and calls again: they serve speed, what asks for one
 //! may not be able to go on without.
 //!
+//! A sync of a directory that has failed is the last one of it that may succeed.
+//!
 //! It is for files that are not replaced, renamed or removed while somebody may
 //! read them: the path must lead to the same file each time.
 
+use crate::dir_syncs::DirSyncs;
 use crate::error::{Naming, NoDescriptor, is_out_of_descriptors};
 use crate::file_system::{DirEntry, DirLock, FileSystem, LogFile, ReadFile, WriteFile};
 use crate::sync::Mutex;
@@ -27,8 +30,9 @@ use std::sync::atomic::Ordering::Relaxed;
 const PATIENCE: u64 = 16;
 
 /// A file system whose files share a bounded number of descriptors when they are
-/// opened by [`OpenFiles::open_closable`]. All other calls go through; those that need
-/// a descriptor and find none close some of these first. Clones are the same one.
+/// opened by [`OpenFiles::open_closable`]. All other calls go through, but for syncs of a
+/// directory of which one has failed; those that need a descriptor and find none close some
+/// of these first. Clones are the same one.
 ///
 /// Which descriptors go is decided by second chance: the oldest, but one that was
 /// read since it was last looked at goes to the end of the line instead.
@@ -40,6 +44,7 @@ pub struct OpenFiles {
 struct Shared {
     fs: Arc<dyn FileSystem>,
     bound: DescriptorBound,
+    dir_syncs: DirSyncs,
     /// How many may be kept now: the bound, less where the system refused.
     most: AtomicU64,
     /// Files with a descriptor, and some whose descriptor has gone since. Guards the
@@ -106,6 +111,7 @@ impl OpenFiles {
                 fs,
                 most: AtomicU64::new(bound.most),
                 bound,
+                dir_syncs: DirSyncs::default(),
                 line: Mutex::new(VecDeque::new()),
                 open: AtomicU64::new(0),
                 opened: AtomicU64::new(0),
@@ -343,7 +349,8 @@ impl FileSystem for OpenFiles {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.shared.with_descriptor(|fs| fs.sync_dir(dir))
+        let sync = || self.shared.with_descriptor(|fs| fs.sync_dir(dir));
+        self.shared.dir_syncs.run(dir, sync)
     }
 
     fn sync_dir_once(&self, dir: &Path) -> io::Result<()> {

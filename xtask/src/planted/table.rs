@@ -219,6 +219,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         disk_error!("a_failed_sync_of_the_directory_in_a_job_ends_the_writing")
     ),
     one!(
+        "directory_synced_after_a_failure",
+        Test {
+            room: "vfs",
+            target: "lib",
+            name: "dir_syncs::tests::a_directory_whose_sync_failed_is_never_said_to_be_durable_again",
+        },
+        disk_error!("a_write_beside_a_job_whose_sync_of_the_directory_failed_is_not_acknowledged")
+    ),
+    one!(
+        "room_noticed_a_second_late",
+        unit!("write::commit::full_disk::a_delete_waits_for_no_retry_once_the_disk_has_room_again")
+    ),
+    one!(
         "room_noticed_by_writes_alone",
         unit!(
             "background::schedule::quiet::tests::room_on_a_full_disk_is_noticed_though_nobody_writes"

@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) ended: u64,
     /// No job starts before this moment, after a failure.
     pub(crate) retry_at_ns: u64,
+    /// Whether it failed because the disk was full.
+    pub(crate) failed_for_space: bool,
     /// The newest write when somebody last wrote, and when that was seen first.
     pub(crate) idle_since: (u64, SeqNo),
     /// The newest write when trees were last tidied for want of writers.

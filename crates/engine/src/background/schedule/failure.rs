@@ -45,6 +45,29 @@ impl Core {
                 "background work failed ({e}); it is tried again every second, and writes go on once it succeeds"
             )),
         }
+        state.failed_for_space = self.background.waits_for_space();
+    }
+
+    /// Lets jobs begin at once that were to wait since one found the disk full, where it has
+    /// room again; for a write that would be refused otherwise. Answers whether it did. A
+    /// second call before another job has failed does nothing.
+    pub(crate) fn retry_where_room_came_back(&self) -> bool {
+        let waits = |state: &State| state.retry_at_ns != 0 && state.failed_for_space;
+        if !waits(&self.background.state.lock()) || planted!(room_noticed_a_second_late) {
+            return false;
+        }
+        // That the disk does not tell is no room.
+        if !matches!(self.has_space(), Ok(true)) {
+            return false;
+        }
+        let mut state = self.background.state.lock();
+        if !waits(&state) {
+            return false;
+        }
+        state.retry_at_ns = 0;
+        drop(state);
+        self.background.work.notify_all();
+        true
     }
 
     /// Turns a failed edit of the manifest into the database's state, and answers what

@@ -4,6 +4,7 @@
 use crate::{Batch, Compression, Db, Durability, Error};
 use std::time::Duration;
 use tanada_vfs::MemoryMachine;
+use tanada_vfs::fault::{ENOSPC, Faults, Op, Rule};
 
 fn key(n: u32) -> [u8; 4] {
     n.wrapping_mul(0x9e37_79b1).to_be_bytes()
@@ -56,4 +57,32 @@ fn a_full_disk_takes_deletes_through_many_flushes_and_refuses_puts() {
     machine.set_disk_size(u64::MAX);
     db.put("room", "again").unwrap();
     assert_eq!(db.stats().read_only, None);
+}
+
+/// A flush that finds the disk full is tried again a second later. Deletes were refused until
+/// then though the disk had room again.
+#[test]
+fn a_delete_waits_for_no_retry_once_the_disk_has_room_again() {
+    for healed_by_a_put in [false, true] {
+        let machine = MemoryMachine::new(1);
+        let faults = Faults::over_memory(&machine);
+        let builder = Db::builder("/db").memory(16 << 20).durability(Durability::Buffered);
+        let db = builder.env(faults.env(&machine.env())).open().unwrap();
+        // No room for tables, and enough for logs.
+        faults.add(Rule::fail(ENOSPC).on(Op::Append).path_suffix(".sst"));
+        let refused = (0..1_000_000).find_map(|n| db.put(key(n), "value").err()).unwrap();
+        assert!(matches!(refused, Error::ReadOnly { .. }), "{refused:?}");
+        let tried = faults.calls();
+        let again = db.delete(key(0)).unwrap_err();
+        assert!(matches!(again, Error::ReadOnly { .. }), "it is as full as before: {again:?}");
+        assert!(faults.calls() < tried + 100, "one write does not try again and again");
+
+        faults.clear();
+        if healed_by_a_put {
+            db.put("room", "again").unwrap();
+        }
+        for n in 0..10 {
+            db.delete(key(n)).unwrap();
+        }
+    }
 }

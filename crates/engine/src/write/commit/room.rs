@@ -66,6 +66,7 @@ impl Core {
             self.seal_largest(writer, cost);
         }
         let mut waited_from = None;
+        let mut has_retried = false;
         loop {
             // Read before looking, so that a flush that ends in between is not missed.
             let ended = self.background.ended();
@@ -75,16 +76,16 @@ impl Core {
                 break;
             }
             if waited_from.is_some() {
-                self.check_wait()?;
+                self.check_wait(&mut has_retried)?;
             }
             waited_from.get_or_insert_with(|| self.reading.env.clock.monotonic_ns());
             self.seal_largest(writer, cost);
-            if !self.wait_past(ended) {
+            if !self.wait_past(ended) && !self.retries(&mut has_retried) {
                 // Nothing will make room: the reason is the answer.
                 return Err(self.reading.health.why_nothing_changes());
             }
         }
-        let room = self.wait_for_memory(writer, own, &mut waited_from);
+        let room = self.wait_for_memory(writer, own, &mut waited_from, &mut has_retried);
         if let Some(from) = waited_from {
             let ns = self.reading.env.clock.monotonic_ns() - from;
             self.reading.counters.add(Count::StoppedWrites, 1);
@@ -97,11 +98,18 @@ impl Core {
     /// An error once a wait for a flush is in vain: nothing reaches the log any more, or a
     /// job has failed. That the database is read-only is no reason: deletes come here on
     /// a full disk, and flushes still make room for them.
-    fn check_wait(&self) -> Result<()> {
-        match self.background.has_just_failed() || planted!(delete_refused_behind_its_flush) {
+    fn check_wait(&self, has_retried: &mut bool) -> Result<()> {
+        let mut has_failed = || self.background.has_just_failed() && !self.retries(has_retried);
+        match planted!(delete_refused_behind_its_flush) || has_failed() {
             true => self.reading.health.check_writable(),
             false => self.reading.health.check_committable(),
         }
+    }
+
+    /// Whether the jobs that this write waits for, put off by a full disk, begin at once
+    /// since it has room again. Once a write: each time may cost a job in vain.
+    fn retries(&self, has_retried: &mut bool) -> bool {
+        !std::mem::replace(has_retried, true) && self.retry_where_room_came_back()
     }
 
     /// Makes room in the budget as a whole, for MemTables that grow by these
@@ -116,6 +124,7 @@ impl Core {
         writer: &mut Writer,
         own: &Request<'_>,
         waited_from: &mut Option<u64>,
+        has_retried: &mut bool,
     ) -> Result<()> {
         let splits = splits_bytes(own.count.into(), writer.active_bytes);
         let needed = self.reading.budget.growth(own.cost + splits);
@@ -129,13 +138,13 @@ impl Core {
                 return Ok(());
             }
             if has_waited {
-                self.check_wait()?;
+                self.check_wait(has_retried)?;
             }
             let now = clock.monotonic_ns();
             let from = *waited_from.get_or_insert(now);
             self.seal_largest(writer, own.cost);
             if self.unflushed.any_sealed() {
-                if !self.wait_past(ended) {
+                if !self.wait_past(ended) && !self.retries(has_retried) {
                     return Err(self.reading.health.why_nothing_changes());
                 }
                 has_waited = true;
