@@ -27,7 +27,7 @@ const COPIED_BYTES: u64 = 4 << 20;
 /// waits so often and so long, before it is refused. It holds nothing meanwhile: what it
 /// has to say is not read.
 const TRIES: u32 = 500;
-const PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 
 /// Of the budget, what large requests may take together, and what answers may.
 const REQUESTS: u64 = 8;

@@ -248,3 +248,32 @@ fn large_answers_that_nobody_takes_stay_within_their_part_and_are_given_back() {
     assert_eq!(server.get("/get?key=quotes").json()["value"].as_str().map(str::len), Some(500_000));
     wait_until_nothing_is_claimed(&server);
 }
+
+/// A dump broke off in the middle: a large value found no room beside the one before it, which
+/// the same dump had not sent yet.
+#[test]
+fn a_stream_of_large_values_waits_for_its_own_last_chunk_and_breaks_off_nowhere() {
+    let dir = temp_dir();
+    let server = small(&dir);
+    const VALUES: usize = 8;
+    for n in 0..VALUES {
+        server.put(&format!("/v1/kv/{n}"), vec![b'a' + n as u8; 2_500_000]).seq();
+    }
+    for target in ["/v1/kv", "/v1/dump"] {
+        let mut stream = server.connect();
+        let head =
+            "HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\naccept: application/x-ndjson";
+        stream.write_all(format!("GET {target} {head}\r\n\r\n").as_bytes()).expect("sent");
+        // The first of them is on its way, and not taken yet.
+        assert!((0..20_000).any(|_| claimed(&server) > 0), "{target}");
+        let answer = support::read_to_end(&mut stream);
+        let lines = answer.matches("{\"key\":").count();
+        let end = &answer[answer.len() - 200..];
+        assert_eq!(lines, VALUES, "{target}: {end}");
+        assert!(
+            answer.ends_with("0\r\n\r\n") && !answer.contains("\"problem\""),
+            "{target}: {end}"
+        );
+        wait_until_nothing_is_claimed(&server);
+    }
+}

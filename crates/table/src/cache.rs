@@ -26,8 +26,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tanada_format::{TableId, planted};
-use tanada_vfs::sync::Mutex;
 use tanada_vfs::sync::atomic::AtomicU64;
+use tanada_vfs::sync::lock_free::yield_now;
+use tanada_vfs::sync::{Mutex, MutexGuard};
 
 // What a get counts lies in one cache line.
 const HITS: usize = 0; // + kind
@@ -411,13 +412,27 @@ impl BlockCache {
                 self.give_up(&mut order, &node);
                 evicted += 1;
             }
-            let freed = order.limbo.collect(LIMBO_BLOCKS);
-            drop(order);
-            drop(freed);
+            self.end_turn(order);
             self.counters.add(EVICTED, evicted as u64);
             if evicted < AT_ONCE {
                 break;
             }
+        }
+    }
+
+    /// Lets the cache's lock go, and frees what no reader looks at any more. Waits for readers
+    /// where too much waits for them, but not under the lock: they may be about to take it.
+    fn end_turn<'a>(&'a self, mut order: MutexGuard<'a, Order>) {
+        loop {
+            let freed = order.limbo.collect(usize::MAX);
+            let must_wait = order.limbo.must_wait(LIMBO_BLOCKS);
+            drop(order);
+            drop(freed);
+            if !must_wait {
+                return;
+            }
+            yield_now();
+            order = self.order.lock();
         }
     }
 
@@ -444,9 +459,7 @@ impl BlockCache {
                 self.give_up(&mut order, &mate);
                 evicted += 1;
             }
-            let freed = order.limbo.collect(LIMBO_BLOCKS);
-            drop(order);
-            drop(freed);
+            self.end_turn(order);
             self.counters.add(EVICTED, evicted);
             excess = excess.saturating_sub(bytes);
         }
@@ -502,9 +515,7 @@ impl BlockCache {
                     self.note_removed(runs, place, node.cost_bytes, node.item.home);
                 }
             }
-            let freed = limbo.collect(LIMBO_BLOCKS);
-            drop(order);
-            drop(freed);
+            self.end_turn(order);
         }
         self.resident_bytes.fetch_sub(resident_bytes, Ordering::Relaxed);
     }

@@ -219,6 +219,41 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         disk_error!("a_failed_sync_of_the_directory_in_a_job_ends_the_writing")
     ),
     one!(
+        "flush_takes_what_is_left",
+        unit!(
+            "tree::store::descriptors::tests::tables_that_are_read_or_flushed_leave_half_of_the_descriptors_to_others"
+        )
+    ),
+    one!(
+        "low_priority_holds_up_writers",
+        unit!("write::commit::holdups::a_seal_waits_for_no_thread_that_looks_for_work")
+    ),
+    planted(
+        "seal_with_full_caches",
+        &[
+            Fault {
+                name: "seal_divides_the_memory",
+                tests: &[unit!(
+                    "write::commit::holdups::a_write_gives_up_few_blocks_at_a_time_however_full_the_caches_are"
+                )],
+            },
+            Fault {
+                name: "eviction_walks_all",
+                tests: &[Test {
+                    room: "table",
+                    target: "lib",
+                    name: "cache::sieve::tests::a_thing_goes_after_a_few_hundred_looks_however_many_were_used",
+                }],
+            },
+            Fault {
+                name: "rows_moved_at_every_division",
+                tests: &[unit!(
+                    "read::row_cache::tests::a_capacity_that_goes_down_step_by_step_does_not_move_all_rows_at_each_step"
+                )],
+            },
+        ],
+    ),
+    one!(
         "directory_synced_after_a_failure",
         Test {
             room: "vfs",
@@ -590,6 +625,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "group_refused_together",
         "lib",
         "committer::tests::no_request_is_refused_for_its_neighbours",
+    ),
+    served(
+        "stream_in_its_own_way",
+        "memory",
+        "a_stream_of_large_values_waits_for_its_own_last_chunk_and_breaks_off_nowhere",
     ),
     served("cross_protocol", "bad_input", "cross_protocol_and_smuggling_find_nothing_to_hold"),
     comes("acl_leaks_existence", ACCESS),

@@ -1,10 +1,12 @@
 //! Reading and checking every byte that the database stands on.
 
 use crate::core::Core;
-use crate::tree::manifest::Manifest;
+use crate::read::reading::Reading;
 use crate::types::error::{Error, Result};
-use crate::wal::{self, RecoverFrom, group::Group};
+use crate::wal::{self, LogPin, Segment, group::Group};
+use std::ops::Range;
 use std::sync::Arc;
+use tanada_format::LogPosition;
 
 /// What `verify` found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,16 +36,15 @@ impl Core {
         self.reading.health.check_readable()?;
         let mut report = VerifyReport::default();
         self.verify_tables(&mut report)?;
+        let (part, segments, _pin) = self.needed_log()?;
         {
-            // Held, so that the files do not change while they are read: a record
-            // that is half written must not be taken for damage.
-            let _writer = self.commit.writer();
+            // Held, so that the file does not change while it is read.
             let manifest = self.manifest.lock();
             let checked = manifest.verify().map(|bytes| report.bytes += bytes);
             report.note(checked)?;
-            let logs = self.verify_logs(&manifest, &mut report);
-            report.note(logs)?;
         }
+        let logs = self.verify_logs(&part, &segments, &mut report);
+        report.note(logs)?;
         Ok(report)
     }
 
@@ -67,31 +68,46 @@ impl Core {
         Ok(())
     }
 
-    /// Reads the logs as the next open will. A tail that is being written ends
-    /// the walk like the end of the log.
-    fn verify_logs(&self, manifest: &Manifest, report: &mut VerifyReport) -> Result<()> {
-        let from =
-            RecoverFrom { log: manifest.state().oldest_log, synced: self.wal.synced_position() };
+    /// The part of the log that the next opening reads, as far as it has been written, with
+    /// its files, which stay until the pin is dropped. Writers go on behind it.
+    fn needed_log(&self) -> Result<(Range<LogPosition>, Vec<Segment>, LogPin)> {
+        let writer = self.commit.writer();
+        let manifest = self.manifest.lock();
+        self.reading.health.check_readable()?;
+        let (oldest, end) = (manifest.state().oldest_log, writer.wal.position());
+        let needed = self.wal.segments().into_iter().filter(|s| s.id >= oldest && s.start < s.end);
+        let part = needed.map(|segment| segment.start).min().unwrap_or(end)..end;
+        let (pin, segments) = self.wal.pin(&part);
+        Ok((part, segments, pin))
+    }
+
+    fn verify_logs(
+        &self,
+        part: &Range<LogPosition>,
+        segments: &[Segment],
+        report: &mut VerifyReport,
+    ) -> Result<()> {
+        let Reading { env, path, database_id, health, .. } = &*self.reading;
+        let should_stop = || health.check_readable();
+        let mut source =
+            wal::Part::open(env, (&**path, segments), *database_id, part, &should_stop)?;
         let (mut records, mut bytes) = (0, 0);
-        let walked = wal::recover(
-            &self.reading.env,
-            &self.reading.path,
-            self.reading.database_id,
-            from,
-            |place, payload| {
-                let damaged = |offset, what| place.corruption(offset, what);
-                let group = Group::parse(payload).map_err(|e| damaged(e.offset, e.what))?;
-                for entry in group.entries() {
-                    entry.map_err(|e| damaged(e.offset, e.what))?;
-                }
-                records += 1;
-                bytes += payload.len() as u64;
-                Ok(())
-            },
-        );
+        let walked = source.walk(&mut |place, payload| {
+            bytes += payload.len() as u64;
+            if !place.is_group() {
+                return Ok(());
+            }
+            let damaged = |offset, what| place.corruption(offset, what);
+            let group = Group::parse(payload).map_err(|e| damaged(e.offset, e.what))?;
+            for entry in group.entries() {
+                entry.map_err(|e| damaged(e.offset, e.what))?;
+            }
+            records += 1;
+            Ok(())
+        });
         report.log_records += records;
         report.bytes += bytes;
-        walked.map(drop)
+        walked
     }
 }
 

@@ -70,7 +70,7 @@ impl Core {
         let mut state = self.background.state.lock();
         // A failed commit poisons too, and no job ends by it: so this looks now and
         // then by itself.
-        while state.ended == ended && !state.stop && self.reading.health.may_work() {
+        while self.background.ended() == ended && !state.stop && self.reading.health.may_work() {
             self.background.progress.wait_for(&mut state, TICK);
         }
         !state.stop && self.reading.health.may_work()
@@ -115,7 +115,7 @@ impl Core {
     /// run in threads of their own among them.
     pub(crate) fn stop_background(&self) {
         self.background.state.lock().stop = true;
-        self.background.work.notify_all();
+        self.background.work.ring();
         self.background.progress.notify_all();
         self.reading.tables.deletions.stop();
         let threads = std::mem::take(&mut *self.background.threads.lock());
@@ -162,7 +162,7 @@ impl Core {
     fn panicked(&self) {
         let reason = "a background thread panicked; see the log".to_owned();
         self.reading.health.poison(&Error::Poisoned { reason });
-        self.background.state.lock().ended += 1;
+        self.background.note_end(&mut self.background.state.lock());
         self.background.progress.notify_all();
     }
 
@@ -173,6 +173,7 @@ impl Core {
             if state.stop {
                 return None;
             }
+            let heard = self.background.work.heard();
             match self.next_job(&mut state, worker) {
                 Some(job) => return Some(job),
                 // The rest of the sweep; others have the lock in between.
@@ -190,10 +191,11 @@ impl Core {
                 }
                 None => match self.patience(&mut state, worker) {
                     Patience::None => {}
-                    Patience::Until(wait) => {
-                        self.background.work.wait_for(&mut state, wait);
+                    patience => {
+                        drop(state);
+                        self.background.work.wait(heard, patience.at_most());
+                        state = self.background.state.lock();
                     }
-                    Patience::Endless => self.background.work.wait(&mut state),
                 },
             }
         }
@@ -294,11 +296,11 @@ impl Core {
 
     /// Notes the end of a job that may have changed the trees of these keyspaces.
     pub(super) fn job_ended(&self, state: &mut State, touched: &[Arc<KeyspaceState>]) {
-        state.ended += 1;
+        self.background.note_end(state);
         touched.iter().for_each(|keyspace| self.line_up(state, keyspace));
         self.pacing.set_tree_pressure(state.lineup.worst_pressure());
         self.background.progress.notify_all();
-        self.background.work.notify_all();
+        self.background.work.ring();
     }
 
     /// Removes files that nothing needs any more.

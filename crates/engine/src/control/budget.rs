@@ -19,7 +19,7 @@ use tanada_vfs::sync::atomic::AtomicU64;
 pub(crate) const MIN_MEMORY: u64 = 16 << 20;
 
 /// A MemTable grows by whole chunks.
-const CHUNK_BYTES: u64 = 2 << 20;
+pub(crate) const CHUNK_BYTES: u64 = 2 << 20;
 
 /// Shares of the budget, in bytes.
 #[derive(Debug)]
@@ -101,12 +101,14 @@ impl Budget {
 
     /// Divides anew, so that `needed` bytes fit beside the caches if their floor
     /// allows. MemTables count with at least the one that is being filled, so that
-    /// the caches need not shrink at every write; it takes the pool's chunks first.
+    /// the caches need not shrink at every write; it takes the pool's chunks first. The row
+    /// cache keeps the capacity that it has, where that is about its share.
     pub(crate) fn divide(&self, row_cache: RowCacheUse, needed: u64) -> CacheShares {
         let left = self.shared_out(needed);
         self.granted.store(left, Ordering::Relaxed);
         let row_cache = match row_cache {
-            RowCacheUse::Asked => left / 8,
+            RowCacheUse::Asked { capacity } if capacity.abs_diff(left / 8) <= left / 64 => capacity,
+            RowCacheUse::Asked { .. } => left / 8,
             RowCacheUse::Aside => 0,
         };
         CacheShares { row_cache, block_cache: left - row_cache }
@@ -117,6 +119,24 @@ impl Budget {
         let headroom = self.memtable_seal.saturating_sub(pooled).max(needed);
         let left = self.total.saturating_sub(self.taken() + headroom);
         left.max(self.caches_floor()).min(self.caches_max)
+    }
+
+    /// How much `bytes` more would exceed the whole by, beside all that is taken and granted.
+    pub(crate) fn lacks(&self, bytes: u64) -> u64 {
+        (self.taken() + bytes + self.granted()).saturating_sub(self.total)
+    }
+
+    /// Takes so much of what the caches were granted that `needed` bytes fit beside them, and
+    /// answers how much; `None` when that leaves them less than their floor.
+    pub(crate) fn take_back(&self, needed: u64) -> Option<u64> {
+        let left = self.total.checked_sub(self.taken() + needed)?;
+        if left < self.caches_floor() {
+            return None;
+        }
+        let granted = self.granted();
+        let back = granted.saturating_sub(left);
+        self.granted.store(granted - back, Ordering::Relaxed);
+        Some(back)
     }
 
     /// What the caches would have more, were it divided anew.
@@ -152,7 +172,7 @@ impl std::fmt::Display for Bytes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowCacheUse {
     /// Gets ask it, or it still has rows.
-    Asked,
+    Asked { capacity: u64 },
     /// It has stepped aside: the block cache has its share.
     Aside,
 }
@@ -174,7 +194,7 @@ mod tests {
             let budget = Budget::new(total, 8);
             for memtables in [0, budget.memtable_seal, budget.memtables_max] {
                 budget.account.take(Part::MemTables, memtables);
-                for row_cache in [RowCacheUse::Asked, RowCacheUse::Aside] {
+                for row_cache in [RowCacheUse::Asked { capacity: total / 10 }, RowCacheUse::Aside] {
                     let caches = budget.divide(row_cache, 0);
                     let sum = budget.taken() + caches.row_cache + caches.block_cache;
                     assert!(sum <= total, "{sum} of {total}");
@@ -185,6 +205,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_one_write_needs_is_taken_back_and_no_more() {
+        let budget = Budget::new(256 << 20, 2);
+        budget.divide(RowCacheUse::Aside, 0);
+        let (granted, headroom) = (budget.granted(), budget.memtable_seal);
+        assert_eq!(budget.take_back(headroom), Some(0), "that much is free");
+        assert_eq!(budget.take_back(headroom + 4096), Some(4096));
+        assert_eq!(budget.granted(), granted - 4096);
+        assert!(budget.has_room(headroom + 4096));
+        assert_eq!(budget.take_back(budget.total), None, "the caches keep their floor");
+        assert_eq!(budget.granted(), granted - 4096);
+    }
+
     /// Readers held a gigabyte of MemTables that the budget knew nothing of.
     #[test]
     fn the_caches_give_way_to_whatever_is_taken_down_to_their_floor_and_then_there_is_no_room() {
@@ -192,7 +225,7 @@ mod tests {
         let step = 64 << 10;
         let mut last = u64::MAX;
         loop {
-            let caches = budget.divide(RowCacheUse::Asked, step);
+            let caches = budget.divide(RowCacheUse::Asked { capacity: 0 }, step);
             let granted = caches.row_cache + caches.block_cache;
             assert!(granted <= last, "caches grew while others took more");
             last = granted;

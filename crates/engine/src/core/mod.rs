@@ -1,7 +1,7 @@
 //! What all parts of an open database share, and who may touch it when.
 //!
 //! Lock order, outermost first: `commit` (queue, then writer) → `manifest` →
-//! `views` → the background's state. The shards of the dead spans are locked under the
+//! `views` → the background's state; its bell is rung under any of them. The shards of the dead spans are locked under the
 //! writer, and nothing under them. No lock is held over I/O but two: the
 //! commit leader's writer (it writes and syncs the log) and `manifest` (it
 //! appends and syncs edits; background jobs and keyspace creation take it, and the commit
@@ -14,6 +14,7 @@ pub(crate) mod returning;
 pub(crate) mod queue;
 pub(crate) mod unflushed;
 pub(crate) mod lineup;
+pub(crate) mod bell;
 pub(crate) mod work;
 pub(crate) mod jobs;
 pub(crate) mod seqnos;

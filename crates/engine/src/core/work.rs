@@ -2,12 +2,13 @@
 //!
 //! Only data and waiting; the jobs themselves are in `background`.
 
+use super::bell::Bell;
 use super::lineup::Lineup;
 use crate::read::holders::LooksBack;
 use crate::tree::compaction::{Due, InFlight};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo};
+use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo, planted};
 use tanada_vfs::JoinHandle;
 use tanada_vfs::sync::atomic::{AtomicBool, AtomicU64};
 use tanada_vfs::sync::{Condvar, Mutex};
@@ -17,10 +18,13 @@ pub(crate) struct Background {
     /// Whether jobs are done by their callers, for want of threads.
     pub(crate) inline: AtomicBool,
     pub(crate) state: Mutex<State>,
-    /// Signalled when there may be work.
-    pub(crate) work: Condvar,
+    /// Rung when there may be work.
+    pub(crate) work: Bell,
     /// Signalled when a job has ended.
     pub(crate) progress: Condvar,
+    /// Ends of jobs so far. Bumped under the state's lock, so that who waits under it misses
+    /// none; writers read it without, and need no lock of a thread of low priority.
+    ended: AtomicU64,
     /// Logs before this one are needed by no MemTable, durably so. Release
     /// when a flush's edit is synced, Acquire by the commit leader.
     pub(crate) oldest_log: AtomicU64,
@@ -57,8 +61,6 @@ pub(crate) struct State {
     pub(crate) deleting: bool,
     /// Whether a thread is creating the next log.
     pub(crate) preparing: bool,
-    /// Bumped at each end of a job.
-    pub(crate) ended: u64,
     /// No job starts before this moment, after a failure.
     pub(crate) retry_at_ns: u64,
     /// Whether it failed because the disk was full.
@@ -83,8 +85,9 @@ impl Background {
         Background {
             inline: AtomicBool::new(true),
             state: Mutex::default(),
-            work: Condvar::new(),
+            work: Bell::default(),
             progress: Condvar::new(),
+            ended: AtomicU64::new(0),
             oldest_log: AtomicU64::new(oldest_log.0),
             sealed_to: AtomicU64::new(0),
             threads: Mutex::default(),
@@ -111,11 +114,12 @@ impl Background {
         self.no_space.load(Ordering::Relaxed)
     }
 
-    /// Says that there may be something to do. A moment of the state's lock: a
-    /// thread that has just found nothing must be asleep before it is woken.
+    /// Says that there may be something to do.
     pub(crate) fn work_arrived(&self) {
-        drop(self.state.lock());
-        self.work.notify_all();
+        if planted!(low_priority_holds_up_writers) {
+            drop(self.state.lock());
+        }
+        self.work.ring();
     }
 
     /// Wakes those who wait for the end of a job, to hear that there will be none. To be
@@ -153,7 +157,12 @@ impl Background {
 
     /// Number of ends of jobs so far; pass it to [`Background::wait_past`].
     pub(crate) fn ended(&self) -> u64 {
-        self.state.lock().ended
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Notes the end of a job.
+    pub(crate) fn note_end(&self, _under: &mut State) {
+        self.ended.fetch_add(1, Ordering::Release);
     }
 
     /// How many tables are set aside since no job could read them, and why the first is.

@@ -20,7 +20,7 @@ impl Core {
         drop(manifest);
         // What is due by this time may be due earlier, or later, than a thread sleeps.
         self.background.state.lock().lineup.want_sweep();
-        self.background.work.notify_all();
+        self.background.work.ring();
         Ok(self.reading.clock_stats())
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::control::account::Part;
 use crate::control::belief::DurableTime;
-use crate::control::budget::{Budget, RowCacheUse};
+use crate::control::budget::{Budget, CHUNK_BYTES, RowCacheUse};
 use crate::control::counters::{Count, Counters};
 use crate::control::freed_heap::FreedHeap;
 use crate::control::health::Health;
@@ -35,6 +35,9 @@ const IN_PASSING_BYTES: u64 = 256 << 10;
 /// larger the heap is.
 const DROPPED_ROWS_BYTES: u64 = 8 << 20;
 const DROPPED_ROWS_PART: u64 = 8;
+
+/// A write takes no more than this from the block cache at once: some hundred blocks go.
+const MOST_FROM_BLOCKS: u64 = 4 << 20;
 
 /// What has been given back to the budget is left where it is up to here.
 const LEAST_HANDED_ON: u64 = 1 << 20;
@@ -190,13 +193,16 @@ impl Reading {
 
     /// Replaces a keyspace's view by what `change` makes of it.
     pub(crate) fn change_view(&self, keyspace: &KeyspaceState, change: impl FnOnce(&View) -> View) {
-        let _turn = self.views.lock();
+        let turn = self.views.lock();
         let present = keyspace.view.load();
         let next = change(&present);
         let (before, after) = (present.version.memory_bytes(), next.version.memory_bytes());
         self.budget.account.take(Part::Trees, after);
         self.budget.account.give(Part::Trees, before);
-        keyspace.view.store(Arc::new(next));
+        let gone = keyspace.view.replace(Arc::new(next));
+        // Writers wait for this lock, and with the old views whole MemTables may go.
+        drop(turn);
+        drop((present, gone));
     }
 
     /// Gives the caches what the budget leaves them now.
@@ -230,14 +236,16 @@ impl Reading {
         // Two at once could leave the caches with parts of different divisions.
         let _turn = self.balancing.lock();
         let row_cache = match self.row_cache_worth.pays() || !self.row_cache.is_empty() {
-            true => RowCacheUse::Asked,
+            true => RowCacheUse::Asked { capacity: self.row_cache.capacity_bytes() },
             false => RowCacheUse::Aside,
         };
         let shares = self.budget.divide(row_cache, needed);
+        // Nobody may have divided while they came.
+        let rows_before = self.row_cache.used_bytes();
         self.row_cache.set_capacity(shares.row_cache);
         // The row cache itself takes a little even without rows.
-        let rows = self.row_cache.stats().used_bytes;
-        let most = |of: &AtomicU64| rows.max(of.load(Ordering::Relaxed));
+        let rows = self.row_cache.used_bytes();
+        let most = |of: &AtomicU64| rows_before.max(of.load(Ordering::Relaxed));
         let (high, kept) = (most(&self.rows_high_bytes), most(&self.rows_kept_bytes));
         let all_gone = self.row_cache.is_empty();
         let least = match all_gone {
@@ -252,6 +260,30 @@ impl Reading {
         let beyond = charged.saturating_sub(shares.row_cache);
         self.block_cache.set_capacity(shares.block_cache.saturating_sub(beyond));
         self.tables.fit();
+        self.note_what_is_held(rows);
+        (self.budget.has_room(needed), dropped_rows)
+    }
+
+    /// Takes what a write needs from the block cache, if that is little: a division of all
+    /// would take milliseconds, and others wait for the locks of who writes. The next flush
+    /// divides anew when it has ended. Answers whether there is room now.
+    fn take_from_blocks(&self, needed: u64) -> bool {
+        let _turn = self.balancing.lock();
+        let capacity = self.block_cache.capacity_bytes();
+        if self.budget.lacks(needed) > MOST_FROM_BLOCKS.min(capacity / 8) {
+            return false;
+        }
+        // A chunk more, or the next write would be back for a few bytes.
+        let take_back = |more| self.budget.take_back(needed + more);
+        let Some(back) = take_back(CHUNK_BYTES).or_else(|| take_back(0)) else { return false };
+        self.block_cache.set_capacity(capacity - back);
+        self.note_what_is_held(self.row_cache.used_bytes());
+        self.budget.has_room(needed)
+    }
+
+    /// Notes what the caches could not give back, with `rows` bytes in the row cache. Under
+    /// the lock `balancing`.
+    fn note_what_is_held(&self, rows: u64) {
         // Blocks that readers hold stay where they are. What open tables keep is not for
         // writers to wait for: it is bounded where tables are opened.
         let cached = self.block_cache.stats();
@@ -261,7 +293,6 @@ impl Reading {
             excess => blocks.max(cached.capacity_bytes + excess),
         };
         self.budget.caches_hold((rows + blocks).saturating_sub(IN_PASSING_BYTES));
-        (self.budget.has_room(needed), dropped_rows)
     }
 
     /// Notes that the buffers of jobs take `change` bytes more. What they take beyond
@@ -277,9 +308,12 @@ impl Reading {
     /// Whether `needed` bytes more can be taken, with what the caches and the pool of
     /// chunks can give up.
     pub(crate) fn has_room(&self, needed: u64) -> bool {
-        self.budget.has_room(needed) || self.rebalance_for(needed) || {
-            self.chunks.clear();
-            self.rebalance_for(needed)
-        }
+        self.budget.has_room(needed)
+            || self.take_from_blocks(needed)
+            || self.rebalance_for(needed)
+            || {
+                self.chunks.clear();
+                self.rebalance_for(needed)
+            }
     }
 }

@@ -8,7 +8,7 @@
 
 use super::carry::write_again;
 use super::header::{LOG_HEADER_LEN, LogHeader};
-use super::reader::LogReader;
+use super::part::Part;
 use super::segment::{Segment, log_path};
 use crate::types::error::Result;
 use std::ops::Range;
@@ -49,20 +49,8 @@ pub(crate) fn copy(
     (target, id): (&Path, LogId),
     should_stop: &dyn Fn() -> Result<()>,
 ) -> Result<CopiedLog> {
-    let mut logs = Vec::with_capacity(segments.len());
-    for segment in segments {
-        logs.push(LogReader::open(env, dir, database, segment.id)?);
-    }
-    // Of an empty part nothing is read, so nothing can hang on its checksum.
-    let mut chain = 0;
-    if let Some(first) = logs.first_mut() {
-        let header = first.needed_header()?;
-        let end = first.walk(&header, Some(part.start), &mut |_, _| should_stop())?;
-        if end.position != part.start {
-            return Err(first.corruption(end.offset, "the log ends before records that it held"));
-        }
-        chain = end.chain;
-    }
+    let mut source = Part::open(env, (dir, segments), database, part, should_stop)?;
+    let chain = source.chain();
     let bytes = LOG_HEADER_LEN + (part.end.0 - part.start.0);
     // Not a log to be appended to: no room is reserved, and nothing is mapped.
     let mut file = Buffered::new(env.fs.create(&log_path(target, id))?);
@@ -79,29 +67,13 @@ pub(crate) fn copy(
     file.put(&header.encode())?;
     let mut cursor = RecordCursor::new(header.salt(), LOG_HEADER_LEN, chain);
     let mut records = 0;
-    for (log, segment) in logs.iter_mut().zip(segments) {
-        let header = log.needed_header()?;
-        let at = part.start.max(header.base);
-        let copied = LogPosition(part.start.0 + cursor.offset() - LOG_HEADER_LEN);
-        if at != copied {
-            return Err(log.corruption(56, "the log does not go on where the one before ends"));
-        }
-        // A log that an opening has found may hold records behind its end in the stream:
-        // those that were not synced are in the next one, at the same places.
-        let limit = segment.end.min(part.end);
-        log.walk(&header, Some(limit), &mut |place, payload| {
-            should_stop()?;
-            if place.start < part.start {
-                return Ok(());
-            }
-            records += 1;
-            let append = &mut |bytes: &[u8]| file.put(bytes);
-            write_again(append, &mut cursor, &place, payload, part.start)
-        })?;
-    }
+    source.walk(&mut |place, payload| {
+        records += 1;
+        let append = &mut |bytes: &[u8]| file.put(bytes);
+        write_again(append, &mut cursor, &place, payload, part.start)
+    })?;
     if cursor.offset() != bytes {
-        let last = logs.last().expect("an empty part has been copied by its header");
-        return Err(last.corruption(last.len, "the log ends before records that it held"));
+        return Err(source.ends_early());
     }
     file.end()?;
     Ok(CopiedLog { id, bytes, records })

@@ -17,6 +17,7 @@ mod reader;
 mod carry;
 mod writer;
 mod recover;
+mod part;
 mod copy;
 pub(crate) mod salvage;
 #[cfg(test)]
@@ -40,6 +41,7 @@ mod handle_tests;
 
 pub(crate) use copy::copy;
 pub(crate) use handle::{LogPin, SegmentSizes, WalHandle};
+pub(crate) use part::Part;
 pub(crate) use reader::RecordPlace;
 pub(crate) use recover::{RecoverFrom, recover};
 pub(crate) use segment::{Segment, Tail};

@@ -52,6 +52,11 @@ pub(crate) struct RecordPlace<'a> {
 }
 
 impl RecordPlace<'_> {
+    /// Whether the payload is a commit group; else it is a mark, of no bytes.
+    pub(crate) fn is_group(&self) -> bool {
+        self.kind == kind::GROUP
+    }
+
     /// Damage at byte `at` of the payload.
     pub(crate) fn corruption(&self, at: usize, what: &'static str) -> Error {
         Corruption::new(self.file, self.offset + at as u64, what).into()
@@ -153,6 +158,11 @@ impl LogReader {
 
     pub(super) fn corruption(&self, offset: u64, what: impl Into<String>) -> Error {
         Corruption::new(&self.path, offset, what.into()).into()
+    }
+
+    /// What is said of a log that does not hold all that it did.
+    pub(super) fn ends_early(&self, offset: u64) -> Error {
+        self.corruption(offset, "the log ends before records that it held")
     }
 
     /// Visits the records in order, marks too, up to the first place where no valid

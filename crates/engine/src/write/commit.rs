@@ -408,6 +408,8 @@ fn append_in_two(wal: &mut WalWriter, first: SeqNo, own: Request<'_>) -> Result<
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
+mod holdups;
+#[cfg(test)]
 mod groups;
 #[cfg(test)]
 #[cfg(shuttle)]

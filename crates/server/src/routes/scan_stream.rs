@@ -3,13 +3,15 @@
 //! Each chunk is made on a blocking thread that it does not keep between two
 //! chunks, so that slow readers hold no threads. At most two chunks are in
 //! memory: the one being sent, and the next one being made meanwhile. What a large
-//! value adds to a chunk is claimed of the memory budget.
+//! value adds to a chunk is claimed of the memory budget; where that has no room, the chunk
+//! ends before it, and the stream waits: it may be its own last chunk that is in the way.
 
 use super::walk::Walk;
 use crate::app::App;
 use crate::clients::Busy;
+use crate::memory::PAUSE;
 use crate::pool::panicked;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::reply::BodyStream;
 use bytes::Bytes;
 use std::future::Future;
@@ -18,12 +20,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tanada::Record;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Sleep, sleep};
 
 /// A chunk ends with the entry that crosses this.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// A value that finds no room in the memory budget is tried so often, a minute in all. Who
+/// sends or takes so slowly that others wait for longer is cut off before.
+const MOST_WAITS: u32 = 60_000 / PAUSE.as_millis() as u32;
 
 /// How long the line that names a problem may take to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -34,6 +41,9 @@ struct Source {
     state: SourceState,
     /// Entries still to send.
     left: u64,
+    /// An entry that found no room, and how often.
+    waiting: Option<Record>,
+    waits: u32,
 }
 
 enum SourceState {
@@ -46,6 +56,8 @@ enum SourceState {
 enum Chunk {
     /// There may be more.
     Part(Bytes, Box<Source>),
+    /// There is no room for the next entry now.
+    NoRoom(Box<Source>),
     /// That was all.
     Last(Bytes),
     /// The scan broke off behind these entries.
@@ -61,16 +73,27 @@ impl Source {
             SourceState::Walking(walk) => walk,
         };
         while self.left > 0 {
-            match walk.next() {
-                None if walk.next_keyspace(&mut out) => {}
+            let record = match self.waiting.take().map(Ok).or_else(|| walk.next()) {
+                None if walk.next_keyspace(&mut out) => continue,
                 None => return Chunk::Last(share.over(out)),
                 Some(Err(e)) => return Chunk::Broken(out, e.into()),
-                Some(Ok(record)) => {
-                    if let Err(problem) = walk.push_item(&mut out, &mut share, &record) {
-                        return Chunk::Broken(out, problem);
-                    }
+                Some(Ok(record)) => record,
+            };
+            match walk.push_item(&mut out, &mut share, &record) {
+                Ok(()) => {
                     out.push(b'\n');
-                    self.left -= 1;
+                    (self.left, self.waits) = (self.left - 1, 0);
+                }
+                Err(problem) if problem.kind() != Kind::Overloaded || self.waits == MOST_WAITS => {
+                    return Chunk::Broken(out, problem);
+                }
+                Err(_) => {
+                    (self.waiting, self.state) = (Some(record), SourceState::Walking(walk));
+                    if !out.is_empty() {
+                        return Chunk::Part(share.over(out), Box::new(self));
+                    }
+                    self.waits += 1;
+                    return Chunk::NoRoom(Box::new(self));
                 }
             }
             if out.len() >= CHUNK_BYTES {
@@ -91,6 +114,8 @@ pub(super) struct ScanStream {
 
 enum Making {
     Next(JoinHandle<Chunk>),
+    /// Until others, or this stream's last chunk, have given memory back.
+    Waiting(Pin<Box<Sleep>>, Option<Box<Source>>),
     /// The problem has been handed over as a line. When the time is up the
     /// stream breaks off: an error at once would overtake what is not sent yet.
     Broken(Pin<Box<Sleep>>),
@@ -107,7 +132,7 @@ impl ScanStream {
     ) -> ScanStream {
         let state = SourceState::Unstarted(Box::new(start));
         let left = limit.unwrap_or(u64::MAX);
-        let source = Source { app: Arc::clone(app), state, left };
+        let source = Source { app: Arc::clone(app), state, left, waiting: None, waits: 0 };
         let making = Making::Next(spawn_blocking(|| source.chunk()));
         ScanStream { making, _place: place, _busy: busy }
     }
@@ -117,16 +142,30 @@ impl BodyStream for ScanStream {
     /// A scan that fails in the middle must not look complete: the last line is
     /// a problem, and then the connection breaks without the end of the body.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let chunk = match &mut self.making {
-            Making::Done => return Poll::Ready(None),
-            Making::Broken(patience) => {
-                ready!(patience.as_mut().poll(cx));
-                self.making = Making::Done;
-                return Poll::Ready(Some(Err(io::Error::other("the scan broke off"))));
+        let made = loop {
+            match &mut self.making {
+                Making::Done => return Poll::Ready(None),
+                Making::Broken(patience) => {
+                    ready!(patience.as_mut().poll(cx));
+                    self.making = Making::Done;
+                    return Poll::Ready(Some(Err(io::Error::other("the scan broke off"))));
+                }
+                Making::Waiting(pause, source) => {
+                    ready!(pause.as_mut().poll(cx));
+                    let source = source.take().expect("it waits once");
+                    self.making = Making::Next(spawn_blocking(|| source.chunk()));
+                }
+                Making::Next(task) => match ready!(Pin::new(task).poll(cx)) {
+                    Ok(Chunk::NoRoom(source)) => {
+                        self.making = Making::Waiting(Box::pin(sleep(PAUSE)), Some(source));
+                    }
+                    Ok(chunk) => break chunk,
+                    Err(_) => break Chunk::Broken(Vec::new(), panicked()),
+                },
             }
-            Making::Next(task) => ready!(Pin::new(task).poll(cx)),
         };
-        let bytes = match chunk.unwrap_or_else(|_| Chunk::Broken(Vec::new(), panicked())) {
+        let bytes = match made {
+            Chunk::NoRoom(_) => unreachable!("waited for above"),
             Chunk::Part(bytes, source) => {
                 self.making = Making::Next(spawn_blocking(|| source.chunk()));
                 bytes

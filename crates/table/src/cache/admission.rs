@@ -3,7 +3,7 @@
 //! A block of a few KiB goes where another goes out; one of 50 MB is a large part of all
 //! that blocks may take, and several readers want theirs at once.
 
-use super::{BlockCache, LIMBO_BLOCKS};
+use super::BlockCache;
 use crate::get::CacheUse;
 use crate::memory::block::Room;
 use crate::memory::block_memory::LONG_BYTES;
@@ -96,7 +96,7 @@ impl BlockCache {
             if self.excess_bytes() > 0 && (alone() || least <= allowed) {
                 self.shrink();
                 // What readers looked at as it went.
-                drop(self.order.lock().limbo.collect(LIMBO_BLOCKS));
+                self.end_turn(self.order.lock());
             }
             // Nothing that others give back makes room for more than all.
             if self.excess_bytes() == 0

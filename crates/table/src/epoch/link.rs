@@ -11,6 +11,11 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use tanada_vfs::sync::atomic::AtomicPtr;
 use tanada_vfs::sync::{Mutex, lock_free};
 
+/// So many may wait for readers; with more, who replaces waits for them too. A reader that
+/// is not running may take long, and whoever replaces may hold locks that others need.
+/// A checker of concurrency tries both anyway.
+const MOST_WAITING: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
+
 /// A link to a `T` that is read by anyone and replaced as a whole.
 pub struct Published<T> {
     /// From [`Arc::into_raw`]; owns one count.
@@ -42,13 +47,23 @@ impl<T> Published<T> {
     /// reader is left: nearly always before this returns, else by the next call, or
     /// by [`Published::settle`].
     pub fn store(&self, to: Arc<T>) {
+        drop(self.swap(to, 1));
+    }
+
+    /// As [`Published::store`], for whoever holds locks that others need: does not wait for
+    /// readers unless many are behind, and answers what none of them has any more, which may
+    /// be large, to be dropped once the locks are released.
+    #[must_use = "what is dropped here should have been stored"]
+    pub fn replace(&self, to: Arc<T>) -> Vec<Arc<T>> {
+        self.swap(to, MOST_WAITING)
+    }
+
+    fn swap(&self, to: Arc<T>, most_waiting: usize) -> Vec<Arc<T>> {
         let mut limbo = self.limbo.lock();
         let old = self.link.swap(Arc::into_raw(to).cast_mut(), SeqCst);
         // SAFETY: `old` came from `Arc::into_raw`, and its count is the link's.
         limbo.add(unsafe { Arc::from_raw(old) });
-        let free = limbo.collect(1);
-        drop(limbo);
-        drop(free);
+        limbo.collect(most_waiting)
     }
 
     /// Waits until everything it linked to before has been let go of: for whoever

@@ -84,7 +84,7 @@ impl Core {
             if state.stop {
                 return Err(Error::Closed);
             }
-            let ended = state.ended;
+            let ended = self.background.ended();
             let version = Arc::clone(&keyspace.view.load().version);
             let in_flight = state.compacting.entry(keyspace.id).or_default();
             let step = compaction::plan_range(

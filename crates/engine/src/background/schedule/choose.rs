@@ -159,7 +159,8 @@ impl Core {
             && state.idle_done != self.reading.visible()
             && state.lineup.any_level_0();
         may_idle
-            || (self.reading.keyspaces.load().len() > FEW && state.lineup.awaits_sweep(state.ended))
+            || (self.reading.keyspaces.load().len() > FEW
+                && state.lineup.awaits_sweep(self.background.ended()))
     }
 
     /// Whether nobody has written for a while. Then level 0 is emptied too, so

@@ -56,7 +56,7 @@ impl Core {
                 return Some(job);
             }
         }
-        let (ended, now_ns) = (state.ended, self.reading.env.clock.monotonic_ns());
+        let (ended, now_ns) = (self.background.ended(), self.reading.env.clock.monotonic_ns());
         match self.background.is_inline() {
             // Who does the work himself wants all that there is.
             true => state.lineup.sweep_again(count),

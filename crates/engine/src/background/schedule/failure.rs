@@ -66,7 +66,7 @@ impl Core {
         }
         state.retry_at_ns = 0;
         drop(state);
-        self.background.work.notify_all();
+        self.background.work.ring();
         true
     }
 

@@ -35,6 +35,17 @@ pub(super) enum Patience {
     Endless,
 }
 
+impl Patience {
+    /// The longest sleep; `None` for any.
+    pub(super) fn at_most(self) -> Option<Duration> {
+        match self {
+            Patience::None => Some(Duration::ZERO),
+            Patience::Until(wait) => Some(wait),
+            Patience::Endless => None,
+        }
+    }
+}
+
 impl Core {
     /// How long a thread waits that has just found nothing to do.
     pub(super) fn patience(&self, state: &mut State, worker: Worker) -> Patience {
@@ -135,7 +146,7 @@ impl Core {
         let _ = self.reading.on_release.set(Box::new(move || {
             if let Some(core) = core.upgrade() {
                 core.background.state.lock().lineup.want_sweep();
-                core.background.work.notify_all();
+                core.background.work.ring();
             }
         }));
     }

@@ -249,6 +249,16 @@ impl RowCache {
         true
     }
 
+    /// What it may hold. Takes no lock.
+    pub(crate) fn capacity_bytes(&self) -> u64 {
+        self.capacity.load(Relaxed)
+    }
+
+    /// What it holds now. Locks the shards one after the other.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.stats().used_bytes
+    }
+
     /// Whether it holds no row. Takes no lock.
     pub(crate) fn is_empty(&self) -> bool {
         self.shards.iter().all(|cell| cell.len.load(Relaxed) == 0)
