@@ -245,7 +245,7 @@ impl Reading {
         self.row_cache.set_capacity(shares.row_cache);
         // The row cache itself takes a little even without rows.
         let rows = self.row_cache.used_bytes();
-        let most = |of: &AtomicU64| rows_before.max(of.load(Ordering::Relaxed));
+        let most = |of: &AtomicU64| rows_before.max(rows).max(of.load(Ordering::Relaxed));
         let (high, kept) = (most(&self.rows_high_bytes), most(&self.rows_kept_bytes));
         let all_gone = self.row_cache.is_empty();
         let least = match all_gone {
