@@ -61,7 +61,7 @@ fn one(rig: &mut Rig, round: u32) -> Result<()> {
 /// Broken.
 pub(crate) fn starve(lives: &mut Lives<'_>, server: &Server, dice: &mut Dice) -> Result<bool> {
     let pid = server.killer();
-    let env = lives.rig.env.clone();
+    let (env, all) = (lives.rig.env.clone(), lives.surroundings.descriptors);
     let (few_at, more) = (20 + dice.below(400), dice.below(4));
     let acknowledged_since = AtomicU64::new(0);
     let refused = AtomicU64::new(0);
@@ -71,7 +71,7 @@ pub(crate) fn starve(lives: &mut Lives<'_>, server: &Server, dice: &mut Dice) ->
         Event::Acknowledged { count, .. } if count == few_at => {
             is_few.store(true, Ordering::Relaxed);
             let limited = Server::open_descriptors(&env, pid)
-                .and_then(|open| Server::limit_descriptors(pid, Some(open + more)));
+                .and_then(|open| Server::limit_descriptors(pid, Some(open + more), all));
             limited.map_or_else(Go::Fail, |()| Go::On)
         }
         Event::Acknowledged { .. } if is_few.load(Ordering::Relaxed) => {
@@ -99,7 +99,7 @@ pub(crate) fn starve(lives: &mut Lives<'_>, server: &Server, dice: &mut Dice) ->
     lives.rig.count("lives with few descriptors", u64::from(is_few.load(Ordering::Relaxed)));
 
     // There are enough again.
-    Server::limit_descriptors(pid, lives.surroundings.descriptors)?;
+    Server::limit_descriptors(pid, None, all)?;
     if is_stopped.load(Ordering::Relaxed) {
         lives.rig.count("stopped for want of descriptors", 1);
         return Ok(false);

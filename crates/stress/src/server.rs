@@ -53,7 +53,8 @@ pub(crate) struct Launch {
 /// What a server finds around it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Surroundings {
-    /// Most file descriptors, from its first moment on.
+    /// Most file descriptors, from its first moment on: the hard limit too, for a server
+    /// raises the soft one.
     pub(crate) descriptors: Option<u64>,
     /// Where clients may have checkpoints made.
     pub(crate) checkpoints: Option<PathBuf>,
@@ -85,7 +86,11 @@ fn command(launch: &Launch) -> Command {
     let mut words: Vec<String> = Vec::new();
     let Surroundings { descriptors, checkpoints, clock } = &launch.surroundings;
     if let Some(descriptors) = descriptors {
-        words.extend(["prlimit".into(), format!("--nofile={descriptors}:"), "--".into()]);
+        words.extend([
+            "prlimit".into(),
+            format!("--nofile={descriptors}:{descriptors}"),
+            "--".into(),
+        ]);
     }
     if dies_with_us() {
         words.extend(["setpriv", "--pdeathsig", "KILL", "--"].map(String::from));
@@ -209,15 +214,18 @@ impl Server {
         Killer(self.pid)
     }
 
-    /// Lets it have at most `soft` file descriptors from now on; `None`: as
-    /// many as the system lets it.
+    /// Lets it have at most `soft` file descriptors from now on; `None`: as many as it was
+    /// started with, which are `all`, or those of this process.
     ///
     /// # Errors
     /// When the system refuses.
-    pub(crate) fn limit_descriptors(pid: Killer, soft: Option<u64>) -> Result<()> {
-        let told = rustix::process::getrlimit(Resource::Nofile);
-        let current = soft.or(told.maximum);
-        let limit = Rlimit { current, maximum: told.maximum };
+    pub(crate) fn limit_descriptors(
+        pid: Killer,
+        soft: Option<u64>,
+        all: Option<u64>,
+    ) -> Result<()> {
+        let maximum = all.or(rustix::process::getrlimit(Resource::Nofile).maximum);
+        let limit = Rlimit { current: soft.or(maximum), maximum };
         prlimit(Some(pid.0), Resource::Nofile, limit)
             .map_err(|e| Failure::trouble(format!("prlimit: {e}")))?;
         Ok(())

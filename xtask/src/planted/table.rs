@@ -245,12 +245,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                     name: "cache::sieve::tests::a_thing_goes_after_a_few_hundred_looks_however_many_were_used",
                 }],
             },
-            Fault {
-                name: "rows_moved_at_every_division",
-                tests: &[unit!(
-                    "read::row_cache::tests::a_capacity_that_goes_down_step_by_step_does_not_move_all_rows_at_each_step"
-                )],
-            },
         ],
     ),
     one!(

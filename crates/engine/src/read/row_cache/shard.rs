@@ -20,8 +20,6 @@ const NONE: Slot = Slot::MAX;
 const ALLOCATOR_BYTES: usize = 16;
 /// A row may take this part of its shard at most: large values gain the least here.
 const LARGEST_PART: usize = 8;
-/// This part of the rows may go where that saves moving all of them.
-const MORE_PART: usize = 16;
 /// So many rows that were read are spared in a row, for all who want the shard wait.
 const MOST_PASSED: usize = 256;
 
@@ -90,9 +88,6 @@ pub(super) struct Shard {
     /// has places. Written under a shared lock, hence atomic; Relaxed: a hint.
     doorkeeper: Vec<AtomicU32>,
     evictions: u64,
-    /// How often all rows have been moved.
-    #[cfg(test)]
-    repacks: u64,
 }
 
 impl Shard {
@@ -109,8 +104,6 @@ impl Shard {
             capacity,
             doorkeeper: Vec::new(),
             evictions: 0,
-            #[cfg(test)]
-            repacks: 0,
         }
     }
 
@@ -215,26 +208,7 @@ impl Shard {
         let a_row = size_of::<Place>() + size_of::<AtomicU32>() * 2 + Index::BYTES_A_ROW;
         let least = Index::LEAST_BYTES;
         while self.len * a_row + least + self.heap > capacity && self.evict_one() {}
-        // But moving all rows there takes long, and the capacity changes with each MemTable:
-        // rather a few more go, as long as they leave less than a quarter of the slab empty.
-        let mut more = self.len / MORE_PART;
-        while !self.is_sparse() && self.used_bytes() > capacity && more > 0 && self.evict_one() {
-            more -= 1;
-        }
-        if self.is_sparse() || self.used_bytes() > capacity {
-            self.repack();
-        }
-    }
-
-    /// Whether the slab is worth moving out of.
-    fn is_sparse(&self) -> bool {
-        self.len * 4 <= self.slab.len() * 3 || planted!(rows_moved_at_every_division)
-    }
-
-    /// How often all rows have been moved to a smaller slab.
-    #[cfg(test)]
-    pub(super) fn repacks(&self) -> u64 {
-        self.repacks
+        self.repack();
     }
 
     // ---- Inside.
@@ -363,8 +337,6 @@ impl Shard {
     /// Moves all rows, in their order, to a slab and an index of just their number.
     fn repack(&mut self) {
         let mut packed = Shard { evictions: self.evictions, ..Shard::new(self.capacity) };
-        #[cfg(test)]
-        (packed.repacks = self.repacks + 1);
         if self.len > 0 {
             packed.reserve(self.len);
         }

@@ -412,28 +412,3 @@ fn a_value_too_large_for_a_shard_is_not_copied_in() {
     cache.insert(KS, b"k", hash_key(b"k"), &large, cache.generation());
     assert_eq!(cache.stats().entries, 0);
 }
-
-/// Each MemTable that was sealed took a little of the row cache's share: all rows were moved
-/// to a slab of just their number each time, under the lock of whoever wrote.
-#[test]
-fn a_capacity_that_goes_down_step_by_step_does_not_move_all_rows_at_each_step() {
-    let cache = RowCache::new(4 << 20);
-    for n in 0..60_000u64 {
-        let mut row = row(n + 1);
-        row.value = Value::from(&[7; 100][..]);
-        insert(&cache, &n.to_be_bytes(), &row);
-    }
-    let repacks = || cache.shards.iter().map(|cell| cell.shard.read().repacks()).sum::<u64>();
-    let (before, full) = (repacks(), cache.stats().entries);
-    const STEPS: u64 = 30;
-    for step in 1..=STEPS {
-        cache.set_capacity((4 << 20) - step * (16 << 10));
-        check(&cache);
-        let stats = cache.stats();
-        assert!(stats.used_bytes <= stats.capacity_bytes, "{stats:?}");
-    }
-    let moved = (repacks() - before) as f64 / SHARDS as f64;
-    assert!(moved < 4.0, "all rows were moved {moved} times in {STEPS} steps");
-    let left = cache.stats().entries;
-    assert!(left * 4 > full * 3, "{left} of {full} rows are left in seven eighths of the room");
-}

@@ -10,7 +10,7 @@ use tanada_vfs::{Env, MemoryMachine};
 const MEMORY: u64 = 64 << 20;
 
 /// Longer than any machine takes that is not stuck.
-const STUCK: Duration = Duration::from_secs(60);
+const STUCK: Duration = Duration::from_secs(20);
 
 /// A database with threads.
 fn open(dir: &std::path::Path) -> Db {
