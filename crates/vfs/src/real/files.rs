@@ -1,5 +1,6 @@
 //! Files written from front to back and files read at any offset.
 
+use super::journal::Journal;
 use crate::error::Naming;
 use crate::file_system::{ReadFile, WriteFile};
 use std::fs::File;
@@ -49,7 +50,11 @@ impl WriteFile for RealWriteFile {
 
     fn sync(&mut self) -> io::Result<()> {
         // fdatasync writes the length too, since reading the data needs it.
-        self.file.sync_data().naming("sync", &self.path)
+        let synced = self.file.sync_data().and_then(|()| match self.len {
+            0 => Ok(()),
+            _ => Journal::of(&self.file).ask(&self.file),
+        });
+        synced.naming("sync", &self.path)
     }
 
     fn len(&self) -> u64 {

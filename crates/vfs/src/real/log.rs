@@ -1,18 +1,24 @@
 //! The real log file: reserved in full, then filled through a mapping where
 //! the file system is known to do that well, by `pwrite` elsewhere.
 //!
-//! Measured in docs/decisions/0002-log-append.md.
+//! Measured in docs/decisions/0002-log-append.md, and why a sync asks the journal in
+//! docs/decisions/0018-journal-asked.md.
 
+use super::journal::Journal;
+#[cfg(target_os = "linux")]
+use super::journal::{EXT4, kind_of};
 #[cfg(target_os = "linux")]
 use super::mapped::Window;
 use crate::error::Naming;
 use crate::file_system::{LogFile, LogSyncer};
+use crate::sync::atomic::AtomicBool;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 #[derive(Debug)]
 pub(super) struct RealLog {
@@ -28,11 +34,31 @@ pub(super) struct RealLog {
 struct SyncTarget {
     file: File,
     path: PathBuf,
+    journal: Journal,
+    /// Whether blocks that were only reserved have been filled since the last sync.
+    fresh: AtomicBool,
 }
 
 impl LogSyncer for SyncTarget {
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data().naming("sync", &self.path)
+        // Before the sync: what is filled from here on is for the next one to ask about.
+        let fresh = self.fresh.swap(false, SeqCst);
+        let synced = self.file.sync_data().and_then(|()| match fresh {
+            true => self.journal.ask(&self.file),
+            false => Ok(()),
+        });
+        if synced.is_err() {
+            self.fresh.store(true, SeqCst);
+        }
+        synced.naming("sync", &self.path)
+    }
+}
+
+impl SyncTarget {
+    /// Notes that blocks have been filled. Behind that, so that no sync which began before
+    /// takes the note for its own.
+    fn note_fresh(&self) {
+        self.fresh.store(true, SeqCst);
     }
 }
 
@@ -52,7 +78,8 @@ impl RealLog {
         }
         #[cfg(target_os = "linux")]
         let mapped = maps_well(&file).then(MappedTail::default);
-        let inner = Arc::new(SyncTarget { file, path: path.to_path_buf() });
+        let (journal, fresh) = (Journal::of(&file), AtomicBool::new(capacity > 0));
+        let inner = Arc::new(SyncTarget { file, path: path.to_path_buf(), journal, fresh });
         Ok(RealLog {
             inner,
             len: 0,
@@ -65,9 +92,11 @@ impl RealLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         if let Some(tail) = &mut self.mapped {
-            return tail.write(&self.inner.file, self.capacity, self.len, bytes);
+            return tail.write(&self.inner, self.capacity, self.len, bytes);
         }
-        self.inner.file.write_all_at(bytes, self.len)
+        self.inner.file.write_all_at(bytes, self.len)?;
+        self.inner.note_fresh();
+        Ok(())
     }
 }
 
@@ -94,6 +123,7 @@ impl LogFile for RealLog {
         if self.mapped.is_some() {
             write_zeros(&self.inner.file, self.len..self.capacity, WARM_STEP)
                 .naming("warm", &self.inner.path)?;
+            self.inner.note_fresh();
         }
         Ok(())
     }
@@ -151,11 +181,9 @@ fn write_zeros(file: &File, range: Range<u64>, step: usize) -> io::Result<()> {
 /// space for a page that was reserved long ago.
 #[cfg(target_os = "linux")]
 fn maps_well(file: &File) -> bool {
-    const EXT4: u64 = 0xEF53;
     const XFS: u64 = 0x5846_5342;
     const TMPFS: u64 = 0x0102_1994;
-    rustix::fs::fstatfs(file)
-        .is_ok_and(|stat| matches!(stat.f_type as u64 & 0xFFFF_FFFF, EXT4 | XFS | TMPFS))
+    kind_of(file).is_some_and(|kind| matches!(kind, EXT4 | XFS | TMPFS))
 }
 
 /// The mapped window in which a log is being written.
@@ -184,17 +212,17 @@ impl MappedTail {
 
     fn write(
         &mut self,
-        file: &File,
+        log: &SyncTarget,
         capacity: u64,
         mut at: u64,
         mut bytes: &[u8],
     ) -> io::Result<()> {
         while !bytes.is_empty() {
-            let window = self.window_at(file, capacity, at)?;
+            let window = self.window_at(&log.file, capacity, at)?;
             let from = (at % Self::WINDOW) as usize;
             let n = bytes.len().min(window.len() - from);
             let (now, later) = bytes.split_at(n);
-            self.write_in_window(from, now)?;
+            self.write_in_window(log, from, now)?;
             bytes = later;
             at += n as u64;
         }
@@ -214,13 +242,14 @@ impl MappedTail {
         Ok(self.window.as_mut().expect("was just mapped"))
     }
 
-    fn write_in_window(&mut self, from: usize, bytes: &[u8]) -> io::Result<()> {
+    fn write_in_window(&mut self, log: &SyncTarget, from: usize, bytes: &[u8]) -> io::Result<()> {
         let window = self.window.as_mut().expect("the caller mapped it");
         let end = from + bytes.len();
         if end > self.populated {
             let until = end.next_multiple_of(Self::STEP).min(window.len());
             window.populate(self.populated..until)?;
             self.populated = until;
+            log.note_fresh();
         }
         window.write(from, bytes);
         Ok(())

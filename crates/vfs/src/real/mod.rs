@@ -11,6 +11,7 @@ mod descriptors;
 mod files;
 #[cfg(target_os = "linux")]
 mod mapped;
+mod journal;
 mod log;
 mod fork;
 mod lock;
