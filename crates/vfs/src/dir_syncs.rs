@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use tanada_format::planted;
 
 /// The directories whose sync has failed, each with its failure. No more than are synced:
-/// the database's own, and the one above it.
+/// the database's own, and those above it.
 #[derive(Default)]
 pub(crate) struct DirSyncs {
     /// Held over each sync: none that began before another failed answers after it.

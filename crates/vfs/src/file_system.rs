@@ -161,7 +161,8 @@ pub trait LogFile: Send + Debug {
 
 /// Makes a [`LogFile`] durable from another thread.
 pub trait LogSyncer: Send + Sync + Debug {
-    /// Makes durable all that was appended before the call.
+    /// Makes durable all that was appended before the call. Not for two threads at once: the
+    /// failure of one would be no answer of the other's.
     fn sync(&self) -> io::Result<()>;
 }
 

@@ -6,7 +6,7 @@ use crate::types::error::{Error, Result};
 use crate::wal::{self, LogPin, Segment, group::Group};
 use std::ops::Range;
 use std::sync::Arc;
-use tanada_format::LogPosition;
+use tanada_format::{LogId, LogPosition};
 
 /// What `verify` found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,15 @@ pub struct VerifyReport {
     pub damage: Vec<String>,
 }
 
+/// What of the log the next opening reads.
+struct NeededLog {
+    /// The first log, as the manifest has it.
+    oldest: LogId,
+    part: Range<LogPosition>,
+    segments: Vec<Segment>,
+    _pin: LogPin,
+}
+
 impl Core {
     /// Reads every file. What is wrong is in the report, not an error.
     ///
@@ -36,14 +45,17 @@ impl Core {
         self.reading.health.check_readable()?;
         let mut report = VerifyReport::default();
         self.verify_tables(&mut report)?;
-        let (part, segments, _pin) = self.needed_log()?;
+        let needed = self.needed_log()?;
         {
             // Held, so that the file does not change while it is read.
             let manifest = self.manifest.lock();
             let checked = manifest.verify().map(|bytes| report.bytes += bytes);
             report.note(checked)?;
         }
-        let logs = self.verify_logs(&part, &segments, &mut report);
+        let logs = self.verify_logs(&needed, &mut report);
+        drop(needed);
+        // What was let go of meanwhile, and was kept for this.
+        self.drop_old_logs();
         report.note(logs)?;
         Ok(report)
     }
@@ -70,7 +82,7 @@ impl Core {
 
     /// The part of the log that the next opening reads, as far as it has been written, with
     /// its files, which stay until the pin is dropped. Writers go on behind it.
-    fn needed_log(&self) -> Result<(Range<LogPosition>, Vec<Segment>, LogPin)> {
+    fn needed_log(&self) -> Result<NeededLog> {
         let writer = self.commit.writer();
         let manifest = self.manifest.lock();
         self.reading.health.check_readable()?;
@@ -78,19 +90,16 @@ impl Core {
         let needed = self.wal.segments().into_iter().filter(|s| s.id >= oldest && s.start < s.end);
         let part = needed.map(|segment| segment.start).min().unwrap_or(end)..end;
         let (pin, segments) = self.wal.pin(&part);
-        Ok((part, segments, pin))
+        Ok(NeededLog { oldest, part, segments, _pin: pin })
     }
 
-    fn verify_logs(
-        &self,
-        part: &Range<LogPosition>,
-        segments: &[Segment],
-        report: &mut VerifyReport,
-    ) -> Result<()> {
+    fn verify_logs(&self, needed: &NeededLog, report: &mut VerifyReport) -> Result<()> {
+        let NeededLog { oldest, part, segments, .. } = needed;
         let Reading { env, path, database_id, health, .. } = &*self.reading;
+        wal::check_begin(env, path, *database_id, *oldest)?;
         let should_stop = || health.check_readable();
         let mut source =
-            wal::Part::open(env, (&**path, segments), *database_id, part, &should_stop)?;
+            wal::Part::open(env, (&**path, &segments[..]), *database_id, part, &should_stop)?;
         let (mut records, mut bytes) = (0, 0);
         let walked = source.walk(&mut |place, payload| {
             bytes += payload.len() as u64;
@@ -107,7 +116,7 @@ impl Core {
         });
         report.log_records += records;
         report.bytes += bytes;
-        walked
+        walked.and_then(|()| source.check_length())
     }
 }
 

@@ -121,20 +121,19 @@ impl Budget {
         left.max(self.caches_floor()).min(self.caches_max)
     }
 
-    /// How much `bytes` more would exceed the whole by, beside all that is taken and granted.
-    pub(crate) fn lacks(&self, bytes: u64) -> u64 {
-        (self.taken() + bytes + self.granted()).saturating_sub(self.total)
-    }
-
     /// Takes so much of what the caches were granted that `needed` bytes fit beside them, and
-    /// answers how much; `None` when that leaves them less than their floor.
-    pub(crate) fn take_back(&self, needed: u64) -> Option<u64> {
+    /// answers how much; `None`, and nothing is taken, when that is more than `most` or leaves
+    /// them less than their floor.
+    pub(crate) fn take_back(&self, needed: u64, most: u64) -> Option<u64> {
         let left = self.total.checked_sub(self.taken() + needed)?;
         if left < self.caches_floor() {
             return None;
         }
         let granted = self.granted();
         let back = granted.saturating_sub(left);
+        if back > most {
+            return None;
+        }
         self.granted.store(granted - back, Ordering::Relaxed);
         Some(back)
     }
@@ -210,11 +209,13 @@ mod tests {
         let budget = Budget::new(256 << 20, 2);
         budget.divide(RowCacheUse::Aside, 0);
         let (granted, headroom) = (budget.granted(), budget.memtable_seal);
-        assert_eq!(budget.take_back(headroom), Some(0), "that much is free");
-        assert_eq!(budget.take_back(headroom + 4096), Some(4096));
+        assert_eq!(budget.take_back(headroom, 0), Some(0), "that much is free");
+        assert_eq!(budget.take_back(headroom + 4096, 4095), None, "more than it may");
+        assert_eq!(budget.granted(), granted);
+        assert_eq!(budget.take_back(headroom + 4096, 4096), Some(4096));
         assert_eq!(budget.granted(), granted - 4096);
         assert!(budget.has_room(headroom + 4096));
-        assert_eq!(budget.take_back(budget.total), None, "the caches keep their floor");
+        assert_eq!(budget.take_back(budget.total, u64::MAX), None, "the caches keep their floor");
         assert_eq!(budget.granted(), granted - 4096);
     }
 

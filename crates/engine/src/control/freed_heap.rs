@@ -13,7 +13,7 @@ type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// Whether it is time to give back free pages.
 pub(crate) struct FreedHeap {
-    /// Relaxed: whoever is woken takes a lock between the two that the asking one had.
+    /// Relaxed: waking orders it, for whoever is woken.
     due: AtomicBool,
     wake: OnceLock<Wake>,
 }

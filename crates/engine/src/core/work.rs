@@ -65,6 +65,8 @@ pub(crate) struct State {
     pub(crate) retry_at_ns: u64,
     /// Whether it failed because the disk was full.
     pub(crate) failed_for_space: bool,
+    /// No write lets jobs begin before that moment another time.
+    pub(crate) early_retry_at_ns: u64,
     /// The newest write when somebody last wrote, and when that was seen first.
     pub(crate) idle_since: (u64, SeqNo),
     /// The newest write when trees were last tidied for want of writers.

@@ -37,7 +37,7 @@ const DROPPED_ROWS_BYTES: u64 = 8 << 20;
 const DROPPED_ROWS_PART: u64 = 8;
 
 /// A write takes no more than this from the block cache at once: some hundred blocks go.
-const MOST_FROM_BLOCKS: u64 = 4 << 20;
+const MOST_FROM_BLOCKS: u64 = 6 << 20;
 
 /// What has been given back to the budget is left where it is up to here.
 const LEAST_HANDED_ON: u64 = 1 << 20;
@@ -270,11 +270,10 @@ impl Reading {
     fn take_from_blocks(&self, needed: u64) -> bool {
         let _turn = self.balancing.lock();
         let capacity = self.block_cache.capacity_bytes();
-        if self.budget.lacks(needed) > MOST_FROM_BLOCKS.min(capacity / 8) {
-            return false;
-        }
+        // Open tables have half of it at most: their part is for a division to say.
+        let most = (capacity / 4).min(MOST_FROM_BLOCKS);
         // A chunk more, or the next write would be back for a few bytes.
-        let take_back = |more| self.budget.take_back(needed + more);
+        let take_back = |more| self.budget.take_back(needed + more, most);
         let Some(back) = take_back(CHUNK_BYTES).or_else(|| take_back(0)) else { return false };
         self.block_cache.set_capacity(capacity - back);
         self.note_what_is_held(self.row_cache.used_bytes());

@@ -41,7 +41,7 @@ mod handle_tests;
 
 pub(crate) use copy::copy;
 pub(crate) use handle::{LogPin, SegmentSizes, WalHandle};
-pub(crate) use part::Part;
+pub(crate) use part::{Part, check_begin};
 pub(crate) use reader::RecordPlace;
 pub(crate) use recover::{RecoverFrom, recover};
 pub(crate) use segment::{Segment, Tail};

@@ -37,6 +37,10 @@ pub(super) struct LogReader {
     window_start: u64,
 }
 
+/// What is said of a log whose chained checksum is not that of the one before.
+pub(super) const OTHER_RECORDS: &str =
+    "the log was written behind other records than those before it";
+
 /// Where a record lies, and of what kind it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordPlace<'a> {
@@ -158,6 +162,22 @@ impl LogReader {
 
     pub(super) fn corruption(&self, offset: u64, what: impl Into<String>) -> Error {
         Corruption::new(&self.path, offset, what.into()).into()
+    }
+
+    /// An error when the file is shorter than it was made, durably.
+    pub(super) fn check_length(&self) -> Result<()> {
+        match self.header() {
+            Some(header) if header.length_durable && self.len < header.capacity => {
+                Err(self.was_cut(header.capacity))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is said of a file that is shorter than the `capacity` it was made with.
+    pub(super) fn was_cut(&self, capacity: u64) -> Error {
+        let what = format!("the file was cut: {capacity} bytes had been reserved for it");
+        self.corruption(self.len, what)
     }
 
     /// What is said of a log that does not hold all that it did.

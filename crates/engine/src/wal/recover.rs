@@ -21,7 +21,7 @@
 //! predecessor, the later one knew better.
 
 use super::header::{LOG_HEADER_LEN, LogHeader, Parsed};
-use super::reader::{End, LogReader, RecordPlace};
+use super::reader::{End, LogReader, OTHER_RECORDS, RecordPlace};
 use super::segment::{Segment, Tail, kind, log_path, parse_log_name};
 use crate::types::error::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -112,8 +112,7 @@ pub(crate) fn recover(
             Some((next, _)) if planted!(older_wal_lost_newer_kept) => at = next,
             Some((next, next_header)) if next_header.base == end.position => {
                 if next_header.chain != end.chain {
-                    let what = "the log was written behind other records than those before it";
-                    return Err(logs[next].corruption(80, what));
+                    return Err(logs[next].corruption(80, OTHER_RECORDS));
                 }
                 at = next;
             }
@@ -202,8 +201,7 @@ fn judge(
     let was_synced =
         header.length_durable || remains.named.max(Some(end.named)) > Some(header.base);
     if was_synced && here.len < header.capacity {
-        let what = format!("the file was cut: {} bytes had been reserved for it", header.capacity);
-        return Err(here.corruption(here.len, what));
+        return Err(here.was_cut(header.capacity));
     }
     if let Some(synced) = remains.named.filter(|&synced| synced > end.position) {
         return Err(here.corruption(end.offset, what_is_lost(end, synced, "a later record says")));

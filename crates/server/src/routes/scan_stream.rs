@@ -28,9 +28,11 @@ use tokio::time::{Sleep, sleep};
 /// A chunk ends with the entry that crosses this.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// A value that finds no room in the memory budget is tried so often, a minute in all. Who
-/// sends or takes so slowly that others wait for longer is cut off before.
-const MOST_WAITS: u32 = 60_000 / PAUSE.as_millis() as u32;
+/// A value that finds no room in the memory budget is tried after pauses that grow from
+/// [`PAUSE`] to this, for a minute in all. Who sends or takes so slowly that others wait for
+/// longer is cut off before.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+const MOST_WAITS: u32 = 300;
 
 /// How long the line that names a problem may take to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -66,7 +68,7 @@ enum Chunk {
 
 impl Source {
     fn chunk(mut self) -> Chunk {
-        let mut out = Vec::with_capacity(CHUNK_BYTES + 4096);
+        let mut out = Vec::new();
         let mut share = self.app.memory.answer();
         let mut walk = match self.state {
             SourceState::Unstarted(start) => Box::new(start()),
@@ -79,6 +81,9 @@ impl Source {
                 Some(Err(e)) => return Chunk::Broken(out, e.into()),
                 Some(Ok(record)) => record,
             };
+            if out.capacity() == 0 {
+                out.reserve_exact(CHUNK_BYTES + 4096);
+            }
             match walk.push_item(&mut out, &mut share, &record) {
                 Ok(()) => {
                     out.push(b'\n');
@@ -157,7 +162,9 @@ impl BodyStream for ScanStream {
                 }
                 Making::Next(task) => match ready!(Pin::new(task).poll(cx)) {
                     Ok(Chunk::NoRoom(source)) => {
-                        self.making = Making::Waiting(Box::pin(sleep(PAUSE)), Some(source));
+                        let pause = PAUSE * 2u32.pow(source.waits.min(8));
+                        let pause = Box::pin(sleep(pause.min(LONGEST_PAUSE)));
+                        self.making = Making::Waiting(pause, Some(source));
                     }
                     Ok(chunk) => break chunk,
                     Err(_) => break Chunk::Broken(Vec::new(), panicked()),

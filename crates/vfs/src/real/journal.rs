@@ -46,9 +46,13 @@ impl Journal {
             return Ok(());
         }
         #[cfg(target_os = "linux")]
-        rustix::io::retry_on_intr(|| {
+        match rustix::io::retry_on_intr(|| {
             rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, 1)
-        })?;
+        }) {
+            // ext2 and ext3, which have ext4's number: they mark no block as written.
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
         Ok(())
     }
 }

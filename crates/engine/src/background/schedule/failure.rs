@@ -49,8 +49,8 @@ impl Core {
     }
 
     /// Lets jobs begin at once that were to wait since one found the disk full, where it has
-    /// room again; for a write that would be refused otherwise. Answers whether it did. A
-    /// second call before another job has failed does nothing.
+    /// room again; for a write that would be refused otherwise. Answers whether it did. Once
+    /// in a while: a disk may say that it has room, and refuse all the same.
     pub(crate) fn retry_where_room_came_back(&self) -> bool {
         let waits = |state: &State| state.retry_at_ns != 0 && state.failed_for_space;
         if !waits(&self.background.state.lock()) || planted!(room_noticed_a_second_late) {
@@ -60,11 +60,12 @@ impl Core {
         if !matches!(self.has_space(), Ok(true)) {
             return false;
         }
+        let now_ns = self.reading.env.clock.monotonic_ns();
         let mut state = self.background.state.lock();
-        if !waits(&state) {
+        if !waits(&state) || now_ns < state.early_retry_at_ns {
             return false;
         }
-        state.retry_at_ns = 0;
+        (state.retry_at_ns, state.early_retry_at_ns) = (0, now_ns + RETRY_NS);
         drop(state);
         self.background.work.ring();
         true
