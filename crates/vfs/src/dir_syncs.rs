@@ -1,8 +1,8 @@
-//! Syncs of directories, of which a failed one is the last.
+//! Syncs of directories: once one has failed, every later sync of that directory fails.
 //!
-//! What a failed sync gave up is lost, and the next one answers that all is well: for
-//! names as for bytes (see `research.md` on fsync). Whoever hears of the failure ends the
-//! writing, but others may sync the same directory before that, for names of their own.
+//! A failed sync gives up the names that it should have made durable, and the kernel reports
+//! success for the next one. The job that meets the failure ends the writing, but another
+//! thread may sync the same directory before that, for a name of its own.
 
 use crate::error::is_out_of_descriptors;
 use crate::sync::Mutex;

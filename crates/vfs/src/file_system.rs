@@ -161,8 +161,8 @@ pub trait LogFile: Send + Debug {
 
 /// Makes a [`LogFile`] durable from another thread.
 pub trait LogSyncer: Send + Sync + Debug {
-    /// Makes durable all that was appended before the call. Not for two threads at once: the
-    /// failure of one would be no answer of the other's.
+    /// Makes durable all that was appended before the call. Callers sync one at a time: of two
+    /// at once only one might report a failure.
     fn sync(&self) -> io::Result<()>;
 }
 

@@ -7,7 +7,7 @@
 //! descriptor, it closes some and calls again: they serve speed, what asks for one
 //! may not be able to go on without.
 //!
-//! A sync of a directory that has failed is the last one of it that may succeed.
+//! Once a sync of a directory has failed, every later sync of it fails too.
 //!
 //! It is for files that are not replaced, renamed or removed while somebody may
 //! read them: the path must lead to the same file each time.

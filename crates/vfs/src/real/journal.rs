@@ -1,4 +1,4 @@
-//! Whether the journal of the file system has ended unseen: docs/decisions/0018-journal-asked.md.
+//! Finds out whether the file system's journal has ended: docs/decisions/0018-journal-asked.md.
 
 use std::fs::File;
 use std::io;
