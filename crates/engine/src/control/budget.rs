@@ -88,6 +88,12 @@ impl Budget {
         bytes + CHUNK_BYTES.min(self.memtable_seal)
     }
 
+    /// What is left free however many chunks the pool has: a write asks for it before it
+    /// knows whether its MemTable takes a chunk.
+    fn next_growth(&self) -> u64 {
+        self.growth(0) + CHUNK_BYTES.min(self.memtable_seal / 4)
+    }
+
     /// What all but the caches have.
     pub(crate) fn taken(&self) -> u64 {
         self.account.taken() + self.jobs.max(self.job_bytes.load(Ordering::Relaxed))
@@ -109,6 +115,7 @@ impl Budget {
         let row_cache = match row_cache {
             RowCacheUse::Asked { capacity } if capacity.abs_diff(left / 8) <= left / 64 => capacity,
             RowCacheUse::Asked { .. } => left / 8,
+            RowCacheUse::Untried => left / 64,
             RowCacheUse::Aside => 0,
         };
         CacheShares { row_cache, block_cache: left - row_cache }
@@ -116,7 +123,8 @@ impl Budget {
 
     fn shared_out(&self, needed: u64) -> u64 {
         let pooled = self.account.of(Part::Pool);
-        let headroom = self.memtable_seal.saturating_sub(pooled).max(needed);
+        let chunks = self.memtable_seal.saturating_sub(pooled).max(self.next_growth());
+        let headroom = chunks.max(needed);
         let left = self.total.saturating_sub(self.taken() + headroom);
         left.max(self.caches_floor()).min(self.caches_max)
     }
@@ -172,6 +180,8 @@ impl std::fmt::Display for Bytes {
 pub(crate) enum RowCacheUse {
     /// Gets ask it, or it still has rows.
     Asked { capacity: u64 },
+    /// No reads have shown yet that blocks do not all fit: it has enough to begin with.
+    Untried,
     /// It has stepped aside: the block cache has its share.
     Aside,
 }
@@ -193,7 +203,8 @@ mod tests {
             let budget = Budget::new(total, 8);
             for memtables in [0, budget.memtable_seal, budget.memtables_max] {
                 budget.account.take(Part::MemTables, memtables);
-                for row_cache in [RowCacheUse::Asked { capacity: total / 10 }, RowCacheUse::Aside] {
+                let asked = RowCacheUse::Asked { capacity: total / 10 };
+                for row_cache in [asked, RowCacheUse::Untried, RowCacheUse::Aside] {
                     let caches = budget.divide(row_cache, 0);
                     let sum = budget.taken() + caches.row_cache + caches.block_cache;
                     assert!(sum <= total, "{sum} of {total}");

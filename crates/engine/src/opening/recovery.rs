@@ -74,8 +74,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     env.fs.create_dir_all(&path)?;
     let lock = lock(&env, &path)?;
     let budget = config.budget();
-    let block_cache =
-        BlockCache::new(budget.divide(RowCacheUse::Asked { capacity: 0 }, 0).block_cache);
+    let block_cache = BlockCache::new(budget.divide(RowCacheUse::Untried, 0).block_cache);
     let files = |id| {
         let open_tables = config.open_tables(&block_cache);
         TableStore::within(open_files.clone(), &path, id, Arc::clone(&block_cache), open_tables)
@@ -125,7 +124,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     let reading = Reading {
         database_id: tables.database,
         lineage,
-        row_cache: RowCache::new(budget.divide(RowCacheUse::Asked { capacity: 0 }, 0).row_cache),
+        row_cache: RowCache::new(budget.divide(RowCacheUse::Untried, 0).row_cache),
         row_cache_worth: Worth::new(),
         block_cache,
         tables,

@@ -19,8 +19,10 @@ use std::sync::Arc;
 use tanada_format::{EntryRef, KeyspaceId, SeqNo, ValueKind, hash_key, planted};
 use tanada_table::{GetContext, GetTrace, InMemory, Missing, Pin, Value};
 
-/// After so many gets of a thread it is found out whether the row cache pays.
+/// After so many gets of a thread it is found out whether the row cache pays …
 const GETS_A_LOOK: u64 = 1 << 13;
+/// … and after so many some of its rows go, where it does not.
+const GETS_A_STEP: u64 = 1 << 10;
 
 /// A value above this length is in the account while it is held, and may have to wait for
 /// room, in bytes.
@@ -170,15 +172,26 @@ impl Reading {
                 self.read_on(&reader, key, unknown, sources)
             }
         };
-        if gets.is_multiple_of(GETS_A_LOOK) {
-            self.judge_row_cache();
+        if gets.is_multiple_of(GETS_A_STEP) {
+            self.care_for_row_cache(gets);
         }
         found
     }
 
-    /// Finds out whether the row cache pays, and divides the memory accordingly.
+    /// Takes rows out if the row cache has stepped aside, and finds out at times whether it
+    /// pays. Divides the memory accordingly.
     #[cold]
-    fn judge_row_cache(&self) {
+    fn care_for_row_cache(&self, gets: u64) {
+        let judged = gets.is_multiple_of(GETS_A_LOOK) && self.judge_row_cache();
+        let emptied = !self.row_cache_worth.pays() && self.row_cache.empty_one_shard();
+        // Before the last row goes hardly a page becomes free.
+        if judged || (emptied && self.row_cache.is_empty()) {
+            self.rebalance();
+        }
+    }
+
+    /// Finds out whether the row cache pays. Answers whether the memory is to be divided.
+    fn judge_row_cache(&self) -> bool {
         let count = |count| self.counters.get(count);
         let tally = Tally {
             gets: count(Count::Gets),
@@ -189,10 +202,8 @@ impl Reading {
         let (used, capacity) = (self.block_cache.used_bytes(), self.block_cache.capacity_bytes());
         let blocks_fit = used < capacity - capacity / 16;
         let verdict = self.row_cache_worth.look(tally, blocks_fit);
-        let emptied = !self.row_cache_worth.pays() && self.row_cache.empty_one_shard();
-        if verdict != Verdict::Same || emptied {
-            self.rebalance();
-        }
+        // Readers give back MemTables, and there may be nobody who writes.
+        verdict != Verdict::Same || self.has_much_to_hand_on()
     }
 
     /// As [`Reading::get`], at a moment that serves several reads.

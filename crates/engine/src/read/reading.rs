@@ -42,6 +42,10 @@ const MOST_FROM_BLOCKS: u64 = 6 << 20;
 /// What has been given back to the budget is left where it is up to here.
 const LEAST_HANDED_ON: u64 = 1 << 20;
 
+/// … and what readers have given back up to this part of the budget: they come and go, and
+/// writers may need it the next moment.
+const HANDED_ON_PART: u64 = 16;
+
 /// What reads look at.
 pub(crate) struct Reading {
     // Constants.
@@ -218,6 +222,12 @@ impl Reading {
         }
     }
 
+    /// Whether the caches would have much more, were the memory divided anew: what readers
+    /// have given back is MemTables, and while somebody writes the next flush divides.
+    pub(crate) fn has_much_to_hand_on(&self) -> bool {
+        self.budget.ungranted() >= self.budget.total / HANDED_ON_PART
+    }
+
     /// As [`Reading::rebalance`], so that `needed` bytes more can be taken. Answers
     /// whether they can.
     pub(crate) fn rebalance_for(&self, needed: u64) -> bool {
@@ -235,8 +245,12 @@ impl Reading {
     fn divide_for(&self, needed: u64) -> (bool, bool) {
         // Two at once could leave the caches with parts of different divisions.
         let _turn = self.balancing.lock();
-        let row_cache = match self.row_cache_worth.pays() || !self.row_cache.is_empty() {
-            true => RowCacheUse::Asked { capacity: self.row_cache.capacity_bytes() },
+        let worth = &self.row_cache_worth;
+        let row_cache = match worth.pays() || !self.row_cache.is_empty() {
+            true if worth.is_tried() => {
+                RowCacheUse::Asked { capacity: self.row_cache.capacity_bytes() }
+            }
+            true => RowCacheUse::Untried,
             false => RowCacheUse::Aside,
         };
         let shares = self.budget.divide(row_cache, needed);

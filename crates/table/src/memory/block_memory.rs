@@ -53,6 +53,9 @@ const RUN_BYTES: [usize; 2] = [64 << 10, 256 << 10];
 const SMALL: usize = 2 << 10;
 /// Blocks up to this length have few sizes, and begin all over a page.
 const USUAL: usize = RUN_BYTES[0] / 12 / ALIGN * ALIGN;
+/// Blocks of one value of 4 KiB in a run: a size of their own, so that the end of one and the
+/// head of the next lie in neighbouring lines. Else a scan took 63 ns a block instead of 38.
+const OF_A_PAGE: usize = 61;
 /// The longest block that shares a run.
 const LONGEST: usize = 32 << 10;
 /// Empty runs that are kept, so that a block that comes and goes costs no system call.
@@ -153,7 +156,8 @@ impl Kind {
             (0, (small / bytes).min(MOST_BLOCKS))
         } else if bytes <= USUAL {
             // Four times as many as in a small run, so that sizes lie as far apart.
-            (1, small / bytes * 4 - 1)
+            let blocks = small / bytes * 4 - 1;
+            (1, if blocks < OF_A_PAGE && large / bytes >= OF_A_PAGE { OF_A_PAGE } else { blocks })
         } else if bytes <= LONGEST {
             (1, large / bytes)
         } else {

@@ -1,6 +1,7 @@
 //! Which thread does what.
 
 use super::{Job, Worker};
+use crate::read::row_cache::{Tally, Verdict};
 use crate::{Db, Durability};
 use std::sync::Arc;
 use tanada_vfs::Env;
@@ -19,12 +20,16 @@ fn the_heap_of_rows_that_are_dropped_is_given_back_by_the_thread_that_prepares_l
         db.put(key, [7; 2000]).unwrap();
     }
     db.flush().unwrap();
+    let core = Arc::clone(db.default_keyspace().core());
+    // It has its whole share once reads have shown that blocks do not fit.
+    let tally = Tally { gets: 1_000, disk_reads: 900, ..Tally::default() };
+    assert_eq!(core.reading.row_cache_worth.look(tally, false), Verdict::Returned);
+    core.reading.rebalance();
     for key in keys() {
         assert!(db.get(key).unwrap().is_some());
     }
     let rows = db.stats().memory.row_cache_bytes;
     assert!(rows > 12 << 20, "{rows}");
-    let core = Arc::clone(db.default_keyspace().core());
     let given_back = |worker| {
         let job = core.next_job(&mut core.background.state.lock(), worker);
         matches!(job, Some(Job::GiveBackHeap))

@@ -39,6 +39,9 @@ pub(crate) struct Worth {
     /// Whether gets ask the row cache and bring it rows. Relaxed: either way of
     /// reading gives the same answers.
     pays: AtomicBool,
+    /// Whether reads have shown that blocks do not all fit, or that they do: before, it needs
+    /// no room that blocks may need. Relaxed, as `pays`.
+    tried: AtomicBool,
     /// Taken alone, by one of the readers every so many reads.
     state: Mutex<State>,
 }
@@ -57,7 +60,7 @@ struct State {
 pub(crate) enum Verdict {
     /// Everything stays as it is.
     Same,
-    /// It is asked from now on.
+    /// It is asked from now on, with its whole share.
     Returned,
     /// It is not asked any more; its rows may go.
     SteppedAside,
@@ -67,13 +70,22 @@ impl Worth {
     /// One that is asked, until it is measured.
     pub(crate) fn new() -> Worth {
         let state = State { last: Tally::default(), looks: 0, rest: FIRST_REST };
-        Worth { pays: AtomicBool::new(true), state: Mutex::new(state) }
+        Worth {
+            pays: AtomicBool::new(true),
+            tried: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }
     }
 
     /// Whether gets ask the row cache.
     #[inline]
     pub(crate) fn pays(&self) -> bool {
         self.pays.load(Relaxed)
+    }
+
+    /// Whether it has been looked at what reads meet.
+    pub(crate) fn is_tried(&self) -> bool {
+        self.tried.load(Relaxed)
     }
 
     /// Looks at what reads have met since the last look. `blocks_fit` says that the
@@ -93,13 +105,14 @@ impl Worth {
         let asked_tables = in_tables.saturating_sub(row_hits);
         let reads = !blocks_fit && disk_reads * LEAST_READ_PART >= asked_tables && disk_reads > 0;
         state.looks = state.looks.saturating_add(1);
+        let first = !self.tried.swap(true, Relaxed);
         if self.pays() {
             let hits = state.looks <= TRIAL_LOOKS || row_hits * LEAST_HIT_PART >= in_tables;
             if reads && hits {
                 if state.looks > TRIAL_LOOKS {
                     state.rest = FIRST_REST;
                 }
-                return Verdict::Same;
+                return if first { Verdict::Returned } else { Verdict::Same };
             }
             self.pays.store(false, Relaxed);
             state.looks = 0;
@@ -149,7 +162,7 @@ mod tests {
         let (worth, mut sums) = (Worth::new(), Tally::default());
         let early = after(&mut sums, 1000, 900, 500);
         let late = after(&mut sums, 1000, 900, 500);
-        assert_eq!(worth.look(late, false), Verdict::Same);
+        assert_eq!(worth.look(late, false), Verdict::Returned, "the first that shows it");
         assert_eq!(worth.look(early, false), Verdict::Same);
         let part = Tally { gets: late.gets + 1000, ..early };
         worth.look(part, true); // newer in one sum, older in others
