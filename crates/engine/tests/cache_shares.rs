@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use tanada::vfs::MemoryMachine;
-use tanada::{Db, Durability};
+use tanada::{Batch, Db, Durability};
 
 const BUDGET: u64 = 16 << 20;
 const VALUE_LEN: usize = 1000;
+/// Rows of this length come into a row cache of any size.
+const SHORT_LEN: usize = 100;
 
 fn open(machine: &MemoryMachine) -> Db {
     let builder = Db::builder("db").memory(BUDGET).durability(Durability::Buffered);
@@ -65,8 +67,6 @@ fn when_the_last_reader_of_a_memtable_goes_the_caches_have_what_it_took() {
     assert!(capacity(&db) + (1 << 20) < capacity_at_rest(), "they hold a MemTable");
     drop(cursor);
     drop(iter);
-    // Whoever reads next finds it.
-    drop(db.iter());
     check_all_is_theirs(&db);
 }
 
@@ -76,18 +76,22 @@ fn when_the_last_reader_of_a_memtable_goes_the_caches_have_what_it_took() {
 fn blocks_that_fit_are_all_kept_though_rows_could_be_cached() {
     let machine = MemoryMachine::new(1);
     let db = open(&machine);
-    let keys = capacity_at_rest() / 64 * 57 / (VALUE_LEN as u64 + 90);
-    fill(&db, keys, 0);
+    let keys = capacity_at_rest() / 64 * 57 / (SHORT_LEN as u64 + 22);
+    for n in 0..keys {
+        db.put(key(n), [3; SHORT_LEN]).unwrap();
+    }
     db.compact(..).unwrap();
     assert_eq!(db.iter().count() as u64, keys);
     let mut n = 0;
-    let mut get_some = || {
-        for _ in 0..20_000 {
+    let mut get_some = |gets: u64| {
+        for _ in 0..gets {
             n = (n + 7_919) % keys;
             assert!(db.get(key(n)).unwrap().is_some());
         }
     };
-    get_some();
+    get_some(4_000);
+    assert!(db.stats().row_cache.entries > 100, "rows come in until somebody looks");
+    get_some(6_000);
     let blocks = db.stats().block_cache;
     let rest = capacity_at_rest();
     assert!(
@@ -95,7 +99,7 @@ fn blocks_that_fit_are_all_kept_though_rows_could_be_cached() {
         "{} of {rest}: too few to show it",
         blocks.used_bytes
     );
-    get_some();
+    get_some(150_000);
     assert_eq!(db.stats().block_cache.misses, blocks.misses, "{blocks:?}");
     assert_eq!(db.stats().row_cache.entries, 0);
 }
@@ -112,12 +116,16 @@ fn a_row_cache_that_has_stepped_aside_is_empty_within_some_reads_a_row() {
     // A third more than blocks alone can hold, again and again: rows are kept …
     let often = capacity_at_rest() * 4 / 3 / VALUE_LEN as u64;
     let mut n = 0;
-    while db.stats().row_cache.entries < 500 {
+    for _ in 0..100 {
         for _ in 0..10_000 {
             n = (n + 7_919) % often;
             get(n);
         }
+        if db.stats().row_cache.entries > 500 {
+            break;
+        }
     }
+    assert!(db.stats().row_cache.entries > 500, "{:?}", db.stats().row_cache);
     let rows = db.stats().row_cache.capacity_bytes;
     assert!(rows > capacity_at_rest() / 10, "its whole share, once it is asked: {rows}");
     // … and then what fits.
@@ -126,4 +134,39 @@ fn a_row_cache_that_has_stepped_aside_is_empty_within_some_reads_a_row() {
     }
     let stats = db.stats();
     assert_eq!((stats.row_cache.entries, stats.row_cache.capacity_bytes), (0, 0));
+}
+
+/// Whoever read with `multi_get` alone never looked.
+#[test]
+fn reads_of_several_keys_find_out_as_well_whether_rows_pay() {
+    let machine = MemoryMachine::new(1);
+    let db = open(&machine);
+    for n in 0..1_000 {
+        db.put(key(n), [3; SHORT_LEN]).unwrap();
+    }
+    db.flush().unwrap();
+    let get_some = |times: u64| {
+        for _ in 0..times {
+            db.multi_get((0..100).map(key)).unwrap();
+        }
+    };
+    get_some(50);
+    assert!(db.stats().row_cache.entries > 0, "nobody has looked yet");
+    get_some(150);
+    let rows = db.stats().row_cache;
+    assert_eq!((rows.entries, rows.capacity_bytes), (0, 0), "blocks fit: it has stepped aside");
+}
+
+/// What a write that was refused had asked for stayed asked for until the next one.
+#[test]
+fn a_write_that_is_refused_leaves_nothing_behind_that_the_caches_may_not_have() {
+    let machine = MemoryMachine::new(1);
+    let db = open(&machine);
+    db.put("there", "already").unwrap();
+    let mut batch = Batch::new();
+    batch.check_absent("there");
+    batch.put("long", vec![7; 2_500_000]);
+    db.write(batch).unwrap_err();
+    db.flush().unwrap();
+    check_all_is_theirs(&db);
 }

@@ -67,8 +67,9 @@ impl Builder {
         self
     }
 
-    /// Background threads for flush and compaction, 1 to 64. Default: one a
-    /// core, at least 2, at most 8.
+    /// How many background jobs run at once, 1 to 64: one flush, and one compaction fewer
+    /// than that, at least one. Two more threads prepare logs and remove files; they mostly
+    /// wait. Default: one job a core, at least 2, at most 8.
     pub fn threads(mut self, threads: usize) -> Builder {
         self.threads = Some(threads);
         self

@@ -171,10 +171,9 @@ impl Core {
         let ns = self.reading.env.clock.monotonic_ns() - started;
         let mems = || flushes.iter().flat_map(|flush| &flush.sealed);
         let bytes: u64 = mems().map(|m| m.table.size_bytes() as u64).sum();
-        // Nor shall these: what they had is divided now, and there may be no other division
-        // while nobody writes.
-        drop(flushes);
         self.reading.budget.memtable_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        // What these had is divided now: there may be no other division while nobody writes.
+        drop(flushes);
         self.reading.rebalance();
         let output = JobOutput::sum_of(&outputs);
         self.pacing.flushed(bytes, output.bytes_written, ns);

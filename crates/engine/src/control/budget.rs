@@ -14,6 +14,7 @@ use super::account::{Account, Part};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tanada_vfs::sync::atomic::AtomicU64;
+use tanada_vfs::sync::lock_free::fence;
 
 /// Least budget that works, in bytes.
 pub(crate) const MIN_MEMORY: u64 = 16 << 20;
@@ -42,6 +43,10 @@ pub(crate) struct Budget {
     pub(crate) job_bytes: AtomicU64,
     /// What all others than caches and jobs have taken.
     pub(crate) account: Arc<Account>,
+    /// What the group that is being committed may take in MemTables, where that is more than
+    /// what is always left free: others may divide before it has taken it. Relaxed, with a
+    /// fence behind it, and one in a division.
+    promised: AtomicU64,
     /// What the caches may take by the last division. Written by who divides, under
     /// the lock that is held for it; relaxed: who reads an old grant divides anew.
     granted: AtomicU64,
@@ -58,6 +63,7 @@ impl Budget {
             memtable_bytes: AtomicU64::new(0),
             job_bytes: AtomicU64::new(0),
             account: Account::new(),
+            promised: AtomicU64::new(0),
             granted: AtomicU64::new(0),
         }
     }
@@ -89,9 +95,21 @@ impl Budget {
     }
 
     /// What is left free however many chunks the pool has: a write asks for it before it
-    /// knows whether its MemTable takes a chunk.
+    /// knows whether its MemTable takes a chunk. Were it less, each write would take from
+    /// the caches what the next division gives back.
     fn next_growth(&self) -> u64 {
         self.growth(0) + CHUNK_BYTES.min(self.memtable_seal / 4)
+    }
+
+    /// Notes that the group which is being committed may take so much, before it looks whether
+    /// there is room: it is granted to no cache then. The commit leader only.
+    #[inline]
+    pub(crate) fn promise(&self, bytes: u64) {
+        let promised = if bytes > self.next_growth() { bytes } else { 0 };
+        if self.promised.load(Ordering::Relaxed) != promised {
+            self.promised.store(promised, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+        }
     }
 
     /// What all but the caches have.
@@ -110,12 +128,22 @@ impl Budget {
     /// the caches need not shrink at every write; it takes the pool's chunks first. The row
     /// cache keeps the capacity that it has, where that is about its share.
     pub(crate) fn divide(&self, row_cache: RowCacheUse, needed: u64) -> CacheShares {
-        let left = self.shared_out(needed);
-        self.granted.store(left, Ordering::Relaxed);
+        // A group that comes meanwhile may have seen the last grant, and room beside it: of
+        // the two fences one comes first, so either it sees this grant or this its promise.
+        let left = loop {
+            let promised = self.promised.load(Ordering::Relaxed);
+            let left = self.shared_out(needed);
+            self.granted.store(left, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            if self.promised.load(Ordering::Relaxed) <= promised {
+                break left;
+            }
+        };
         let row_cache = match row_cache {
             RowCacheUse::Asked { capacity } if capacity.abs_diff(left / 8) <= left / 64 => capacity,
             RowCacheUse::Asked { .. } => left / 8,
             RowCacheUse::Untried => left / 64,
+            RowCacheUse::Leaving { capacity } => capacity.min(left / 8),
             RowCacheUse::Aside => 0,
         };
         CacheShares { row_cache, block_cache: left - row_cache }
@@ -124,7 +152,7 @@ impl Budget {
     fn shared_out(&self, needed: u64) -> u64 {
         let pooled = self.account.of(Part::Pool);
         let chunks = self.memtable_seal.saturating_sub(pooled).max(self.next_growth());
-        let headroom = chunks.max(needed);
+        let headroom = chunks.max(needed).max(self.promised.load(Ordering::Relaxed));
         let left = self.total.saturating_sub(self.taken() + headroom);
         left.max(self.caches_floor()).min(self.caches_max)
     }
@@ -178,10 +206,13 @@ impl std::fmt::Display for Bytes {
 /// Whether the row cache has a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowCacheUse {
-    /// Gets ask it, or it still has rows.
+    /// Gets ask it, and have been looked at.
     Asked { capacity: u64 },
-    /// No reads have shown yet that blocks do not all fit: it has enough to begin with.
+    /// Gets ask it, and nobody has looked yet whether blocks all fit: it has enough to begin
+    /// with.
     Untried,
+    /// It has stepped aside and still has rows: it never gets more.
+    Leaving { capacity: u64 },
     /// It has stepped aside: the block cache has its share.
     Aside,
 }
@@ -204,7 +235,8 @@ mod tests {
             for memtables in [0, budget.memtable_seal, budget.memtables_max] {
                 budget.account.take(Part::MemTables, memtables);
                 let asked = RowCacheUse::Asked { capacity: total / 10 };
-                for row_cache in [asked, RowCacheUse::Untried, RowCacheUse::Aside] {
+                let leaving = RowCacheUse::Leaving { capacity: total / 10 };
+                for row_cache in [asked, RowCacheUse::Untried, leaving, RowCacheUse::Aside] {
                     let caches = budget.divide(row_cache, 0);
                     let sum = budget.taken() + caches.row_cache + caches.block_cache;
                     assert!(sum <= total, "{sum} of {total}");
@@ -213,6 +245,34 @@ mod tests {
                 budget.account.give(Part::MemTables, memtables);
             }
         }
+    }
+
+    #[test]
+    fn a_row_cache_that_has_stepped_aside_never_gets_more() {
+        let budget = Budget::new(256 << 20, 2);
+        let few = budget.divide(RowCacheUse::Untried, 0).row_cache;
+        let leaving = RowCacheUse::Leaving { capacity: few };
+        assert_eq!(budget.divide(leaving, 0).row_cache, few);
+        assert!(budget.divide(RowCacheUse::Asked { capacity: few }, 0).row_cache > few);
+    }
+
+    /// A reader that ended between a long write's look and its insertion gave the caches
+    /// what the write then took all the same.
+    #[test]
+    fn what_a_group_may_still_take_is_granted_to_nobody() {
+        let budget = Budget::new(MIN_MEMORY, 2);
+        budget.divide(RowCacheUse::Untried, 0);
+        let needed = budget.growth(3 << 20);
+        budget.promise(needed);
+        budget.divide(RowCacheUse::Untried, needed);
+        assert!(budget.has_room(needed));
+        assert_eq!(budget.ungranted(), 0);
+        budget.divide(RowCacheUse::Untried, 0);
+        assert!(budget.has_room(needed));
+        budget.promise(0);
+        assert!(budget.ungranted() > 1 << 20);
+        budget.divide(RowCacheUse::Untried, 0);
+        assert!(!budget.has_room(needed));
     }
 
     #[test]

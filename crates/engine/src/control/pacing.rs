@@ -8,7 +8,10 @@
 //! for the same: smooth beats bursts.)
 //!
 //! How far behind is a *pressure*: 1 where pacing begins, 1.5 where writers are
-//! admitted exactly at the drain's rate, 2 where they get half of it.
+//! admitted exactly at the drain's rate. Of MemTables it is 2 where they are full, and
+//! writers get the less of the rate the nearer they come: a flush that waits for the disk
+//! for a second slows them down, and stops nobody. Of a tree that is behind it has no end,
+//! and at 2 writers get half of the rate.
 
 use crate::control::counters::{Count, Counters};
 use std::sync::atomic::Ordering;
@@ -24,6 +27,12 @@ const MIN_SLEEP_NS: u64 = 500_000;
 const MAX_SLEEP_NS: u64 = 5_000_000;
 /// No more than this is owed: a huge batch must not hold up those behind it for ever.
 const MAX_OWED_NS: u64 = 1_000_000_000;
+/// However full MemTables are, a 64th of the drain's rate is left: what a flush that hangs
+/// for long leaves room for.
+const SLOWEST: u64 = 64;
+/// A group waits for its own bytes at most so many times as long as the drain needs for them:
+/// all others wait with it. The rest is owed by those behind it.
+const DEAREST_OWN: u64 = 4;
 /// Pressures are kept in thousandths.
 const ONE: u64 = 1000;
 /// A drain slower than 1 MB/s or faster than 1 GB/s is taken for one of these.
@@ -114,6 +123,8 @@ pub(crate) struct Waits<'c> {
     pub(crate) counters: &'c Counters,
     /// Bytes that this group brings, about.
     pub(crate) group_bytes: &'c dyn Fn() -> u64,
+    /// What the MemTables hold now, with what this group brings.
+    pub(crate) used: &'c dyn Fn() -> u64,
     /// Whether to wait no longer.
     pub(crate) is_over: &'c dyn Fn() -> bool,
 }
@@ -129,9 +140,14 @@ impl Pacing {
             self.ps_per_byte.store(0, Ordering::Relaxed);
             return;
         }
-        let memory = used.saturating_mul(2 * ONE) / max.max(1);
-        self.ps_per_byte.store(self.price(memory, tree), Ordering::Relaxed);
-        self.pay(waits);
+        self.ps_per_byte.store(self.price_at(used, max), Ordering::Relaxed);
+        self.pay(max, waits);
+    }
+
+    /// What a byte costs while the MemTables hold `used` of `max` bytes, in picoseconds.
+    fn price_at(&self, used: u64, max: u64) -> u64 {
+        let tree = self.tree_pressure.load(Ordering::Relaxed);
+        self.price(used.saturating_mul(2 * ONE) / max.max(1), tree)
     }
 
     /// Called by the commit leader when MemTables have taken `bytes` more.
@@ -146,8 +162,9 @@ impl Pacing {
 
     /// Sleeps for what is owed, but no longer than this group's bytes cost, and a little
     /// more: so large groups are held to the rate as small ones are, and small ones do not
-    /// wait long behind a large one.
-    fn pay(&self, waits: &Waits<'_>) {
+    /// wait long behind a large one. All writers wait with it, so what is left costs less as
+    /// soon as a flush has ended, and the highest prices are for the bytes of small groups.
+    fn pay(&self, max: u64, waits: &Waits<'_>) {
         let owed = self.owed_ns.load(Ordering::Relaxed);
         if owed < MIN_SLEEP_NS {
             return;
@@ -155,8 +172,11 @@ impl Pacing {
         // Time that passed anyway counts as paid.
         let began = waits.clock.monotonic_ns();
         let passed = began.saturating_sub(self.last_ns.swap(began, Ordering::Relaxed));
-        let price = self.ps_per_byte.load(Ordering::Relaxed);
-        let own_ns = (waits.group_bytes)().saturating_mul(price) / 1000;
+        let mut price = self.ps_per_byte.load(Ordering::Relaxed);
+        let of = |drain: &AtomicU64| drain.load(Ordering::Relaxed);
+        let drain = of(&self.flush_ps_per_byte).max(of(&self.tree_ps_per_byte));
+        let own_price = price.min(drain.saturating_mul(DEAREST_OWN));
+        let own_ns = (waits.group_bytes)().saturating_mul(own_price) / 1000;
         let mut left = owed.saturating_sub(passed).min(MAX_OWED_NS.saturating_add(own_ns));
         let mut may_sleep = own_ns.saturating_add(MAX_SLEEP_NS);
         let mut now = began;
@@ -168,6 +188,14 @@ impl Pacing {
             may_sleep = may_sleep.saturating_sub(slept);
             if (waits.is_over)() {
                 break;
+            }
+            let now_price = self.price_at((waits.used)(), max);
+            if now_price < price {
+                let part = |ns: u64| u128::from(ns) * u128::from(now_price) / u128::from(price);
+                let cheaper = |ns| u64::try_from(part(ns)).unwrap_or(u64::MAX);
+                (left, may_sleep) = (cheaper(left), cheaper(may_sleep));
+                price = now_price;
+                self.ps_per_byte.store(price, Ordering::Relaxed);
             }
         }
         self.owed_ns.store(left, Ordering::Relaxed);
@@ -221,11 +249,15 @@ impl Pacing {
     /// Picoseconds a byte at these pressures, in thousandths: 0 up to 1, the time of the
     /// drain that is behind at 1.5, and ever slower beyond.
     fn price(&self, memory: u64, tree: u64) -> u64 {
+        let beyond = |pressure: u64| pressure.saturating_sub(ONE);
+        // The time of the drain for what is used of the second half, by what is left of it.
+        let filled = beyond(memory).min(ONE);
+        let flush = (filled * ONE).checked_div(ONE - filled).unwrap_or(u64::MAX);
         // At most ten times the drain's time, however deep the debt is.
-        let share = |pressure: u64| (2 * pressure.saturating_sub(ONE)).min(10 * ONE);
-        let flush = self.flush_ps_per_byte.load(Ordering::Relaxed) * share(memory) / ONE;
-        let tree = self.tree_ps_per_byte.load(Ordering::Relaxed) * share(tree) / ONE;
-        flush.max(tree)
+        let tree = (2 * beyond(tree)).min(10 * ONE);
+        let of = |drain: &AtomicU64, share| drain.load(Ordering::Relaxed) * share / ONE;
+        let flush = of(&self.flush_ps_per_byte, flush.min(SLOWEST * ONE));
+        flush.max(of(&self.tree_ps_per_byte, tree))
     }
 }
 

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use tanada_format::{EntryRef, KeyspaceId, SeqNo, ValueKind, hash_key, planted};
 use tanada_table::{GetContext, GetTrace, InMemory, Missing, Pin, Value};
 
-/// After so many gets of a thread it is found out whether the row cache pays …
+/// After so many gets of a thread, or of several that count together, it is found out whether
+/// the row cache pays …
 const GETS_A_LOOK: u64 = 1 << 13;
 /// … and after so many some of its rows go, where it does not.
 const GETS_A_STEP: u64 = 1 << 10;
@@ -172,10 +173,17 @@ impl Reading {
                 self.read_on(&reader, key, unknown, sources)
             }
         };
+        self.note_gets(gets);
+        found
+    }
+
+    /// Cares for the row cache once in so many gets: behind the pin, for a division may wait
+    /// for others' pins.
+    #[inline]
+    fn note_gets(&self, gets: u64) {
         if gets.is_multiple_of(GETS_A_STEP) {
             self.care_for_row_cache(gets);
         }
-        found
     }
 
     /// Takes rows out if the row cache has stepped aside, and finds out at times whether it
@@ -183,7 +191,7 @@ impl Reading {
     #[cold]
     fn care_for_row_cache(&self, gets: u64) {
         let judged = gets.is_multiple_of(GETS_A_LOOK) && self.judge_row_cache();
-        let emptied = !self.row_cache_worth.pays() && self.row_cache.empty_one_shard();
+        let emptied = !self.row_cache_worth.pays() && self.row_cache.empty_a_step();
         // Before the last row goes hardly a page becomes free.
         if judged || (emptied && self.row_cache.is_empty()) {
             self.rebalance();
@@ -214,19 +222,34 @@ impl Reading {
         moment: &Moment,
         sources: Sources,
     ) -> Result<Option<Found>> {
+        let (gets, found) = self.get_unnoted(keyspace, key, moment, sources);
+        self.note_gets(gets);
+        found
+    }
+
+    /// The same for who holds locks that others wait for: it cares for nothing. Answers how
+    /// many gets have been counted, too.
+    fn get_unnoted(
+        &self,
+        keyspace: &KeyspaceState,
+        key: &[u8],
+        moment: &Moment,
+        sources: Sources,
+    ) -> (u64, Result<Option<Found>>) {
         let Moment { view, point: ReadPoint { seqno, now_ms }, generation } = moment;
         let (seqno, now_ms, generation) = (*seqno, Some(*now_ms), Some(*generation));
         let reader = Reader { keyspace: keyspace.id, seqno, now_ms, generation, view };
         let pin = tanada_table::pin();
-        self.counters.add_pinned(&pin, Count::Gets, 1);
+        let gets = self.counters.add_pinned(&pin, Count::Gets, 1);
         let looked = self.look(&reader, key, &pin);
         drop(pin);
-        match looked {
+        let found = match looked {
             Ok(Looked::Answer(found)) => Ok(found),
             Ok(Looked::Long) => self.copy_long(&reader, key, sources),
             Ok(Looked::Unknown(unknown)) => self.read_on(&reader, key, unknown, sources),
             Err(e) => Err(e),
-        }
+        };
+        (gets, found)
     }
 
     /// The newest visible write of `key`, without its value where a MemTable has it; with a
@@ -245,7 +268,8 @@ impl Reading {
                 kind => Err(unsupported(kind).into()),
             };
         }
-        let found = self.get_at(keyspace, key, &moment, Sources::All)?;
+        let (_, found) = self.get_unnoted(keyspace, key, &moment, Sources::All);
+        let found = found?;
         Ok(found.map_or(Newest::Nothing, |found| Newest::Put {
             seqno: found.seqno,
             expires_at_ms: found.expires_at_ms,

@@ -87,9 +87,7 @@ impl Drop for Hold {
                 self.reading.tell_of_release();
             }
             // It may have been the last to hold a MemTable, and nobody may write any more.
-            if self.reading.has_much_to_hand_on() {
-                self.reading.rebalance();
-            }
+            self.reading.hand_on_mems();
         }
     }
 }

@@ -24,7 +24,7 @@ use tanada_format::{DatabaseId, Lineage, SeqNo, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::Env;
 use tanada_vfs::sync::atomic::{AtomicBool, AtomicU64};
-use tanada_vfs::sync::{ArcSwap, Mutex, OnceLock};
+use tanada_vfs::sync::{ArcSwap, Mutex, MutexGuard, OnceLock};
 
 /// Blocks that the cache may hold above its capacity for a moment: those that threads
 /// have just inserted, before they give up others.
@@ -228,6 +228,28 @@ impl Reading {
         self.budget.ungranted() >= self.budget.total / HANDED_ON_PART
     }
 
+    /// Gives the caches what a reader that let go of MemTables has given back, unless that is
+    /// little, or somebody divides the memory at this moment.
+    #[inline]
+    pub(crate) fn hand_on_mems(&self) {
+        if self.has_much_to_hand_on() {
+            self.divide_what_readers_gave_back();
+        }
+    }
+
+    #[cold]
+    fn divide_what_readers_gave_back(&self) {
+        let Some(turn) = self.balancing.try_lock() else { return };
+        // Another reader may have been here before.
+        let (_, dropped_rows) = match self.has_much_to_hand_on() {
+            true => self.divide_under(turn, 0),
+            false => return,
+        };
+        if dropped_rows {
+            self.freed_heap.ask();
+        }
+    }
+
     /// As [`Reading::rebalance`], so that `needed` bytes more can be taken. Answers
     /// whether they can.
     pub(crate) fn rebalance_for(&self, needed: u64) -> bool {
@@ -243,15 +265,17 @@ impl Reading {
     /// whether so many rows have gone that their heap is worth giving back: the allocator
     /// keeps it otherwise, and 60 MiB were resident that were in no account.
     fn divide_for(&self, needed: u64) -> (bool, bool) {
-        // Two at once could leave the caches with parts of different divisions.
-        let _turn = self.balancing.lock();
-        let worth = &self.row_cache_worth;
-        let row_cache = match worth.pays() || !self.row_cache.is_empty() {
-            true if worth.is_tried() => {
-                RowCacheUse::Asked { capacity: self.row_cache.capacity_bytes() }
-            }
-            true => RowCacheUse::Untried,
-            false => RowCacheUse::Aside,
+        self.divide_under(self.balancing.lock(), needed)
+    }
+
+    /// Two at once could leave the caches with parts of different divisions: hence `_turn`.
+    fn divide_under(&self, _turn: MutexGuard<'_, ()>, needed: u64) -> (bool, bool) {
+        let (worth, capacity) = (&self.row_cache_worth, self.row_cache.capacity_bytes());
+        let row_cache = match (worth.pays(), worth.is_tried()) {
+            (true, true) => RowCacheUse::Asked { capacity },
+            (true, false) => RowCacheUse::Untried,
+            (false, _) if !self.row_cache.is_empty() => RowCacheUse::Leaving { capacity },
+            (false, _) => RowCacheUse::Aside,
         };
         let shares = self.budget.divide(row_cache, needed);
         // Nobody may have divided while they came.

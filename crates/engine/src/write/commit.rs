@@ -204,6 +204,8 @@ impl Core {
             self.join(&writer, &own, &mut group.followers);
             self.write_group(&mut writer, own, &group.followers)
         });
+        // Whatever came of it: what it did not take is the caches' again.
+        self.reading.budget.promise(0);
         drop(writer);
         let answer = match &written {
             Ok(written) => match written.refusals.of(0) {
@@ -243,7 +245,11 @@ impl Core {
             let most = cost + splits_bytes(count.into(), writer.active_bytes);
             let is_long = bytes > MAX_GROUP_BYTES && !next.request.belongs_to_last;
             // Room was made for the leader's own batch.
-            if is_long || most > room || !self.reading.has_room(budget.growth(most)) {
+            if is_long || most > room {
+                break;
+            }
+            budget.promise(budget.growth(most));
+            if !self.reading.has_room(budget.growth(most)) {
                 break;
             }
             followers.extend(queue.pending.pop_front());

@@ -22,6 +22,7 @@ impl Writer {
             clock: &*self.env.clock,
             counters: &self.counters,
             group_bytes: &|| bytes,
+            used: &|| used,
             is_over: &|| false,
         };
         let before = self.env.clock.monotonic_ns();
@@ -79,6 +80,114 @@ fn writers_are_admitted_at_the_drains_rate_and_none_waits_long() {
     assert_eq!(writer.writes(40, 10), 0);
 }
 
+/// At the rate of half a drain what was left was full in a moment while a flush waited for
+/// the disk, and writers stopped for as long as that took.
+#[test]
+fn the_fuller_memtables_are_the_less_of_the_rate_is_left_and_some_always_is() {
+    for (used, part) in [(75, 1), (90, 4), (98, 24), (100, SLOWEST), (120, SLOWEST)] {
+        let mut writer = Writer::new();
+        writer.pacing.flushed(DRAIN, DRAIN, 1_000_000_000);
+        let rate = writer.rate(used, 1000);
+        assert!(about(DRAIN / part).contains(&rate), "{rate} bytes a second at {used} %");
+        assert!(writer.longest <= MAX_SLEEP_NS, "{} at {used} %", writer.longest);
+    }
+}
+
+/// A long group slept for what its bytes cost when it came, with all others behind it, though
+/// a flush had ended meanwhile.
+#[test]
+fn a_long_group_pays_less_as_soon_as_a_flush_has_ended() {
+    let wait = |used_later: u64| {
+        let mut writer = Writer::new();
+        writer.pacing.flushed(DRAIN, DRAIN, 1_000_000_000);
+        writer.writes(98, 20 << 20);
+        let looks = std::cell::Cell::new(0);
+        let waits = Waits {
+            clock: &*writer.env.clock,
+            counters: &writer.counters,
+            group_bytes: &|| 20 << 20,
+            used: &|| {
+                looks.set(looks.get() + 1);
+                if looks.get() > 2 { used_later } else { 98 }
+            },
+            is_over: &|| false,
+        };
+        let before = writer.env.clock.monotonic_ns();
+        writer.pacing.pace(98, 100, &waits);
+        writer.env.clock.monotonic_ns() - before
+    };
+    // A fifth of a second of the drain's time.
+    let (full, flushed, empty) = (wait(98), wait(60), wait(40));
+    assert!((500_000_000..1_000_000_000).contains(&full), "{full}: {DEAREST_OWN} times at most");
+    assert!(flushed < 60_000_000, "{flushed}");
+    assert!(empty <= 3 * MAX_SLEEP_NS, "{empty}");
+}
+
+/// A flush that stands still for `hangs_ms` out of every three seconds, and writers that
+/// take whatever they are given: for how long they are stopped in twenty seconds, and what
+/// they write.
+fn beside_a_flush_that_hangs(hangs_ms: u64) -> (u64, u64) {
+    const MOST: u64 = 384 << 20;
+    const SEAL: u64 = 64 << 20;
+    const FLUSHED_A_MS: u64 = 260 << 10;
+    let writer = Writer::new();
+    let env = writer.env.clone();
+    let now = || env.clock.monotonic_ns() / 1_000_000;
+    let began = now();
+    let (mut used, mut active, mut sealed, mut flushing) = (0u64, 0u64, 0u64, 0u64);
+    let (mut done, mut flush_began) = (0, 0);
+    let (mut stopped_ms, mut written) = (0, 0);
+    let mut looked = now();
+    while now() - began < 20_000 {
+        // A group of 100 KB takes a quarter of a millisecond beside what it is made to wait.
+        const GROUP: u64 = 100 << 10;
+        if used + GROUP > MOST {
+            env.clock.sleep(Duration::from_millis(1));
+            stopped_ms += 1;
+            (active, sealed) = if sealed + flushing == 0 { (0, active) } else { (active, sealed) };
+        } else {
+            let waits = Waits {
+                clock: &*env.clock,
+                counters: &writer.counters,
+                group_bytes: &|| GROUP,
+                used: &|| used,
+                is_over: &|| false,
+            };
+            writer.pacing.pace(used, MOST, &waits);
+            writer.pacing.charge(GROUP);
+            env.clock.sleep(Duration::from_micros(250));
+            (used, active, written) = (used + GROUP, active + GROUP, written + GROUP);
+            if active >= SEAL {
+                (sealed, active) = (sealed + active, 0);
+            }
+        }
+        let ms = now() - looked;
+        looked += ms;
+        if flushing == 0 && sealed > 0 {
+            (flushing, sealed, done, flush_began) = (sealed, 0, 0, looked);
+        }
+        if (looked - began) % 3_000 >= hangs_ms {
+            done += ms * FLUSHED_A_MS;
+        }
+        if flushing > 0 && done >= flushing {
+            writer.pacing.flushed(flushing, flushing, (looked - flush_began).max(1) * 1_000_000);
+            used -= flushing;
+            flushing = 0;
+        }
+    }
+    (stopped_ms, written)
+}
+
+#[test]
+fn a_flush_that_waits_for_the_disk_for_a_second_stops_no_writer_and_costs_no_throughput() {
+    for hangs_ms in [0, 300, 600, 1_000] {
+        let (stopped_ms, written) = beside_a_flush_that_hangs(hangs_ms);
+        assert_eq!(stopped_ms, 0, "{hangs_ms} ms");
+        let could = (3_000 - hangs_ms) * 20 / 3 * (260 << 10);
+        assert!(written > could * 9 / 10, "{written} of {could} bytes at {hangs_ms} ms");
+    }
+}
+
 /// What was owed above five milliseconds was forgotten: groups of a megabyte got through
 /// at twenty times the rate.
 #[test]
@@ -126,6 +235,7 @@ fn whoever_closes_does_not_wait_for_a_huge_groups_turn() {
         clock: &*writer.env.clock,
         counters: &writer.counters,
         group_bytes: &|| 1 << 30,
+        used: &|| 75,
         is_over: &|| true,
     };
     let before = writer.env.clock.monotonic_ns();

@@ -61,6 +61,12 @@ impl Entry {
     }
 }
 
+/// What was taken out of a shard: it only waits to be dropped.
+pub(super) struct Taken {
+    _some: Vec<Entry>,
+    _all: Option<Shard>,
+}
+
 /// A place in the slab.
 enum Place {
     /// Links to the next free one.
@@ -187,10 +193,19 @@ impl Shard {
         }
     }
 
-    /// Takes out everything, to be dropped when the lock is no longer held.
-    pub(super) fn take_all(&mut self) -> Shard {
-        let empty = Shard { evictions: self.evictions, ..Shard::new(self.capacity) };
-        std::mem::replace(self, empty)
+    /// Takes out the oldest rows, `most` of them, to be dropped when the lock is no longer
+    /// held; with the last goes what they lay in.
+    pub(super) fn take_oldest(&mut self, most: usize) -> Taken {
+        if self.len <= most {
+            let empty = Shard { evictions: self.evictions, ..Shard::new(self.capacity) };
+            let all = std::mem::replace(self, empty);
+            return Taken { _some: Vec::new(), _all: Some(all) };
+        }
+        let mut some = Vec::with_capacity(most);
+        for _ in 0..most {
+            some.push(self.take_out(self.oldest));
+        }
+        Taken { _some: some, _all: None }
     }
 
     /// Takes out everything.

@@ -412,3 +412,25 @@ fn a_value_too_large_for_a_shard_is_not_copied_in() {
     cache.insert(KS, b"k", hash_key(b"k"), &large, cache.generation());
     assert_eq!(cache.stats().entries, 0);
 }
+
+/// A shard went at once, and a large one had 100 MiB of rows: a get that came by took the
+/// time for all of them.
+#[test]
+fn a_step_of_emptying_drops_no_more_rows_than_it_may_and_the_last_takes_all_memory() {
+    let cache = RowCache::new(64 << 20);
+    let in_each = 2 * ROWS_A_STEP + 100;
+    for n in 0..(in_each * SHARDS) as u64 {
+        insert(&cache, &n.to_be_bytes(), &row(n + 1));
+    }
+    let all = cache.stats().entries;
+    assert!(all > (2 * ROWS_A_STEP * SHARDS) as u64, "{all}");
+    let (mut left, mut steps) = (all, 0);
+    while cache.empty_a_step() {
+        let now = cache.stats().entries;
+        assert!(now < left && left - now <= ROWS_A_STEP as u64, "{left} rows, then {now}");
+        check(&cache);
+        (left, steps) = (now, steps + 1);
+    }
+    assert!(left == 0 && steps <= 4 * SHARDS, "{left} rows after {steps} steps");
+    assert_eq!(cache.used_bytes(), size_of::<[Cell; SHARDS]>() as u64);
+}

@@ -39,8 +39,8 @@ pub(crate) struct Worth {
     /// Whether gets ask the row cache and bring it rows. Relaxed: either way of
     /// reading gives the same answers.
     pays: AtomicBool,
-    /// Whether reads have shown that blocks do not all fit, or that they do: before, it needs
-    /// no room that blocks may need. Relaxed, as `pays`.
+    /// Whether anybody has looked. Before, it takes little room: blocks may all fit. Relaxed,
+    /// as `pays`.
     tried: AtomicBool,
     /// Taken alone, by one of the readers every so many reads.
     state: Mutex<State>,
@@ -60,7 +60,7 @@ struct State {
 pub(crate) enum Verdict {
     /// Everything stays as it is.
     Same,
-    /// It is asked from now on, with its whole share.
+    /// It is asked from now on, with its whole share: again, or since the first look.
     Returned,
     /// It is not asked any more; its rows may go.
     SteppedAside,

@@ -156,6 +156,8 @@ impl VisibleCursor {
         }
         self.walk_present_view();
         self.placed = false;
+        // It may have been the last to hold them, and nobody may write any more.
+        self.hold.reading.hand_on_mems();
     }
 
     /// Goes over to the present view. The merge stands nowhere behind that.

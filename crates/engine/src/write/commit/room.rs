@@ -34,13 +34,17 @@ impl Core {
                 let queued = self.commit.queue.lock().bytes.min(MAX_GROUP_BYTES as u64);
                 own.body.len() as u64 + queued
             },
+            used: &|| self.reading.budget.memtable_bytes.load(Ordering::Relaxed) + cost,
             is_over: &|| self.reading.health.check_committable().is_err(),
         };
         self.pacing.pace(used, self.reading.budget.memtables_max, &waits);
+        let needed = self.reading.budget.growth(cost + splits);
+        // Before it looks for room: what others divide then leaves it there.
+        self.reading.budget.promise(needed);
         let active = writer.active_bytes + cost;
         if active <= self.reading.budget.memtable_seal
             && used + splits <= self.reading.budget.memtables_max
-            && self.reading.budget.has_room(self.reading.budget.growth(cost + splits))
+            && self.reading.budget.has_room(needed)
             && writer.wal.current_log() == writer.checked_log
             && (!writer.wal.handle().wants_next() || writer.asked_behind == writer.checked_log)
         {
@@ -128,6 +132,7 @@ impl Core {
     ) -> Result<()> {
         let splits = splits_bytes(own.count.into(), writer.active_bytes);
         let needed = self.reading.budget.growth(own.cost + splits);
+        self.reading.budget.promise(needed);
         let clock = &*self.reading.env.clock;
         let mut has_waited = false;
         loop {
