@@ -114,8 +114,6 @@ fn many_large_bodies_are_done_or_refused_within_their_part_of_the_budget() {
     wait_until_nothing_is_claimed(&server);
 }
 
-/// Bodies that are declared and never come hold their part until their clients go, and
-/// nobody else's.
 /// A load of batches of 1 MiB was refused at once wherever MemTables waited for a flush
 /// that would have made room a moment later.
 #[test]
@@ -135,6 +133,8 @@ fn a_large_body_waits_for_memory_that_is_about_to_be_given_back() {
     });
 }
 
+/// Bodies that are declared and never come hold their part until their clients go, and
+/// nobody else's.
 #[test]
 fn clients_that_go_away_in_the_middle_of_a_body_give_its_memory_back() {
     let dir = temp_dir();
@@ -276,4 +276,30 @@ fn a_stream_of_large_values_waits_for_its_own_last_chunk_and_breaks_off_nowhere(
         );
         wait_until_nothing_is_claimed(&server);
     }
+}
+
+/// A page was refused as a whole, each time anew, though it held entries already.
+#[test]
+fn a_page_of_large_values_ends_where_memory_does_and_the_next_one_goes_on() {
+    let dir = temp_dir();
+    let server = small(&dir);
+    const VALUES: usize = 6;
+    for n in 0..VALUES {
+        server.put(&format!("/v1/kv/{n}"), vec![b'a' + n as u8; 2_500_000]).seq();
+    }
+    let (mut keys, mut cursor) = (Vec::new(), String::new());
+    for _ in 0..=VALUES {
+        wait_until_nothing_is_claimed(&server);
+        let page = server.get(&format!("/v1/kv?limit=5{cursor}")).json();
+        for item in page["items"].as_array().expect("items") {
+            let value = item["value"].as_str().expect("text");
+            assert_eq!(value.len(), 2_500_000);
+            keys.push(item["key"].as_str().expect("text").to_owned());
+        }
+        match page["cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(keys, (0..VALUES).map(|n| n.to_string()).collect::<Vec<_>>());
 }

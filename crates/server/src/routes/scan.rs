@@ -166,18 +166,33 @@ fn page(mut walk: Walk, limit: u64, mut share: Share) -> Result<Bytes> {
     let mut count = 0;
     let mut more = false;
     while let Some(entry) = walk.next() {
-        let record = entry?;
-        if count == limit || out.len() >= PAGE_BYTES {
-            more = true;
-            break;
+        let end = out.len();
+        let pushed = entry.map_err(Problem::from).and_then(|record| {
+            if count == limit || end >= PAGE_BYTES {
+                return Ok(false);
+            }
+            if count > 0 {
+                out.push(b',');
+            }
+            walk.push_item(&mut out, &mut share, &record)?;
+            last.clear();
+            last.extend_from_slice(&record.key);
+            Ok(true)
+        });
+        match pushed {
+            Ok(true) => count += 1,
+            Ok(false) => {
+                more = true;
+                break;
+            }
+            // Memory is short: what there is makes a page, and the next one begins here.
+            Err(problem) if count > 0 && problem.kind() == Kind::Overloaded => {
+                out.truncate(end);
+                more = true;
+                break;
+            }
+            Err(problem) => return Err(problem),
         }
-        if count > 0 {
-            out.push(b',');
-        }
-        walk.push_item(&mut out, &mut share, &record)?;
-        count += 1;
-        last.clear();
-        last.extend_from_slice(&record.key);
     }
     out.extend_from_slice(b"],\"cursor\":");
     if more {
