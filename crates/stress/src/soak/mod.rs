@@ -11,12 +11,15 @@ mod shadow;
 mod chores;
 mod copies;
 mod bounds;
+mod disk;
+mod held;
 
 use crate::client::Client;
 use crate::contents::{done, insist};
 use crate::descriptors;
-use crate::disks::{Filler, Image};
+use crate::disks::Filler;
 use crate::failure::{Failure, Result};
+use crate::fsync;
 use crate::full;
 use crate::kill;
 use crate::lives::{Lives, draw_end, draw_settings};
@@ -28,18 +31,16 @@ use crate::shifted_clock::Shift;
 use bounds::{Rested, Row, Watch, judge_disk};
 use chores::{Chore, Chores};
 use copies::Copies;
+use disk::Disk;
+use held::Held;
 use shadow::Shadow;
 use std::collections::BTreeMap;
-use std::io::{BufRead, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tanada::Durability;
 use tanada_vfs::Env;
 use tanada_vfs::memory::Dice;
-
-/// Size of the file system; the file it lies in is sparse.
-const SIZE_MIB: u64 = 1024;
 
 /// What a disk that fills up has left when clients begin to fill it.
 const LEFT_MIB: u64 = 8;
@@ -66,6 +67,8 @@ enum Torment {
     Power,
     Full,
     ReadOnly,
+    /// What is under the file system takes nothing more: it learns that at a sync.
+    Syncs,
     /// The server is opened while the clock is wrong by decades, and killed.
     WrongClock,
 }
@@ -79,12 +82,13 @@ impl Torment {
             Torment::Power => "ends: power cut",
             Torment::Full => "ends: disk full, then killed",
             Torment::ReadOnly => "ends: file system read-only",
+            Torment::Syncs => "ends: syncs fail, then killed",
             Torment::WrongClock => "ends: opened with a clock wrong by decades, then killed",
         }
     }
 
     fn needs_a_disk(self) -> bool {
-        matches!(self, Torment::Power | Torment::Full | Torment::ReadOnly)
+        matches!(self, Torment::Power | Torment::Full | Torment::ReadOnly | Torment::Syncs)
     }
 }
 
@@ -95,7 +99,7 @@ impl Torment {
 pub(crate) fn run(rig: &mut Rig) -> Result<()> {
     let dir = rig.dir().to_owned();
     let env = rig.env.clone();
-    let disk = Image::create(&env, &dir.join("image"), &dir.join("disk"), SIZE_MIB);
+    let disk = Disk::create(&env, &dir);
     let lacking = |rig: &mut Rig, what: &str, why: Failure| match why {
         Failure::Lacking(why) if !rig.options.require => {
             rig.tell(&format!("LEFT OUT: {what}: this machine lacks {why}"));
@@ -106,7 +110,7 @@ pub(crate) fn run(rig: &mut Rig) -> Result<()> {
     let disk = match disk {
         Ok(disk) => Some(disk),
         Err(why) => {
-            lacking(rig, "power cuts, full disks, read-only file systems", why)?;
+            lacking(rig, "power cuts, full disks, read-only file systems, failed syncs", why)?;
             None
         }
     };
@@ -117,7 +121,7 @@ pub(crate) fn run(rig: &mut Rig) -> Result<()> {
             None
         }
     };
-    let place = disk.as_ref().map_or_else(|| dir.join("disk"), |disk| disk.path().to_owned());
+    let place = disk.as_ref().map_or_else(|| dir.join("disk"), |d| d.image.path().to_owned());
     let checkpoints = place.join("checkpoints");
     env.fs.create_dir_all(&checkpoints)?;
     let elsewhere = dir.join("elsewhere");
@@ -162,7 +166,7 @@ struct Soak<'r> {
     env: Env,
     lives: Lives<'r>,
     /// `None` where none can be mounted.
-    disk: Option<Image>,
+    disk: Option<Disk>,
     /// `None` where none can be set.
     clock: Option<Shift>,
     copies: Copies,
@@ -217,6 +221,7 @@ impl Soak<'_> {
             Torment::Power,
             Torment::Full,
             Torment::ReadOnly,
+            Torment::Syncs,
             Torment::WrongClock,
         ];
         all.retain(|torment| self.disk.is_some() || !torment.needs_a_disk());
@@ -425,10 +430,10 @@ impl Soak<'_> {
             }
             (Torment::Power, Some(disk)) => {
                 self.survives = Durability::Synced;
-                power::cut(lives, disk, server, end)?;
+                power::cut(lives, &mut disk.image, server, end)?;
             }
             (Torment::Full, Some(disk)) => {
-                let filler = Filler::on(disk.path());
+                let filler = Filler::on(disk.image.path());
                 filler.take_space(&self.env, LEFT_MIB << 20)?;
                 full::fill_up(lives, server)?;
                 full::deletes_pass(lives, server)?;
@@ -439,10 +444,19 @@ impl Soak<'_> {
             }
             (Torment::ReadOnly, Some(disk)) => {
                 self.survives = Durability::Synced;
-                readonly::turn(lives, disk, server, dice)?;
-                disk.unmount()?;
-                disk.check()?;
-                disk.mount()?;
+                readonly::turn(lives, &disk.image, server, dice)?;
+                disk.mend()?;
+            }
+            (Torment::Syncs, Some(disk)) => {
+                self.survives = Durability::Synced;
+                disk.image.write_page_by_page()?;
+                disk.give_back()?;
+                let starve = || disk.starve(&self.env);
+                let failed = fsync::turn(lives, &starve, server, dice)?;
+                disk.image.unmount()?;
+                disk.feed()?;
+                disk.mend()?;
+                self.did("syncs that failed", failed.into());
             }
             _ => kill::kill_at(lives, server, None, (end, false))?,
         }
@@ -510,7 +524,7 @@ impl Soak<'_> {
         self.watch.judge()?;
         kill::verify(&mut self.lives, &self.data)?;
         match &mut self.disk {
-            Some(disk) => disk.unmount(),
+            Some(disk) => disk.image.unmount(),
             None => Ok(()),
         }
     }
@@ -530,51 +544,5 @@ impl Soak<'_> {
         for (what, times) in &self.did {
             rig.count(what, *times);
         }
-    }
-}
-
-/// A cursor over the records that is opened before the chores, read on between them, and
-/// read to its end behind them: it is of one moment.
-struct Held {
-    lines: Box<dyn BufRead + Send>,
-    /// What has been read.
-    read: String,
-    records: BTreeMap<String, shadow::Expected>,
-    from_ms: u64,
-}
-
-impl Held {
-    /// Lines that are read between two chores.
-    const LINES: usize = 50;
-
-    /// Where the clock is wrong nobody knows what has expired: nothing is held.
-    fn open(
-        env: &Env,
-        client: &Client,
-        shadow: &Shadow,
-        wrong_clock: bool,
-    ) -> Result<Option<Held>> {
-        let Some(records) = shadow.of("records").filter(|_| !wrong_clock) else { return Ok(None) };
-        let from_ms = env.clock.monotonic_ns() / 1_000_000;
-        let lines = insist(env, "a cursor", || client.stream("/v1/ks/records/kv"))?;
-        let records = records.clone();
-        let mut held = Held { lines, read: String::new(), records, from_ms };
-        // The answer has begun, and with it its moment.
-        held.read_on()?;
-        Ok(Some(held))
-    }
-
-    fn read_on(&mut self) -> Result<()> {
-        for _ in 0..Held::LINES {
-            let read = self.lines.read_line(&mut self.read);
-            read.map_err(|e| Failure::broken(format!("a cursor that is held breaks off: {e}")))?;
-        }
-        Ok(())
-    }
-
-    fn compare(self) -> Result<()> {
-        let all = std::io::Cursor::new(self.read).chain(self.lines);
-        shadow::compare("records", &self.records, all, self.from_ms)
-            .map_err(|e| e.before("a cursor that was held"))
     }
 }
