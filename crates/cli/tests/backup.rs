@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 
 mod support;
+#[path = "../../vfs/tests/house/patience.rs"]
+mod patience;
 
 use std::path::Path;
 use std::process::Command;
@@ -133,9 +135,8 @@ fn a_server_that_is_killed_while_it_makes_checkpoints_leaves_none_in_part() {
             }
             made
         });
-        while !backup.join(format!("life{life}-{}", 2 + life)).exists() {
-            std::thread::yield_now();
-        }
+        let wanted = backup.join(format!("life{life}-{}", 2 + life));
+        patience::until("a checkpoint is made", || wanted.exists());
         // Killed by its drop.
         drop(server);
         let made = asker.join().unwrap();

@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 
 mod support;
+#[path = "../../vfs/tests/house/patience.rs"]
+mod patience;
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -278,9 +280,8 @@ fn a_dump_beside_writers_is_one_moment_of_all_keyspaces_and_loads_equal() {
                 rounds.store(round, Ordering::Relaxed);
             }
         });
-        let dumps = (0..4).map(|_| server.tanada(&["dump"]).ok().out).collect();
-        stop.store(true, Ordering::Relaxed);
-        dumps
+        let _stop = patience::SetAtEnd(&stop);
+        (0..4).map(|_| server.tanada(&["dump"]).ok().out).collect()
     });
     assert!(rounds.load(Ordering::Relaxed) > 0);
     for dump in &dumps {

@@ -37,8 +37,11 @@ pub mod fuzz;
 #[cfg(all(test, shuttle, feature = "simulation"))]
 mod schedules;
 #[cfg(test)]
-#[path = "../tests/house/alone.rs"]
+#[path = "../../vfs/tests/house/alone.rs"]
 mod alone;
+#[cfg(test)]
+#[path = "../../vfs/tests/house/patience.rs"]
+mod patience;
 
 pub use api::claim::MemoryClaim;
 pub use api::db::{Builder, Db};

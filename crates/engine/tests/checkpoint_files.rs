@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // of outcomes that must not fail
 
+#[path = "../../vfs/tests/house/patience.rs"]
+mod patience;
+
+use patience::{SetAtEnd, until};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -141,10 +145,9 @@ fn checkpoints_beside_writers_hold_whole_batches_and_all_that_was_acknowledged()
                 spaces[0].compact(..).unwrap();
             }
         });
+        let _stop = SetAtEnd(&stop);
         for n in 0..12 {
-            while acknowledged.iter().any(|n| n.load(Ordering::Acquire) == 0) {
-                std::thread::yield_now();
-            }
+            until("both write", || acknowledged.iter().all(|n| n.load(Ordering::Acquire) > 0));
             let before = acknowledged.each_ref().map(|n| n.load(Ordering::Acquire));
             let path = dir.path().join(format!("copy{n}"));
             db.checkpoint(&path).unwrap();
@@ -164,7 +167,6 @@ fn checkpoints_beside_writers_hold_whole_batches_and_all_that_was_acknowledged()
             }
             assert!(copy.verify().unwrap().damage.is_empty());
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 

@@ -2,6 +2,10 @@
 //! other threads start programs, and however its opening or closing went.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+#[path = "../../vfs/tests/house/patience.rs"]
+mod patience;
+
+use patience::{SetAtEnd, until};
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -36,6 +40,7 @@ fn reopening_succeeds_while_other_threads_start_programs() {
                 }
             });
         }
+        let _stop = SetAtEnd(&stop);
         let mut refused = Vec::new();
         for n in 0..50u32 {
             let before = started.load(Ordering::Relaxed);
@@ -43,9 +48,7 @@ fn reopening_succeeds_while_other_threads_start_programs() {
                 Ok(db) => {
                     db.put(n.to_be_bytes(), "v").unwrap();
                     // At least one program has been started while it was open.
-                    while started.load(Ordering::Relaxed) < before + 2 {
-                        std::thread::yield_now();
-                    }
+                    until("programs start", || started.load(Ordering::Relaxed) >= before + 2);
                     if n % 2 == 0 {
                         db.close().unwrap();
                     }
@@ -53,7 +56,6 @@ fn reopening_succeeds_while_other_threads_start_programs() {
                 Err(e) => refused.push(e.to_string()),
             }
         }
-        stop.store(true, Ordering::Relaxed);
         refused
     });
     assert_eq!(refused, Vec::<String>::new());
@@ -143,9 +145,7 @@ fn the_directory_stays_locked_until_a_compaction_by_hand_has_ended() {
         let (inside, go_on) = (inside.clone(), go_on.clone());
         move || {
             inside.store(true, Ordering::Release);
-            while !go_on.load(Ordering::Acquire) {
-                std::thread::yield_now();
-            }
+            until("the test lets it go on", || go_on.load(Ordering::Acquire));
         }
     };
     faults.before_each_change(move |_, call| {
@@ -155,13 +155,10 @@ fn the_directory_stays_locked_until_a_compaction_by_hand_has_ended() {
     });
     std::thread::scope(|scope| {
         let compacting = scope.spawn(|| db.compact(..));
-        while !inside.load(Ordering::Acquire) {
-            std::thread::yield_now();
-        }
+        let _go_on = SetAtEnd(&go_on);
+        until("the compaction makes a table", || inside.load(Ordering::Acquire));
         let closing = scope.spawn(|| db.close());
-        while !matches!(db.get("k"), Err(Error::Closed)) {
-            std::thread::yield_now();
-        }
+        until("it is closed", || matches!(db.get("k"), Err(Error::Closed)));
         // Long enough for a close that does not wait; one that does never comes here.
         let lock = path.join("LOCK");
         let free = (0..10_000).any(|_| {

@@ -3,6 +3,9 @@
 //! left meanwhile is counted.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../vfs/tests/house/patience.rs"]
+mod patience;
+
 use std::path::Path;
 use tanada::vfs::memory::Dice;
 use tanada::vfs::{Env, MemoryMachine};
@@ -159,10 +162,8 @@ fn tables_go_with_their_last_reader_though_nothing_else_happens() {
     let obsolete = db.stats().obsolete;
     assert!(obsolete.held_tables > 0 && obsolete.held_bytes > 20_000, "{obsolete:?}");
     drop(held);
-    // Ends when the thread has removed them; never, when nobody tells it.
-    while tables_on_disk(&env, &dir) > tables(&db) {
-        std::thread::yield_now();
-    }
+    // It never comes when nobody tells the thread that removes them.
+    patience::until("replaced tables are removed", || tables_on_disk(&env, &dir) <= tables(&db));
     let obsolete = db.stats().obsolete;
     assert_eq!((obsolete.held_tables, obsolete.held_bytes), (0, 0));
 }

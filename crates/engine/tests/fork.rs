@@ -3,8 +3,11 @@
 
 #[path = "../../vfs/tests/house/mod.rs"]
 mod forking;
+#[path = "../../vfs/tests/house/patience.rs"]
+mod patience;
 
 use forking::{Side, fork, in_a_child, ran_alone};
+use patience::{SetAtEnd, until};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -217,11 +220,10 @@ fn forked_amid(works: &[Work<'_>], child: impl Fn(u32) -> String) -> Option<Stri
                 }
             });
         }
+        let _stop = SetAtEnd(&stop);
         let mut told = (0..30).map(|number| {
             let before = rounds.load(Ordering::Relaxed);
-            while rounds.load(Ordering::Relaxed) < before + 50 {
-                std::thread::yield_now();
-            }
+            until("the others are at work", || rounds.load(Ordering::Relaxed) >= before + 50);
             match fork() {
                 Side::Parent(child) => child.told(),
                 Side::Child(teller) => {
@@ -231,9 +233,7 @@ fn forked_amid(works: &[Work<'_>], child: impl Fn(u32) -> String) -> Option<Stri
                 }
             }
         });
-        let told = told.find(|told| !told.is_empty());
-        stop.store(true, Ordering::Relaxed);
-        told
+        told.find(|told| !told.is_empty())
     })
 }
 

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 use tanada::vfs::{Env, MemoryMachine};
-use tanada::{Cursor, Db, Durability, Error, Iter, KeyspaceOptions, MemoryStats, PutOptions};
+use tanada::{
+    Cursor, Db, Durability, Error, Iter, KeyspaceOptions, MemoryClaim, MemoryStats, PutOptions,
+};
 
 const BUDGET: u64 = 16 << 20;
 /// What a fill writes.
@@ -247,6 +249,15 @@ fn what_expires_during_a_scan_stays_in_it() {
     assert_eq!(db.stats().keyspaces[0].table_entries, 0, "nobody reads it any more");
 }
 
+/// Claims all that can be had, in steps.
+#[track_caller]
+fn claim_the_rest(db: &Db, claim: &mut MemoryClaim, step: u64) {
+    let budget = db.stats().memory.budget_bytes;
+    while claim.grow(step).is_ok() {
+        assert!(claim.bytes() <= budget, "{} bytes are claimed of {budget}", claim.bytes());
+    }
+}
+
 #[test]
 fn a_claim_takes_from_the_caches_and_what_is_not_there_is_refused_and_changes_nothing() {
     let db = open(Env::memory(1));
@@ -258,7 +269,8 @@ fn a_claim_takes_from_the_caches_and_what_is_not_there_is_refused_and_changes_no
     assert!(before.block_cache_bytes > 1 << 20, "{before:?}");
     let mut claim = db.claim_memory(1 << 20).unwrap();
     while claim.grow(1 << 20).is_ok() {
-        check_memory(&db);
+        let memory = check_memory(&db);
+        assert!(claim.bytes() <= memory.budget_bytes, "{memory:?}");
     }
     let (claimed, memory) = (claim.bytes(), check_memory(&db));
     assert_eq!(memory.claimed_bytes, claimed);
@@ -415,7 +427,7 @@ fn a_keyspace_for_which_there_is_no_room_is_refused_and_not_created() {
     let each = check_memory(&db).memtable_bytes - before;
     assert!(each >= 1 << 10, "{each}");
     let mut claim = db.claim_memory(8 << 20).unwrap();
-    while claim.grow(each / 2).is_ok() {}
+    claim_the_rest(&db, &mut claim, each / 2);
     let names = ["second", "third", "fourth"];
     let (name, refused) = names.iter().find_map(|n| Some((n, keyspace(n).err()?))).unwrap();
     assert!(matches!(refused, Error::MemoryFull { .. }), "{refused}");
@@ -461,7 +473,7 @@ fn a_long_value_is_written_where_a_flush_of_what_is_not_sealed_yet_makes_room() 
     }
     // All that can be had: beside it there is a MemTable of 7 MB, and room for a chunk.
     let mut claim = db.claim_memory(1 << 20).unwrap();
-    while claim.grow(64 << 10).is_ok() {}
+    claim_the_rest(&db, &mut claim, 64 << 10);
     let active = check_memory(&db).memtable_bytes;
     assert!(active > 7 << 20, "{active}");
     let long = vec![7; 3 << 20];
@@ -479,7 +491,7 @@ fn a_long_value_is_read_once_a_claim_that_left_no_room_for_it_is_given_back() {
     }
     db.flush().unwrap();
     let mut claim = db.claim_memory(1 << 20).unwrap();
-    while claim.grow(64 << 10).is_ok() {}
+    claim_the_rest(&db, &mut claim, 64 << 10);
     let held = db.get(key(0)).unwrap().unwrap();
     assert!(matches!(db.get(key(1)), Err(Error::MemoryFull { .. })));
     drop(claim);

@@ -15,6 +15,7 @@ fn several_logs(machine: &MemoryMachine) -> (Db, Vec<PathBuf>) {
     while db.stats().wal.files < 3 {
         db.put(n.to_be_bytes(), vec![7; 50_000]).unwrap();
         n += 1;
+        assert!(n < 5_000, "it never begins a third log");
     }
     assert_eq!(db.stats().flush.jobs, 0, "nothing has been flushed");
     let names = machine.env().fs.read_dir(Path::new(DIR)).unwrap();

@@ -1,7 +1,7 @@
 //! What clients should not send: each gets a problem that says what to do, and loses nothing.
 
 mod support;
-#[path = "../../engine/tests/house/alone.rs"]
+#[path = "../../vfs/tests/house/alone.rs"]
 mod alone;
 
 use std::io::{Read, Write};
@@ -268,7 +268,16 @@ fn a_reader_that_takes_nothing_is_cut_off() {
 
 #[test]
 fn connections_beyond_the_limit_are_answered_503_at_once() {
-    let server = TestServer::with_limits(Limits { max_connections: 2, ..Limits::default() });
+    // Nothing ends the first two meanwhile: a third that had to wait for the place of one of
+    // them would find nothing to read, and fail.
+    let hour = Duration::from_secs(3600);
+    let server = TestServer::with_limits(Limits {
+        max_connections: 2,
+        idle_timeout: hour,
+        write_timeout: hour,
+        body_timeout: hour,
+        ..Limits::default()
+    });
     let mut first = server.connect();
     let mut second = server.connect();
     for open in [&mut first, &mut second] {
@@ -279,6 +288,11 @@ fn connections_beyond_the_limit_are_answered_503_at_once() {
     }
     let third = server.raw("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n");
     assert!(third.starts_with("HTTP/1.1 503 ") && third.contains("retry-after: 1"), "{third}");
+    for open in [&mut first, &mut second] {
+        open.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .expect("sent");
+        assert!(read_to_end(open).contains("HTTP/1.1 200 OK"), "it has had its place all along");
+    }
     drop((first, second));
     let again = (0..10_000)
         .any(|_| server.raw("GET /livez HTTP/1.0\r\nhost: localhost\r\n\r\n").contains("200 OK"));

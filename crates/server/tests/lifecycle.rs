@@ -74,7 +74,8 @@ fn counters_by_compare_and_set_count_every_step() {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
                 for _ in 0..STEPS {
-                    loop {
+                    for tries in 1.. {
+                        assert!(tries < 10_000, "refused again and again");
                         let now = server.get("/v1/kv/count");
                         let count: u64 =
                             String::from_utf8_lossy(&now.body).parse().expect("a number");

@@ -123,7 +123,9 @@ fn a_large_body_waits_for_memory_that_is_about_to_be_given_back() {
     let db = builder.open().expect("a database");
     let mut all = db.claim_memory(1 << 20).expect("room");
     let server = TestServer::over_db(db, Limits::default());
-    while all.grow(64 << 10).is_ok() {}
+    while all.grow(64 << 10).is_ok() {
+        assert!(all.bytes() <= BUDGET, "{} bytes are claimed", all.bytes());
+    }
     std::thread::scope(|scope| {
         let put = scope.spawn(|| server.put("/v1/kv/large", vec![7; 1 << 20]).status);
         // By then the server has seen it, nearly always.

@@ -21,6 +21,9 @@ mod read;
 mod check;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+#[cfg(test)]
+#[path = "../../vfs/tests/house/alone.rs"]
+mod alone;
 
 pub use builder::{TableBuilder, TableOptions, TableSummary};
 pub use cache::sieve::{Node, Sieve};

@@ -166,8 +166,8 @@ fn a_newer_version_or_an_unknown_required_feature_is_refused_by_name_and_an_opti
 }
 
 /// Bytes changed under a checksum that is right: what a bug or an enemy could
-/// write. Answers may be wrong then, but nothing panics, hangs or takes memory
-/// by a declared length.
+/// write. Answers may be wrong then, but nothing panics or hangs. What a declared length
+/// takes is measured where blocks are opened, in `seal/sealed.rs`.
 #[test]
 fn changed_bytes_under_right_checksums_never_panic() {
     let entries: Vec<_> = (0..30u64)

@@ -8,6 +8,7 @@ use house::{Bytes, DATABASE, Entry, ID, bytes, options, read, sorted, write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tanada_format::{EntryRef, SeqNo, ValueKind, hash_key};
 use tanada_table::{
     BlockCache, Compression, Cursor, CursorOptions, Error, GetContext, Table, TableCursor,
@@ -39,12 +40,14 @@ fn get(table: &Table, n: u64) -> Result<Value, Error> {
 
 /// As [`get`], until others have let go of what they hold.
 fn get_in_time(table: &Table, n: u64) -> Value {
-    loop {
+    // Each of them may wait for a second.
+    for _ in 0..300 {
         match get(table, n) {
             Err(Error::MemoryFull { .. }) => {}
             other => return other.unwrap(),
         }
     }
+    panic!("nobody lets go of what is held, and {n} is never read");
 }
 
 /// Notes, at each read, what blocks take.
@@ -125,9 +128,13 @@ fn who_asks_for_a_long_value_beside_those_that_are_held_waits_and_then_is_refuse
     let cache = BlockCache::new(10 * MIB);
     let table = read(&env, &cache);
     let (first, second) = (get(&table, 0).unwrap(), get(&table, 1).unwrap());
+    let clock = Env::real().clock;
+    let began_ns = clock.monotonic_ns();
     let Err(Error::MemoryFull { needed, held, allowed }) = get(&table, 2) else {
         panic!("three of 4 MiB in 10");
     };
+    let waited = Duration::from_nanos(clock.monotonic_ns() - began_ns);
+    assert!(waited >= Duration::from_millis(500), "it waited for {waited:?} of a second");
     assert!((4 * MIB..5 * MIB).contains(&needed) && (8 * MIB..9 * MIB).contains(&held));
     assert!((10 * MIB..=11 * MIB).contains(&allowed));
     // It takes nothing, and others go on.

@@ -63,6 +63,11 @@ mod tests {
         let bell = Bell::default();
         let heard = bell.heard();
         bell.ring();
+        let (clock, long) = (tanada_vfs::Env::real().clock, Duration::from_secs(20));
+        let began_ns = clock.monotonic_ns();
+        bell.wait(heard, Some(long));
+        let slept = Duration::from_nanos(clock.monotonic_ns() - began_ns);
+        assert!(slept < long, "it slept {slept:?} though it had rung");
         bell.wait(heard, None);
         bell.wait(bell.heard(), Some(Duration::from_millis(1)));
     }

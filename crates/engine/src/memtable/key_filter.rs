@@ -131,14 +131,16 @@ mod tests {
         let keys = if cfg!(miri) { 1_500 } else { 100_000 };
         let (filter, published) = (KeyFilter::new(1 << 20), AtomicU64::new(0));
         let hash = |n: u64| hash_key(&n.to_le_bytes());
+        let ended = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let _ended = crate::patience::SetAtEnd(&ended);
             let reader = scope.spawn(|| {
                 loop {
                     let known = published.load(std::sync::atomic::Ordering::Acquire);
                     for n in (0..known).rev().take(100) {
                         assert!(filter.may_hold(hash(n)));
                     }
-                    if known == keys {
+                    if known == keys || ended.load(std::sync::atomic::Ordering::Acquire) {
                         return;
                     }
                 }

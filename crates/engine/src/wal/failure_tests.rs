@@ -327,11 +327,13 @@ fn where_a_large_log_finds_no_room_a_smaller_one_is_tried() {
     let mut wal = WalWriter::create(&machine.env(), dir(), DATABASE, &tail, sizes).unwrap();
     let mut written = 0;
     while wal.handle().segments().last().unwrap().bytes < 1 << 20 {
+        assert!(written < 1_000_000, "logs do not grow");
         written += 1;
         fill(&mut wal, written - 1..written);
     }
     machine.set_disk_size(machine.used_space() + (100 << 10));
     while wal.handle().segments().last().unwrap().bytes == 1 << 20 {
+        assert!(written < 1_000_000, "no smaller log is begun");
         written += 1;
         fill(&mut wal, written - 1..written);
     }
@@ -357,6 +359,7 @@ fn a_log_made_ready_while_the_writer_tries_smaller_ones_never_comes_behind_them(
     let mut wal = WalWriter::create(&env, dir(), DATABASE, &Tail::new_database(), sizes).unwrap();
     let mut written = 0;
     while wal.handle().segments().last().unwrap().bytes < 1 << 16 {
+        assert!(written < 1_000_000, "logs do not grow");
         written += 1;
         fill(&mut wal, written - 1..written);
     }
@@ -737,7 +740,11 @@ fn a_log_that_was_never_synced_may_vanish_after_its_records_were_carried_over() 
     let mut wal = new_log(&machine);
     let first_log = wal.current_log();
     let mut earlier = wal.position();
-    while wal.current_log() == first_log {
+    for records in 0.. {
+        if wal.current_log() != first_log {
+            break;
+        }
+        assert!(records < 1_000, "a log of 4 KiB is never full");
         earlier = wal.position();
         wal.append(&[&[7; 300]]).unwrap();
     }

@@ -10,7 +10,11 @@ use tanada_format::{LogId, LogPosition, RecordCursor, RecordFile, RecordSalt};
 /// Appends until a new log is begun, and answers where that begins.
 fn fill_log(wal: &mut WalWriter) -> LogPosition {
     let log = wal.current_log();
-    while wal.current_log() == log {
+    for records in 0.. {
+        if wal.current_log() != log {
+            break;
+        }
+        assert!(records < 1_000, "a log of 4 KiB is never full");
         wal.append(&[&[7; 300]]).unwrap();
     }
     wal.handle().segments().last().unwrap().start

@@ -137,11 +137,14 @@ fn a_step_of_two_failed_conditions_is_named_once() {
 fn conditions_are_exact_beside_writes_that_come_past_the_committer() {
     let database = in_memory();
     const EACH: u64 = 300;
+    // Each refusal is for a write of the other.
+    const MOST_TRIES: u64 = 1_000 * EACH;
     std::thread::scope(|scope| {
         let db = &database.db;
         let outside = scope.spawn(move || {
             for _ in 0..EACH {
-                loop {
+                for tries in 1.. {
+                    assert!(tries < MOST_TRIES, "refused again and again");
                     let record = db.get_record("n").unwrap();
                     let mut batch = Batch::new();
                     let count = record.as_ref().map_or(0, |r| r.value.len());
@@ -150,14 +153,17 @@ fn conditions_are_exact_beside_writes_that_come_past_the_committer() {
                         None => batch.check_absent("n"),
                     }
                     batch.put("n", vec![b'v'; count + 1]);
-                    if db.write(batch).is_ok() {
-                        break;
+                    match db.write(batch) {
+                        Ok(_) => break,
+                        Err(tanada::Error::Conflict(_)) => {}
+                        Err(e) => panic!("{e}"),
                     }
                 }
             }
         });
         for _ in 0..EACH {
-            loop {
+            for tries in 1.. {
+                assert!(tries < MOST_TRIES, "refused again and again");
                 let record = database.db.get_record("n").unwrap();
                 let condition = match &record {
                     Some(record) => Condition::VersionIn(vec![record.version]),
@@ -165,8 +171,10 @@ fn conditions_are_exact_beside_writes_that_come_past_the_committer() {
                 };
                 let count = record.map_or(0, |record| record.value.len());
                 let step = put_bytes("n", count + 1, Some(condition));
-                if commit_all(&database, memory(vec![vec![step]]))[0].is_ok() {
-                    break;
+                match &commit_all(&database, memory(vec![vec![step]]))[0] {
+                    Ok(_) => break,
+                    Err(WriteError::Conditions(_)) => {}
+                    other => panic!("{other:?}"),
                 }
             }
         }

@@ -153,6 +153,15 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::sync::atomic::Ordering::{Acquire, Release};
 
+    /// Ends the readers of a scope, which it waits for, though an assertion beside them fails.
+    struct End<'f>(&'f AtomicBool);
+
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Release);
+        }
+    }
+
     fn block(hash: u64) -> Block {
         let bytes = filter::build(&[hash], 10.0, 6);
         decode(Kind::Filter, &bytes, hash, None).unwrap()
@@ -195,13 +204,13 @@ mod tests {
                 });
             }
             let mut limbo = Limbo::new();
+            let _end = End(&end);
             for hash in 1..=rounds {
                 slots.slot(0).fill(block(hash));
                 slots.prefetch(0);
                 assert!(slots.slot(0).unlink(&mut limbo).is_some());
                 drop(limbo.collect(2));
             }
-            end.store(true, Release);
         });
     }
 }

@@ -26,6 +26,33 @@ impl Drop for Witness {
     }
 }
 
+/// Looks at what another thread says, many times as often as any machine needs.
+const MOST_LOOKS: u64 = if cfg!(miri) { 1_000_000 } else { 200_000_000 };
+
+/// Waits until another thread says so.
+///
+/// # Panics
+/// When it never does: it has failed.
+#[track_caller]
+fn wait_until(said: &AtomicBool) {
+    for _ in 0..MOST_LOOKS {
+        if said.load(Acquire) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("the other thread never says so");
+}
+
+/// Ends the readers of a scope, which it waits for, though an assertion beside them fails.
+struct End<'f>(&'f AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Release);
+    }
+}
+
 #[test]
 fn what_is_replaced_goes_when_no_reader_is_left_and_stays_under_a_pin() {
     let count = Arc::default();
@@ -40,23 +67,18 @@ fn what_is_replaced_goes_when_no_reader_is_left_and_stays_under_a_pin() {
             let pin = pin();
             let old = link.read(&pin);
             seen.store(true, Release);
-            while !go.load(Acquire) {
-                std::thread::yield_now();
-            }
+            wait_until(&go);
             assert_eq!((old.alive, old.number), (ALIVE, 1));
             assert_eq!(link.load().number, 2);
             drop(pin);
             done.store(true, Release);
         });
-        while !seen.load(Acquire) {
-            std::thread::yield_now();
-        }
+        let _go = End(&go);
+        wait_until(&seen);
         link.store(Witness::new(2, &count));
         assert_eq!(count.load(Relaxed), 2);
         go.store(true, Release);
-        while !done.load(Acquire) {
-            std::thread::yield_now();
-        }
+        wait_until(&done);
     });
     link.store(Witness::new(3, &count));
     link.settle();
@@ -75,14 +97,11 @@ fn settling_waits_for_the_reader_that_outlasts_the_store() {
             let pin = pin();
             let old = link.read(&pin);
             seen.store(true, Release);
-            while !go.load(Acquire) {
-                std::thread::yield_now();
-            }
+            wait_until(&go);
             assert_eq!(old.alive, ALIVE);
         });
-        while !seen.load(Acquire) {
-            std::thread::yield_now();
-        }
+        let _go = End(&go);
+        wait_until(&seen);
         link.store(Witness::new(1, &count));
         assert_eq!(count.load(Relaxed), 2, "the store did not wait");
         go.store(true, Release);
@@ -130,11 +149,11 @@ fn readers_and_a_writer_race_and_nobody_meets_the_dead() {
                 }
             });
         }
+        let _end = End(&end);
         for number in 1..=rounds {
             link.store(Witness::new(number, &count));
             assert!(count.load(Relaxed) <= 4, "one linked, one in limbo, one kept");
         }
-        end.store(true, Release);
     });
     link.store(Witness::new(rounds + 1, &count));
     link.settle();
@@ -185,13 +204,13 @@ fn readers_race_with_filling_and_emptying_a_link_and_nobody_meets_the_dead() {
             });
         }
         let mut limbo = Limbo::new();
+        let _end = End(&end);
         for number in 1..=rounds {
             link.fill(Witness::new(number, &count));
             assert!(link.empty_into(&mut limbo));
             drop(limbo.collect(0));
             assert!(count.load(Relaxed) <= 2, "one kept by a reader, one about to be");
         }
-        end.store(true, Release);
     });
     assert_eq!(count.load(Relaxed), 0);
 }

@@ -122,6 +122,9 @@ mod tests {
             let value = Value::from(&bytes[..]);
             assert_eq!(value, bytes);
             assert_eq!(value.heap_bytes() == 0, bytes.len() <= INLINE_LEN);
+            let handle = std::ptr::from_ref(&value).addr();
+            let lies_inside = (handle..handle + 24).contains(&value.as_ptr().addr());
+            assert_eq!(lies_inside, bytes.len() <= INLINE_LEN, "{len} bytes");
             assert_eq!(value.detached(), bytes);
         }
     }

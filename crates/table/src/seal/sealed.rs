@@ -217,15 +217,36 @@ mod tests {
 
     #[test]
     fn a_wrong_length_under_a_right_checksum_takes_no_memory_and_is_an_error() {
-        for kind in [0u8, 1, 2, 9] {
-            for raw_len in [0u32, 1, 100, u32::MAX] {
-                let mut block = b"not really compressed".to_vec();
-                block.extend_from_slice(&raw_len.to_le_bytes());
-                block.push(kind);
-                let sum = block_checksum(TableId(1), 0, &block);
-                block.extend_from_slice(&sum.to_le_bytes());
-                assert!(open_alone(block, TableId(1), 0, MAX_RAW_LEN).is_err());
+        let name = [
+            "seal::sealed::tests",
+            "a_wrong_length_under_a_right_checksum_takes_no_memory_and_is_an_error",
+        ]
+        .join("::");
+        // A length that is over its bound by one, or is a gibibyte of address space if believed.
+        let declared = [
+            (0, MAX_RAW_LEN),
+            (1, MAX_RAW_LEN),
+            (100, MAX_RAW_LEN),
+            (u32::MAX, MAX_RAW_LEN),
+            (MAX_RAW_LEN as u32 + 1, MAX_RAW_LEN),
+            (MAX_RAW_LEN as u32 + 1, usize::MAX),
+            (MAX_RAW_LEN as u32, 4096),
+            (4097, 4096),
+        ];
+        crate::alone::grows_by_less_than(16 << 20, &name, || {
+            for kind in [0u8, 1, 2, 9] {
+                for (raw_len, bound) in declared {
+                    let mut block = b"not really compressed".to_vec();
+                    block.extend_from_slice(&raw_len.to_le_bytes());
+                    block.push(kind);
+                    let sum = block_checksum(TableId(1), 0, &block);
+                    block.extend_from_slice(&sum.to_le_bytes());
+                    let what = format!("{raw_len} bytes, {bound} allowed, kind {kind}");
+                    let mut scratch = Vec::new();
+                    assert!(open(&block, TableId(1), 0, bound, &mut scratch).is_err(), "{what}");
+                    assert!(open_alone(block, TableId(1), 0, bound).is_err(), "{what}");
+                }
             }
-        }
+        });
     }
 }

@@ -36,7 +36,9 @@ fn the_heap_of_rows_that_are_dropped_is_given_back_by_the_thread_that_prepares_l
     };
     assert!(!given_back(Worker::LogKeeper), "no row has gone");
     let mut claim = db.claim_memory(1 << 20).unwrap();
-    while claim.grow(1 << 20).is_ok() {}
+    while claim.grow(1 << 20).is_ok() {
+        assert!(claim.bytes() <= MEMORY, "{} bytes are claimed", claim.bytes());
+    }
     assert!(db.stats().memory.row_cache_bytes < 4 << 20);
     for worker in [Worker::Caller, Worker::Flusher, Worker::Compactor] {
         assert!(!given_back(worker), "not who writers wait for");

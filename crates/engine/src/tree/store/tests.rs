@@ -174,10 +174,10 @@ fn threads_read_tables_that_others_close() {
                 }
             });
         }
+        let _end = crate::patience::SetAtEnd(&end);
         for round in 0..rounds {
             handles.iter().for_each(|handle| check(handle, round % ENTRIES));
         }
-        end.store(true, Ordering::Relaxed);
     });
     assert_eq!(store.open_tables().tables, 1);
     drop(handles);

@@ -1,6 +1,7 @@
 //! What each writer of a commit group is told, and how many may wait.
 
 use crate::control::account::Part;
+use crate::patience::{comes, until};
 use crate::{Batch, Db, Durability, Error, KeyspaceOptions};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,22 +22,18 @@ fn group_commit_one_waiter_sees_error() {
     faults.add(Rule::fail(EIO).on(Op::LogSync).nth(2));
     let core = Arc::clone(db.default_keyspace().core());
     let first_syncs = Arc::new(AtomicBool::new(false));
-    let until = |done: &dyn Fn() -> bool| {
-        while !done() {
-            std::thread::yield_now();
-        }
-    };
     let syncs = Arc::clone(&first_syncs);
     faults.before_each_change(move |_, call| {
         if call.op == Op::LogSync && !syncs.swap(true, Ordering::SeqCst) {
-            until(&|| core.commit.queue.lock().pending.len() == WRITERS - 1);
+            // What is told below shows it when they do not come.
+            comes(|| core.commit.queue.lock().pending.len() == WRITERS - 1);
         }
     });
     let told: Vec<_> = std::thread::scope(|scope| {
         let write = |n: usize| {
             let (db, first_syncs) = (&db, &first_syncs);
             scope.spawn(move || {
-                until(&|| n == 0 || first_syncs.load(Ordering::SeqCst));
+                until("the first one syncs", || n == 0 || first_syncs.load(Ordering::SeqCst));
                 (n, db.put(n.to_be_bytes(), "value"))
             })
         };
@@ -73,9 +70,7 @@ fn a_leader_waits_for_the_writer_that_is_coming_back() {
     let before = db.stats();
     std::thread::scope(|scope| {
         scope.spawn(|| db.put("first", "value").unwrap());
-        while !core.commit.queue.lock().returning.awaited {
-            std::thread::yield_now();
-        }
+        until("the leader waits", || core.commit.queue.lock().returning.awaited);
         scope.spawn(|| db.put("second", "value").unwrap());
     });
     let after = db.stats();
@@ -173,18 +168,16 @@ fn batches_wait_outside_when_the_queue_holds_its_part_of_the_budget() {
     let core = Arc::clone(db.default_keyspace().core());
     let first_syncs = Arc::new(AtomicBool::new(false));
     let most = Arc::new(AtomicU64::new(0));
-    let until = |done: &dyn Fn() -> bool| {
-        while !done() {
-            std::thread::yield_now();
-        }
-    };
     let (syncs, seen) = (Arc::clone(&first_syncs), Arc::clone(&most));
     faults.before_each_change(move |_, call| {
         if call.op == Op::LogSync && !syncs.swap(true, Ordering::SeqCst) {
-            until(&|| {
+            let are_all_there = comes(|| {
                 let queue = core.commit.queue.lock();
                 queue.pending.len() + queue.outside == WRITERS - 1
             });
+            if !are_all_there {
+                return; // and no byte has waited, which is noticed below
+            }
             let queue = core.commit.queue.lock();
             let bytes: usize = queue.pending.iter().map(|w| w.request.body.len()).sum();
             assert_eq!(queue.bytes, bytes as u64);
@@ -196,7 +189,7 @@ fn batches_wait_outside_when_the_queue_holds_its_part_of_the_budget() {
         for n in 0..WRITERS {
             let (db, first_syncs) = (&db, &first_syncs);
             scope.spawn(move || {
-                until(&|| n == 0 || first_syncs.load(Ordering::SeqCst));
+                until("the first one syncs", || n == 0 || first_syncs.load(Ordering::SeqCst));
                 // Large ones are handed over, small ones copied.
                 let len = if n % 2 == 0 { 100 << 10 } else { 40 << 10 };
                 db.put(n.to_be_bytes(), vec![n as u8; len]).unwrap();

@@ -46,7 +46,8 @@ impl Night {
         let clock = self.machine.clock();
         let end_ns = core.reading.env.clock.monotonic_ns() + time.as_nanos() as u64;
         let mut spell = Spell::default();
-        loop {
+        for looks in 0.. {
+            assert!(looks < 1_000_000, "it looks for work again and again: {spell:?}");
             while let Some(job) = self.next() {
                 core.run(job);
                 spell.jobs += 1;
@@ -64,6 +65,7 @@ impl Night {
             }
             spell.wakes += 1;
         }
+        unreachable!("the time passes, or an assertion ends it");
     }
 
     fn next(&self) -> Option<Job> {

@@ -248,9 +248,12 @@ fn a_rewrite_that_fails_leaves_the_present_manifest_in_use() {
     assert!(manifest.rewrite_bytes > 1, "it was tried");
     assert_eq!(snapshot(&open(&machine.kill().env()).unwrap()), snapshot(&manifest));
     faults.clear();
+    let mut edits = 0;
     while manifest.current.ends_with("MANIFEST-000001") {
         let edit = flush(&mut manifest, ("a", "c"));
         manifest.append(&edit).unwrap();
+        edits += 1;
+        assert!(edits < 10_000, "it is never rewritten");
     }
     assert_eq!(snapshot(&open(&machine.kill().env()).unwrap()), snapshot(&manifest));
 }
@@ -409,20 +412,26 @@ fn a_current_is_read_up_to_its_greatest_length_and_no_further() {
     let env = machine.env();
     drop(create(&env));
     let path = Path::new(DIR).join("CURRENT");
+    let faults = Faults::over_memory(&machine);
     let inspected = |len: usize| {
         let body = format!("{:x<1$}", "tanada 2 ", len - " 01234567\n".len());
         let line = format!("{body} {:08x}\n", tanada_format::crc32c(body.as_bytes()));
         assert_eq!(line.len(), len);
         replace(&*env.fs, &path, line.as_bytes());
-        inspect(&*env.fs, Path::new(DIR)).unwrap_err()
+        faults.start_recording();
+        let error = inspect(&*faults.fs(), Path::new(DIR)).unwrap_err();
+        let reads = faults.take_recorded().iter().filter(|call| call.op == Op::Read).count();
+        (error, reads)
     };
     for len in [200, 256] {
-        let error = inspected(len);
+        let (error, reads) = inspected(len);
         assert!(matches!(&error, Error::Unsupported { .. }), "{len}: {error}");
+        assert_eq!(reads, 1, "of {len} bytes");
     }
     for len in [257, 10_000] {
-        let error = inspected(len);
+        let (error, reads) = inspected(len);
         assert!(matches!(&error, Error::Corruption(c) if c.what == "it is too long"), "{error}");
+        assert_eq!(reads, 0, "of {len} bytes");
     }
 }
 

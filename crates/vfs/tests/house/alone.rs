@@ -30,21 +30,38 @@ pub(crate) fn takes_less_than(bytes: u64, name: &str, body: impl FnOnce()) {
     });
 }
 
+/// Runs the test `name` in a process of its own, unless this is that process: there it
+/// answers false, and the test goes on.
+///
+/// # Panics
+/// When it fails there.
+pub(crate) fn has_run(name: &str) -> bool {
+    if std::env::var_os(ALONE).is_some() {
+        return false;
+    }
+    let program = std::env::current_exe().expect("the test's program");
+    let arguments = ["--exact", name, "--nocapture", "--test-threads=1"];
+    let ended = Command::new(program)
+        .args(arguments)
+        .env(ALONE, "1")
+        // Or each thread would reserve a heap of its own, used or not.
+        .env("MALLOC_ARENA_MAX", "1")
+        .output();
+    let ended = ended.expect("the test's program runs again");
+    let said = String::from_utf8_lossy(&ended.stdout);
+    let complained = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{said}\n{complained}");
+    assert!(said.contains("1 passed"), "there is no test {name}: {said}");
+    true
+}
+
+/// What of this process's memory is resident now, where the system tells it.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    figure("VmRSS:")
+}
+
 fn measured(bytes: u64, name: &str, [now, most]: [&str; 2], body: impl FnOnce()) {
-    if std::env::var_os(ALONE).is_none() {
-        let program = std::env::current_exe().expect("the test's program");
-        let arguments = ["--exact", name, "--nocapture", "--test-threads=1"];
-        let ended = Command::new(program)
-            .args(arguments)
-            .env(ALONE, "1")
-            // Or each thread would reserve a heap of its own, used or not.
-            .env("MALLOC_ARENA_MAX", "1")
-            .output();
-        let ended = ended.expect("the test's program runs again");
-        let said = String::from_utf8_lossy(&ended.stdout);
-        let complained = String::from_utf8_lossy(&ended.stderr);
-        assert!(ended.status.success(), "{said}\n{complained}");
-        assert!(said.contains("1 passed"), "there is no test {name}: {said}");
+    if has_run(name) {
         return;
     }
     // What buffers take at their first use is no matter of the body's.
