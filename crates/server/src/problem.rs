@@ -251,11 +251,16 @@ mod tests {
 
     #[test]
     fn the_guide_lists_every_kind_with_its_status() {
-        let guide = include_str!("../../../docs/guide/http.md");
+        let pages = [
+            ("http.md", include_str!("../../../docs/guide/http.md")),
+            ("http.ja.md", include_str!("../../../docs/guide/http.ja.md")),
+        ];
         for kind in Kind::ALL {
             let slug = kind.type_uri().rsplit(':').next().expect("a URN has colons");
             let row = format!("| `{slug}` | {} |", kind.status().as_u16());
-            assert!(guide.contains(&row), "docs/guide/http.md lacks the row {row}");
+            for (page, guide) in pages {
+                assert!(guide.contains(&row), "docs/guide/{page} lacks the row {row}");
+            }
         }
     }
 
