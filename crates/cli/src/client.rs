@@ -1,5 +1,6 @@
 //! A server as seen from the command line: the few requests that verbs need.
 
+use crate::condition::Condition;
 use crate::failure::{Failure, Result};
 use crate::record::{Expiry, Line, Record, encode_base64, format_time};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
@@ -274,8 +275,19 @@ impl ServerKeyspace<'_> {
         }
     }
 
-    /// Writes one record; of any size that the server takes.
-    pub(crate) fn put(&self, record: &Record, durability: Option<&str>) -> Result<u64> {
+    /// Writes one record if `condition` holds of its key; without one, of any size that the
+    /// server takes.
+    pub(crate) fn put(
+        &self,
+        record: &Record,
+        condition: Option<Condition>,
+        durability: Option<&str>,
+    ) -> Result<u64> {
+        if let Some(condition) = condition {
+            let mut op = put_json(record);
+            op["op"] = "put".into();
+            return self.write_if(&record.key, condition, op, durability);
+        }
         let mut response = if record.key.len() > LONG_KEY_BYTES {
             let mut body = put_json(record);
             set_durability(&mut body, durability);
@@ -298,18 +310,56 @@ impl ServerKeyspace<'_> {
         Ok(self.client.json(&mut response)?["seq"].as_u64().unwrap_or_default())
     }
 
-    /// Deletes a key, there or not.
-    pub(crate) fn delete(&self, key: &[u8], durability: Option<&str>) -> Result<u64> {
+    /// Deletes a key if `condition` holds of it; without one, there or not.
+    pub(crate) fn delete(
+        &self,
+        key: &[u8],
+        condition: Option<Condition>,
+        durability: Option<&str>,
+    ) -> Result<u64> {
         let mut body = key_json(key);
+        if let Some(condition) = condition {
+            body["op"] = "delete".into();
+            return self.write_if(key, condition, body, durability);
+        }
         set_durability(&mut body, durability);
         let mut response = self.post("delete", &body)?;
         Ok(self.client.json(&mut response)?["seq"].as_u64().unwrap_or_default())
     }
 
+    /// Does `op` of `key` if `condition` holds of it.
+    ///
+    /// As a batch of one: its conditions are versions alone, where `If-Match` wants the
+    /// lineage of the database too, and its keys may be as long as any.
+    fn write_if(
+        &self,
+        key: &[u8],
+        condition: Condition,
+        mut op: Value,
+        durability: Option<&str>,
+    ) -> Result<u64> {
+        match condition {
+            Condition::Absent => op["if_absent"] = true.into(),
+            Condition::Version(version) => op["if_version"] = version.into(),
+        }
+        let mut body = json!({ "ops": [op] });
+        set_durability(&mut body, durability);
+        let mut response = self.post("batch", &body)?;
+        let status = response.status();
+        let answer = self.client.body(&mut response)?;
+        if status.is_success() {
+            Ok(answer["seq"].as_u64().unwrap_or_default())
+        } else if answer["type"] == "urn:tanada:problem:precondition-failed" {
+            Err(condition.refused(key, answer["failed"][0]["version"].as_u64()))
+        } else {
+            Err(problem(status.as_u16(), &answer))
+        }
+    }
+
     /// Writes all records or none.
     pub(crate) fn write(&self, records: &[Record], durability: Option<&str>) -> Result<()> {
         if let [record] = records {
-            return self.put(record, durability).map(|_| ());
+            return self.put(record, None, durability).map(|_| ());
         }
         let ops: Vec<Value> = records
             .iter()

@@ -6,13 +6,16 @@ use std::io;
 /// A `Result` of this program.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
-/// The end of a verb. Printed as `error: …` on standard error; exit code 1.
+/// The end of a verb. Printed as `error: …` on standard error; the exit code is
+/// [`Failure::exit_code`].
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Whole text, cure included.
     Message(String),
     /// Whole text too: stored bytes are damaged, or a file is missing.
     Damage(String),
+    /// Whole text too: a condition on the key did not hold, and nothing was changed.
+    Conflict(String),
     /// The reader of our output has gone (`tanada scan | head`): not an error.
     OutputClosed,
 }
@@ -28,6 +31,7 @@ impl Failure {
         match self {
             Failure::Message(text) => Failure::Message(format!("{what}: {text}")),
             Failure::Damage(text) => Failure::Damage(format!("{what}: {text}")),
+            Failure::Conflict(text) => Failure::Conflict(format!("{what}: {text}")),
             other => other,
         }
     }
@@ -37,7 +41,17 @@ impl Failure {
         match self {
             Failure::Message(text) => Failure::Message(format!("{text}\n{what}")),
             Failure::Damage(text) => Failure::Damage(format!("{text}\n{what}")),
+            Failure::Conflict(text) => Failure::Conflict(format!("{text}\n{what}")),
             other => other,
+        }
+    }
+
+    /// What the program ends with: 3 tells a script to read again and try again.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Message(_) | Failure::Damage(_) => 1,
+            Failure::Conflict(_) => 3,
+            Failure::OutputClosed => 0,
         }
     }
 }
@@ -45,7 +59,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Message(text) | Failure::Damage(text) => f.write_str(text),
+            Failure::Message(text) | Failure::Damage(text) | Failure::Conflict(text) => {
+                f.write_str(text)
+            }
             Failure::OutputClosed => f.write_str("the output was closed"),
         }
     }

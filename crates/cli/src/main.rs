@@ -8,6 +8,7 @@ mod failure;
 mod units;
 mod record;
 mod terminal;
+mod condition;
 mod input;
 mod place;
 mod client;
@@ -29,7 +30,8 @@ default) or on a running server (--url). A directory belongs to one process at a
 a server has it, use --url.
 
 On a terminal answers are for people; otherwise, or with --json, for programs.
-Exit code: 0 done, 1 not done (the reason is on standard error), 2 wrong usage.";
+Exit code: 0 done, 1 not done (the reason is on standard error), 2 wrong usage, 3 not done
+because the key is not as --if-absent or --if-version wants it.";
 
 const EXAMPLES: &str = "\
 A first minute:
@@ -100,7 +102,7 @@ fn main() -> ExitCode {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");
-            ExitCode::FAILURE
+            ExitCode::from(failure.exit_code())
         }
     }
 }

@@ -2,6 +2,7 @@
 //! over an open directory and over a server.
 
 use crate::client::{Client, ServerKeyspace, bound_parameter};
+use crate::condition::Condition;
 use crate::failure::{Failure, Result};
 use crate::place::{Durability, Place, Space};
 use crate::record::{DEFAULT_KEYSPACE, Expiry, Line, Record};
@@ -255,25 +256,29 @@ impl TargetKeyspace<'_> {
         }
     }
 
-    /// Writes one record; its sequence number.
-    pub(crate) fn put(&self, record: &Record) -> Result<u64> {
+    /// Writes one record if `condition` holds of its key; its sequence number.
+    pub(crate) fn put(&self, record: &Record, condition: Option<Condition>) -> Result<u64> {
         match &self.base {
             KeyspaceBase::Directory(db, keyspace) => {
-                self.write_to(db, keyspace, std::slice::from_ref(record))
+                self.write_to(db, keyspace, std::slice::from_ref(record), condition)
             }
-            KeyspaceBase::Server(server) => server.put(record, self.durability_name()),
+            KeyspaceBase::Server(server) => server.put(record, condition, self.durability_name()),
         }
     }
 
-    /// Deletes a key; its sequence number.
-    pub(crate) fn delete(&self, key: &[u8]) -> Result<u64> {
+    /// Deletes a key if `condition` holds of it; its sequence number.
+    pub(crate) fn delete(&self, key: &[u8], condition: Option<Condition>) -> Result<u64> {
         match &self.base {
             KeyspaceBase::Directory(db, keyspace) => {
                 let mut batch = Batch::new();
+                if let Some(condition) = condition {
+                    batch.check_in(keyspace, key, condition.into());
+                }
                 batch.delete_in(keyspace, key);
-                Ok(db.write_with(batch, self.target.write_options())?.0)
+                let written = db.write_with(batch, self.target.write_options());
+                written.map(|seqno| seqno.0).map_err(|e| failure_of(e, condition))
             }
-            KeyspaceBase::Server(server) => server.delete(key, self.durability_name()),
+            KeyspaceBase::Server(server) => server.delete(key, condition, self.durability_name()),
         }
     }
 
@@ -281,7 +286,7 @@ impl TargetKeyspace<'_> {
     pub(crate) fn write(&self, records: &[Record]) -> Result<()> {
         match &self.base {
             KeyspaceBase::Directory(db, keyspace) => {
-                self.write_to(db, keyspace, records).map(|_| ())
+                self.write_to(db, keyspace, records, None).map(|_| ())
             }
             KeyspaceBase::Server(server) => server.write(records, self.durability_name()),
         }
@@ -316,9 +321,19 @@ impl TargetKeyspace<'_> {
         self.target.durability.map(Durability::name)
     }
 
-    fn write_to(&self, db: &Db, keyspace: &Keyspace, records: &[Record]) -> Result<u64> {
+    /// Writes all records if `condition` holds of the key of each, and none otherwise.
+    fn write_to(
+        &self,
+        db: &Db,
+        keyspace: &Keyspace,
+        records: &[Record],
+        condition: Option<Condition>,
+    ) -> Result<u64> {
         let mut batch = Batch::new();
         for record in records {
+            if let Some(condition) = condition {
+                batch.check_in(keyspace, &record.key, condition.into());
+            }
             let options = match record.expiry {
                 Expiry::Never => PutOptions::new(),
                 Expiry::In(ms) => PutOptions::new().ttl(Duration::from_millis(ms)),
@@ -336,9 +351,19 @@ impl TargetKeyspace<'_> {
                 let memory = bytes.saturating_mul(6).div_ceil(16 << 20) * 16;
                 Err(Failure::from(e).then(format!("say --memory {memory}MiB to write it here")))
             }
-            Err(e) => Err(e.into()),
+            Err(e) => Err(failure_of(e, condition)),
         }
     }
+}
+
+/// The failure of a write that had this condition.
+fn failure_of(e: tanada::Error, condition: Option<Condition>) -> Failure {
+    if let tanada::Error::Conflict(conflict) = &e
+        && let (Some(condition), Some(failed)) = (condition, conflict.failed.first())
+    {
+        return condition.refused(&failed.key, failed.version.map(|version| version.0));
+    }
+    e.into()
 }
 
 /// What a batch takes beside its encoded bytes, at most, in the default budget.

@@ -104,6 +104,9 @@ fn wrong_usage_is_told_with_exit_code_2() {
     run(&["serve", "--memory", "12 parsecs"]).refused(2, &["parsecs", "256MiB"]);
     run(&["serve", "--http", "localhost"]).refused(2, &["--http"]);
     run(&["put", "k", "v", "--ttl", "0"]).refused(2, &["--ttl"]);
+    run(&["put", "k", "v", "--if-version", "soon"]).refused(2, &["--if-version"]);
+    run(&["put", "k", "v", "--if-absent", "--if-version", "1"])
+        .refused(2, &["--if-absent", "--if-version"]);
     run(&["get", "k", "--data", "d", "--url", "http://127.0.0.1:1"]).refused(2, &["--url"]);
     run(&["scan", "--limit=-1"]).refused(2, &["--limit"]);
     let not_utf8 = {
@@ -215,6 +218,8 @@ fn a_missing_or_foreign_directory_is_no_database_and_stays_as_it_was() {
         &["compact"],
         &["verify"],
         &["delete", "k"],
+        &["delete", "k", "--if-version", "1"],
+        &["put", "k", "v", "--if-version", "1"],
     ] {
         let said = on_directory(&missing, verb).refused(1, &["missing", "not a Tanada database"]);
         assert!(!missing.exists(), "{verb:?} made a directory: {said:?}");

@@ -47,6 +47,8 @@ const ROWS: &[Row] = &[
     row("put", &["<KEY>", "[VALUE]"], KEY, put_key_value),
     row("put", &["--base64"], BASE64, put_base64),
     row("put", &["--ttl"], "it expires that much later", put_ttl),
+    row("put", &["--if-absent"], "a key that is there stays as it is", put_if_absent),
+    row("put", &["--if-version"], "a key of another version stays as it is", put_if_version),
     row("put", &["--durability"], DURABILITY, durability),
     row("get", &["<KEY>"], KEY, get_key),
     row("get", &["--base64"], BASE64, get_base64),
@@ -54,6 +56,7 @@ const ROWS: &[Row] = &[
     row("get", &["--raw"], "the bytes and nothing else", get_raw),
     row("delete", &["<KEY>"], KEY, delete_key),
     row("delete", &["--base64"], BASE64, delete_base64),
+    row("delete", &["--if-version"], "a key of another version stays there", delete_if_version),
     row("delete", &["--durability"], DURABILITY, durability),
     row("scan", &["--prefix"], "keys that begin so", scan_prefix),
     row("scan", &["--start"], "keys from there on", scan_start),
@@ -443,6 +446,102 @@ fn durability(verb: &str) {
         let args = [&[verb, "k"], value, &["--durability", asked]].concat();
         assert_eq!(syncs(&server, &args), expected, "{asked} instead of {usual}");
     }
+}
+
+/// Checks a fresh [`Home`] by its directory, and another by a server.
+fn by_each_way(check: fn(&dyn Fn(&[&str]) -> Said)) {
+    let home = Home::new();
+    check(&|args: &[&str]| home.run(args));
+    let home = Home::new();
+    let server = Server::start(&home.data(), &[]);
+    check(&|args: &[&str]| server.tanada(args));
+}
+
+/// The version of a key, as a user learns it.
+fn version(ask: &dyn Fn(&[&str]) -> Said, key: &str) -> String {
+    ask(&["get", key, "--json"]).ok().json()["version"].as_u64().unwrap().to_string()
+}
+
+fn put_if_absent(_: &str) {
+    by_each_way(|ask| {
+        let raw = |args: &[&str]| ask(&[&["get", "--raw"], args].concat()).ok().out;
+        let found = format!("the key 'k' has version {}", version(ask, "k"));
+        ask(&["put", "k", "late", "--if-absent"])
+            .refused(3, &[&found, "--if-absent", "nothing was changed", "read it again"]);
+        assert_eq!(raw(&["k"]), "value");
+        ask(&["put", "new", "first", "--if-absent"]).ok();
+        ask(&["put", "new", "second", "--if-absent"]).refused(3, &["'new'"]);
+        assert_eq!(raw(&["new"]), "first");
+        ask(&["delete", "new"]).ok();
+        ask(&["put", "new", "third", "--if-absent"]).ok();
+        assert_eq!(raw(&["new"]), "third");
+
+        // Of that keyspace alone; one that is not there is created.
+        let side = ["--keyspace", "side"];
+        ask(&[&["put", "k", "late", "--if-absent"], &side[..]].concat()).refused(3, &["'k'"]);
+        assert_eq!(raw(&[&["k"], &side[..]].concat()), "aside");
+        ask(&[&["put", "z", "early", "--if-absent"], &side[..]].concat()).ok();
+        assert_eq!(raw(&[&["z"], &side[..]].concat()), "early");
+        assert_eq!(raw(&["z"]), "last");
+        ask(&["put", "k", "made", "--if-absent", "--keyspace", "fresh"]).ok();
+        assert_eq!(raw(&["k", "--keyspace", "fresh"]), "made");
+
+        // What the other flags say goes with it.
+        let all = ["put", "--base64", "/wA=", "gAAN", "--if-absent", "--ttl", "2h"];
+        ask(&[&all[..], &["--durability", "memory"]].concat()).ok();
+        let record = ask(&["get", "--base64", "/wA=", "--json"]).ok().json();
+        assert_eq!((&record["value"], &record["encoding"]), (&"gAAN".into(), &"base64".into()));
+        assert!(record["expires_at"].is_string(), "{record}");
+    });
+}
+
+fn put_if_version(_: &str) {
+    by_each_way(|ask| {
+        let (seen, other) = (version(ask, "k"), version(ask, "z"));
+        let value = || ask(&["get", "k", "--raw"]).ok().out;
+        let found = format!("the key 'k' has version {seen}");
+        let wanted = format!("--if-version wants version {other}");
+        ask(&["put", "k", "late", "--if-version", &other])
+            .refused(3, &[&found, &wanted, "nothing was changed", "read it again"]);
+        assert_eq!(value(), "value");
+        let said = ask(&["put", "k", "newer", "--if-version", &seen]).ok();
+        let made = version(ask, "k");
+        assert_eq!(said.json()["seq"].to_string(), made, "a put answers the version it made");
+        ask(&["put", "k", "late", "--if-version", &seen])
+            .refused(3, &[&format!("has version {made}")]);
+        assert_eq!(value(), "newer");
+        ask(&["put", "absent", "late", "--if-version", &seen]).refused(3, &["'absent' is absent"]);
+        ask(&["get", "absent"]).refused(1, &["no key"]);
+
+        // Of that keyspace alone; one that is not there is not created.
+        let side = ["--keyspace", "side"];
+        ask(&[&["put", "k", "late", "--if-version", &made], &side[..]].concat())
+            .refused(3, &["'k'"]);
+        let aside = ask(&[&["get", "k", "--json"], &side[..]].concat()).ok().json();
+        assert_eq!(aside["value"], "aside");
+        let seen = aside["version"].to_string();
+        ask(&[&["put", "k", "newer", "--if-version", &seen], &side[..]].concat()).ok();
+        ask(&["put", "k", "v", "--if-version", "1", "--keyspace", "fresh"]).refused(1, &["fresh"]);
+        ask(&["scan", "--keyspace", "fresh"]).refused(1, &["fresh"]);
+    });
+}
+
+fn delete_if_version(_: &str) {
+    by_each_way(|ask| {
+        let (seen, other) = (version(ask, "k"), version(ask, "z"));
+        let found = format!("the key 'k' has version {seen}");
+        let wanted = format!("--if-version wants version {other}");
+        ask(&["delete", "k", "--if-version", &other])
+            .refused(3, &[&found, &wanted, "nothing was changed", "read it again"]);
+        assert_eq!(version(ask, "k"), seen);
+        ask(&["delete", "k", "--if-version", &seen, "--keyspace", "side"]).refused(3, &["'k'"]);
+        ask(&["delete", "k", "--if-version", &seen, "--durability", "memory"]).ok();
+        ask(&["get", "k"]).refused(1, &["no key"]);
+        ask(&["delete", "k", "--if-version", &seen]).refused(3, &["'k' is absent"]);
+        assert_eq!(ask(&["get", "k", "--raw", "--keyspace", "side"]).ok().out, "aside");
+        ask(&["delete", "--base64", "eg==", "--if-version", &other]).ok();
+        ask(&["get", "z"]).refused(1, &["no key"]);
+    });
 }
 
 fn load_durability(_: &str) {

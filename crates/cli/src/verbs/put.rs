@@ -1,5 +1,6 @@
 //! `tanada put`: writes one key.
 
+use crate::condition::Condition;
 use crate::failure::{Failure, Result};
 use crate::place::{Durability, Place, Space, argument, key_argument};
 use crate::record::{Expiry, Record};
@@ -16,12 +17,19 @@ Examples:
   tanada put session:7 token --ttl 30m
   tanada put photo < photo.jpg
   tanada put --base64 /wA= aGVsbG8=
-  tanada put greeting hello --url http://127.0.0.1:7878";
+  tanada put leader me --if-absent      one of many wins
+  tanada put count 8 --if-version 12    only while it is what I read (get --json)
+  tanada put greeting hello --url http://127.0.0.1:7878
+
+Exit code: 0 when it is written, 3 when --if-absent or --if-version does not hold; then
+nothing is changed. 1 on any other error.";
 
 /// Write one key
 ///
 /// Creates the database when the directory is missing or empty. When the
 /// command succeeds the value is on the disk, unless --durability asks for less.
+/// With --if-absent or --if-version no other write comes between the check and
+/// the put.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Put {
@@ -38,6 +46,14 @@ pub(crate) struct Put {
     /// The key disappears after this long: 500ms, 30s, 5m, 12h, 7d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     ttl: Option<Duration>,
+
+    /// Write only if the key has no value
+    #[arg(long, conflicts_with = "if_version")]
+    if_absent: bool,
+
+    /// Write only if the key has this version: that of `get --json`, and the seq of its last put
+    #[arg(long, value_name = "N")]
+    if_version: Option<u64>,
 
     /// What the write must survive before it counts as done [default: synced]
     #[arg(long, value_enum, value_name = "LEVEL")]
@@ -66,8 +82,18 @@ impl Put {
         let record = Record { key, value, expiry, ..Record::default() };
         let record = record.checked().map_err(Failure::new)?;
 
-        let target = Target::open(&self.place, Missing::Create)?.durability(self.durability);
-        let seq = target.space(&self.space, Missing::Create)?.put(&record)?;
+        let condition = match self.if_version {
+            Some(version) => Some(Condition::Version(version)),
+            None => self.if_absent.then_some(Condition::Absent),
+        };
+        // A key that has a version is in a database and a keyspace that exist.
+        let missing = match condition {
+            Some(Condition::Version(_)) => Missing::Refuse,
+            Some(Condition::Absent) | None => Missing::Create,
+        };
+
+        let target = Target::open(&self.place, missing)?.durability(self.durability);
+        let seq = target.space(&self.space, missing)?.put(&record, condition)?;
         target.close()?;
         written(seq, self.json)
     }
