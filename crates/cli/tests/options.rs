@@ -448,8 +448,11 @@ fn durability(verb: &str) {
     }
 }
 
+/// Runs the command line on one database, in either way.
+type Ask<'h> = dyn Fn(&[&str]) -> Said + 'h;
+
 /// Checks a fresh [`Home`] by its directory, and another by a server.
-fn by_each_way(check: fn(&dyn Fn(&[&str]) -> Said)) {
+fn by_each_way(check: fn(&Ask<'_>)) {
     let home = Home::new();
     check(&|args: &[&str]| home.run(args));
     let home = Home::new();
@@ -458,7 +461,7 @@ fn by_each_way(check: fn(&dyn Fn(&[&str]) -> Said)) {
 }
 
 /// The version of a key, as a user learns it.
-fn version(ask: &dyn Fn(&[&str]) -> Said, key: &str) -> String {
+fn version(ask: &Ask<'_>, key: &str) -> String {
     ask(&["get", key, "--json"]).ok().json()["version"].as_u64().unwrap().to_string()
 }
 

@@ -275,7 +275,7 @@ pub(crate) fn scheduler() {
     }
 
     // More than a MemTable, less than all of them may take.
-    const KIB: u64 = 3 << 10;
+    const KIB: u64 = 2_200;
     let db = builder(&MemoryMachine::new(1)).open().unwrap();
     assert!(flushes(&db, KIB) > 0, "without one, work is done when it is due");
     let asked = Arc::new(Asked::default());

@@ -279,9 +279,11 @@ impl RowCache {
 
     /// Figures of now. Locks the shards one after the other.
     pub(crate) fn stats(&self) -> RowCacheStats {
+        // What it takes without a row it takes also where it has stepped aside.
+        let without_rows = size_of::<[Cell; SHARDS]>() as u64;
         let mut stats = RowCacheStats {
-            capacity_bytes: self.capacity.load(Relaxed),
-            used_bytes: size_of::<[Cell; SHARDS]>() as u64,
+            capacity_bytes: self.capacity.load(Relaxed).max(without_rows),
+            used_bytes: without_rows,
             ..RowCacheStats::default()
         };
         for cell in self.shards.iter() {
