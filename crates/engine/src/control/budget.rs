@@ -22,6 +22,10 @@ pub(crate) const MIN_MEMORY: u64 = 16 << 20;
 /// A MemTable grows by whole chunks.
 pub(crate) const CHUNK_BYTES: u64 = 2 << 20;
 
+/// A row cache that nobody has looked at yet has no less than this, and no more than its whole
+/// share: where caches are as small as in simulations it would hold no row else.
+const LEAST_UNTRIED: u64 = 256 << 10;
+
 /// Shares of the budget, in bytes.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -142,7 +146,7 @@ impl Budget {
         let row_cache = match row_cache {
             RowCacheUse::Asked { capacity } if capacity.abs_diff(left / 8) <= left / 64 => capacity,
             RowCacheUse::Asked { .. } => left / 8,
-            RowCacheUse::Untried => left / 64,
+            RowCacheUse::Untried => (left / 64).max(LEAST_UNTRIED.min(left / 8)),
             RowCacheUse::Leaving { capacity } => capacity.min(left / 8),
             RowCacheUse::Aside => 0,
         };
