@@ -4,6 +4,7 @@ use crate::read::holders::{HolderKind, Place, ReadPoint};
 use crate::read::reading::Reading;
 use crate::read::view::View;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use tanada_format::{KeyspaceId, SeqNo, planted};
 
 /// A moment held: until this is dropped no version that it sees goes from MemTables or
@@ -15,6 +16,9 @@ pub(crate) struct Hold {
     pub(crate) seqno: SeqNo,
     /// Decides what has expired.
     pub(crate) now_ms: u64,
+    /// How often MemTables had gone from a view before any was loaded here: while none has
+    /// gone since, this is nobody's last holder.
+    retired: u64,
     /// `None` in a forked child, where every step is refused and lists may be locked
     /// for ever.
     place: Option<Place>,
@@ -28,9 +32,11 @@ impl Hold {
         keyspace: KeyspaceId,
         at: Option<ReadPoint>,
     ) -> Hold {
+        let retired = reading.retired.0.load(Acquire);
         if reading.health.owner.is_forked() {
             let seqno = at.map_or_else(|| reading.visible(), |at| at.seqno);
-            return Hold { reading: Arc::clone(reading), keyspace, seqno, now_ms: 0, place: None };
+            let reading = Arc::clone(reading);
+            return Hold { reading, keyspace, seqno, now_ms: 0, retired, place: None };
         }
         // For statistics in seconds.
         let opened_ns = reading.env.clock.coarse_monotonic_ns();
@@ -51,7 +57,8 @@ impl Hold {
         if let Some(early) = early {
             drop(reading.holders.walks(place, 0, early));
         }
-        Hold { reading: Arc::clone(reading), keyspace, seqno, now_ms, place: Some(place) }
+        let (reading, place) = (Arc::clone(reading), Some(place));
+        Hold { reading, keyspace, seqno, now_ms, retired, place }
     }
 
     /// What its readers see.
@@ -87,7 +94,9 @@ impl Drop for Hold {
                 self.reading.tell_of_release();
             }
             // It may have been the last to hold a MemTable, and nobody may write any more.
-            self.reading.hand_on_mems();
+            if self.reading.retired.0.load(Relaxed) != self.retired {
+                self.reading.hand_on_mems();
+            }
         }
     }
 }
