@@ -269,6 +269,23 @@ impl BlockCache {
         self.capacity_bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether blocks may lie on huge pages that do not yet. A hint.
+    pub fn may_grow_pages(&self) -> bool {
+        self.memory.may_grow()
+    }
+
+    /// Puts some more of the blocks' memory on huge pages: up to 2 MiB. Answers whether there
+    /// was any to put. Some 0.5 ms, and at times as long as the system looks for room.
+    pub fn grow_pages(&self) -> bool {
+        self.memory.grow()
+    }
+
+    /// Says how a thread is woken that calls [`BlockCache::grow_pages`]. Without any, blocks
+    /// stay on small pages.
+    pub fn pages_grown_by(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.memory.grown_by(Box::new(wake));
+    }
+
     /// Bytes in use: blocks, bookkeeping, and resident parts of open tables.
     pub fn used_bytes(&self) -> u64 {
         self.block_bytes() + self.resident_bytes.load(Ordering::Relaxed)

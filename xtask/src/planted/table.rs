@@ -401,6 +401,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         }
     ),
     one!(
+        "huge_page_kept_when_a_part_goes",
+        Test {
+            room: "table",
+            target: "lib",
+            name: "memory::block_memory::tests::no_more_memory_is_taken_than_what_is_counted_whatever_is_put_on_huge_pages",
+        }
+    ),
+    one!(
         "long_blocks_not_admitted",
         Test {
             room: "table",

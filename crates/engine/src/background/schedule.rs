@@ -58,7 +58,12 @@ enum Job {
     Compact(Arc<KeyspaceState>, Box<Plan>),
     /// Free pages of the heap, to the system.
     GiveBackHeap,
+    /// Blocks, to huge pages.
+    GrowPages,
 }
+
+/// How many parts of the block cache one job puts on huge pages.
+const PAGES_AT_ONCE: usize = 8;
 
 impl Core {
     /// Waits until a job ends that had not ended when `ended` was read. Without
@@ -89,6 +94,8 @@ impl Core {
     pub(crate) fn start_background(self: &Arc<Core>) -> Result<()> {
         let background = Arc::clone(&self.background);
         self.reading.freed_heap.served_by(move || background.work_arrived());
+        let background = Arc::clone(&self.background);
+        self.reading.block_cache.pages_grown_by(move || background.work_arrived());
         let fixed = [
             ("tanada-flush".to_owned(), Worker::Flusher, Priority::Soon),
             ("tanada-log".to_owned(), Worker::LogKeeper, Priority::Soon),
@@ -240,6 +247,11 @@ impl Core {
                 give_back_free_heap();
                 Ok(())
             }
+            Job::GrowPages => {
+                // A compaction may have come meanwhile.
+                let _ = (0..PAGES_AT_ONCE).all(|_| self.reading.block_cache.grow_pages());
+                Ok(())
+            }
         };
         let of_keyspaces = matches!(job, Job::Flush(_) | Job::Compact(..));
         match &outcome {
@@ -289,7 +301,7 @@ impl Core {
                 touched.push(keyspace);
                 state
             }
-            Job::GiveBackHeap => self.background.state.lock(),
+            Job::GiveBackHeap | Job::GrowPages => self.background.state.lock(),
         };
         self.job_ended(&mut state, &touched);
     }

@@ -26,8 +26,11 @@
 #![allow(unsafe_code)]
 
 mod free_pages;
+mod huge;
 
-use free_pages::FreePages;
+use free_pages::{FreePages, Span};
+pub(crate) use huge::Wake;
+use huge::{Growth, HugeSlots, Place};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ptr::NonNull;
@@ -36,7 +39,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tanada_vfs::Reserved;
 use tanada_vfs::sync::atomic::AtomicU64;
-use tanada_vfs::sync::{Condvar, Mutex};
+use tanada_vfs::sync::{Condvar, Mutex, MutexGuard};
 
 const PAGE_BYTES: usize = 4 << 10;
 /// Bytes of address space taken at once; untouched ones cost nothing.
@@ -91,6 +94,7 @@ pub(crate) struct BlockMemory {
     /// room. Held to add to it and to wait for more; nothing is locked under it.
     returns: Mutex<u64>,
     returned: Condvar,
+    growth: Growth,
 }
 
 /// What all runs are.
@@ -99,6 +103,7 @@ struct Runs {
     regions: Vec<Arc<Reserved>>,
     /// Address space that is not part of any run.
     free: FreePages,
+    huge: HugeSlots,
     runs: Vec<Run>,
     /// Numbers of runs that are no more.
     unused: Vec<u32>,
@@ -131,20 +136,6 @@ enum Run {
     Alone(Span),
     /// One block in a mapping of its own.
     Own(Reserved),
-}
-
-/// Pages of a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Span {
-    region: usize,
-    page: usize,
-    pages: usize,
-}
-
-impl Span {
-    fn bytes(&self) -> usize {
-        self.pages * PAGE_BYTES
-    }
 }
 
 impl Kind {
@@ -190,6 +181,7 @@ impl BlockMemory {
             long: AtomicU64::new(0),
             returns: Mutex::new(0),
             returned: Condvar::new(),
+            growth: Growth::default(),
         }
     }
 
@@ -259,7 +251,15 @@ impl BlockMemory {
             Some(kind) => runs.take_shared(kind)?,
             None => runs.take_alone(bytes.div_ceil(PAGE_BYTES))?,
         };
+        let more_to_grow = runs.huge.take_more();
+        if more_to_grow {
+            self.growth.set_due(true);
+        }
+        drop(runs);
         self.took(taken);
+        if more_to_grow {
+            self.growth.wake();
+        }
         Ok(piece)
     }
 
@@ -272,20 +272,65 @@ impl BlockMemory {
             let Run::Spare(span) = runs.end(number) else {
                 unreachable!("a spare run is one");
             };
-            let region = Arc::clone(&runs.regions[span.region]);
-            drop(runs);
-            self.give_back(&region, span);
+            self.give_back(runs, span);
         }
     }
 
     /// Gives the pages of a run that was ended back, and takes them for another one.
-    fn give_back(&self, region: &Reserved, span: Span) {
-        let start = span.page * PAGE_BYTES;
+    fn give_back(&self, mut runs: MutexGuard<'_, Runs>, span: Span) {
+        let region = Arc::clone(&runs.regions[span.region]);
+        let to_small = runs.huge.part_with(span);
+        drop(runs); // giving back takes its time: not under the lock
+        to_small.into_iter().for_each(|place| region.keep_small(place.bytes()));
         // SAFETY: the run was empty, and is no run any more: nobody is given these pages
         // before they are put among the free ones below.
-        unsafe { region.give_back(start..start + span.bytes()) };
+        unsafe { region.give_back(span.byte_range()) };
         self.runs.lock().free.add(span);
         self.gave_back(span.bytes());
+    }
+
+    /// Whether some of it is to be put on huge pages. A hint.
+    pub(crate) fn may_grow(&self) -> bool {
+        self.growth.is_due()
+    }
+
+    /// Says how somebody is woken who calls [`BlockMemory::grow`].
+    pub(crate) fn grown_by(&self, wake: Wake) {
+        self.growth.served_by(wake);
+    }
+
+    /// Puts the next part that is wholly taken on huge pages. Whether there was one.
+    pub(crate) fn grow(&self) -> bool {
+        let Some((region, place)) = self.next_to_grow() else { return false };
+        region.make_huge(place.bytes());
+        self.grown(&region, place);
+        true
+    }
+
+    fn next_to_grow(&self) -> Option<(Arc<Reserved>, Place)> {
+        let mut runs = self.runs.lock();
+        let place = runs.huge.grow();
+        if place.is_none() {
+            self.growth.set_due(false);
+        }
+        place.map(|place| (Arc::clone(&runs.regions[place.region]), place))
+    }
+
+    /// Gives back what the copy has filled though nobody has it any more. Who gives back the
+    /// same pages at this moment may find them filled again: up to a run, until it is taken.
+    fn grown(&self, region: &Reserved, place: Place) {
+        let mut guard = self.runs.lock();
+        let runs = &mut *guard;
+        let Some(gone) = runs.huge.grown(place, &mut runs.free) else { return };
+        drop(guard);
+        region.keep_small(place.bytes());
+        for span in &gone {
+            // SAFETY: they were free, and nobody is given them before they are that again.
+            unsafe { region.give_back(span.byte_range()) };
+        }
+        let mut runs = self.runs.lock();
+        gone.into_iter().for_each(|span| runs.free.add(span));
+        runs.huge.mended(place);
     }
 
     /// Takes back a block's memory, and gives the run to the system when it was the last.
@@ -306,11 +351,7 @@ impl BlockMemory {
                 drop(own);
                 self.gave_back(bytes);
             }
-            Emptied::Pages(span) => {
-                let region = Arc::clone(&runs.regions[span.region]);
-                drop(runs); // as above
-                self.give_back(&region, span);
-            }
+            Emptied::Pages(span) => self.give_back(runs, span),
         }
     }
 }
@@ -426,14 +467,24 @@ impl Runs {
     }
 
     fn pages(&mut self, pages: usize) -> io::Result<Span> {
-        if let Some(span) = self.free.take(pages) {
-            return Ok(span);
-        }
+        let span = match self.free.take(pages) {
+            Some(span) => span,
+            None => {
+                self.add_region()?;
+                self.free.take(pages).expect("a region has room for every run")
+            }
+        };
+        self.huge.taken(span);
+        Ok(span)
+    }
+
+    fn add_region(&mut self) -> io::Result<()> {
         let region = Reserved::new(REGION_BYTES)?;
         let whole = Span { region: self.regions.len(), page: 0, pages: REGION_BYTES / PAGE_BYTES };
+        self.huge.add_region();
         self.regions.push(Arc::new(region));
         self.free.add(whole);
-        Ok(self.free.take(pages).expect("a region has room for every run"))
+        Ok(())
     }
 
     fn address(&self, span: Span) -> *mut u8 {

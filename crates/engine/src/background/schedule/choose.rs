@@ -56,6 +56,9 @@ impl Core {
         let mut job = self.next_compaction(state, 0, idle);
         if job.is_none() && worker == Worker::Compactor {
             job = self.next_seal(state);
+            if job.is_none() && self.reading.block_cache.may_grow_pages() {
+                job = Some(Job::GrowPages);
+            }
         }
         if job.is_none() {
             self.heal_where_nothing_is_due(state);

@@ -61,6 +61,94 @@ fn blocks_of_every_size_keep_their_bytes_and_all_is_given_back() {
     assert_eq!(runs.free.by_place.len(), runs.free.by_length.len());
 }
 
+/// Pages of all regions that take memory.
+#[cfg(target_os = "linux")]
+#[allow(clippy::disallowed_types, clippy::disallowed_methods)] // what the kernel says of itself
+fn present_pages(runs: &Runs) -> usize {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut map = std::fs::File::open("/proc/self/pagemap").unwrap();
+    let mut of_region = |region: &Arc<Reserved>| {
+        let first = region.as_ptr().as_ptr().addr() / PAGE_BYTES;
+        map.seek(SeekFrom::Start(first as u64 * 8)).unwrap();
+        let mut entries = vec![0; REGION_BYTES / PAGE_BYTES * 8];
+        map.read_exact(&mut entries).unwrap();
+        let (entries, _) = entries.as_chunks::<8>();
+        entries.iter().filter(|entry| u64::from_le_bytes(**entry) >> 63 == 1).count()
+    };
+    runs.regions.iter().map(&mut of_region).sum()
+}
+
+/// A copy to a huge page fills what is free of it, and what is given back of one stays with
+/// the process if the whole does.
+#[test]
+#[cfg(target_os = "linux")]
+fn no_more_memory_is_taken_than_what_is_counted_whatever_is_put_on_huge_pages() {
+    let memory = BlockMemory::new();
+    let (mut held, mut die) = (Vec::new(), 5u64);
+    for round in 0..64 {
+        // Wanes and grows again, up to some 60 MiB.
+        let longest = [4_000, 5_000, 40_000, 3_000_000][round % 4];
+        let most = [50_usize << 20, 20 << 20, 64 << 20, 0][round / 2 % 4];
+        while (memory.resident_bytes() as usize) < most {
+            die = die.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            held.push(take(&memory, longest - (die >> 33) as usize % (longest / 2), round as u8));
+        }
+        while memory.resident_bytes() as usize > most && !held.is_empty() {
+            die = die.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let at = (die >> 33) as usize % held.len();
+            // Whole runs, as a cache that must shrink gives them up.
+            let run = held[at].piece.run;
+            let (gone, left) = held.drain(..).partition(|marked| marked.piece.run == run);
+            held = left;
+            Vec::into_iter(gone).for_each(|marked| put_back(&memory, marked));
+        }
+        if round % 3 > 0 {
+            while memory.grow() {}
+            assert!(!memory.may_grow());
+        }
+        let runs = memory.runs.lock();
+        let counted = memory.resident_bytes() as usize / PAGE_BYTES;
+        let present = present_pages(&runs);
+        assert!(present <= counted, "{present} pages, {counted} in the account");
+        runs.huge.check(&runs.free);
+    }
+    assert!(held.is_empty());
+    memory.give_back_spare();
+    assert_eq!(present_pages(&memory.runs.lock()), 0);
+}
+
+/// What goes while the system copies it is filled by the copy.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_goes_while_it_is_put_on_a_huge_page_is_given_back_all_the_same() {
+    let memory = BlockMemory::new();
+    let to_a_huge_page = Reserved::HUGE_PAGE_BYTES / RUN_BYTES[1];
+    let mut held: Vec<_> =
+        (0..3 * to_a_huge_page * 8).map(|i| take(&memory, 32 << 10, i as u8)).collect();
+    for marked in &held {
+        // Every page of it. SAFETY: `take` gave so many bytes.
+        unsafe { marked.piece.at.write_bytes(marked.mark, marked.asked) };
+    }
+    let (region, place) = memory.next_to_grow().unwrap();
+    // Five runs of the first eight: two of them stay as spare ones.
+    held.drain(..40).for_each(|marked| put_back(&memory, marked));
+    region.make_huge(place.bytes());
+    memory.grown(&region, place);
+    let present = |memory: &BlockMemory| present_pages(&memory.runs.lock()) * PAGE_BYTES;
+    assert!(present(&memory) <= memory.resident_bytes() as usize);
+    let runs = memory.runs.lock();
+    runs.huge.check(&runs.free);
+    drop(runs);
+    held.extend((0..40).map(|i| take(&memory, 32 << 10, i)));
+    while memory.grow() {}
+    let runs = memory.runs.lock();
+    runs.huge.check(&runs.free);
+    drop(runs);
+    held.into_iter().for_each(|marked| put_back(&memory, marked));
+    memory.give_back_spare();
+    assert_eq!(present(&memory), 0);
+}
+
 /// What all spare runs take, when there are as many as may be.
 fn spare_bytes() -> u64 {
     SPARE_RUNS.iter().zip(RUN_BYTES).map(|(runs, bytes)| (runs * bytes) as u64).sum()
