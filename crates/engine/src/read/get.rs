@@ -8,22 +8,14 @@
 use crate::control::counters::Count;
 use crate::read::holders::ReadPoint;
 use crate::read::reading::Reading;
-use crate::read::row_cache::{Row, Tally, Verdict};
+use crate::read::row_cache::Row;
 use crate::read::scan::unsupported;
 use crate::read::view::{KeyspaceState, View};
 use crate::tree::compaction::visible::is_expired;
 use crate::types::error::{Error, Result};
-use crate::types::explain::{Explain, Outcome, Step, Tier};
-use std::cell::Cell;
 use std::sync::Arc;
 use tanada_format::{EntryRef, KeyspaceId, SeqNo, ValueKind, hash_key, planted};
-use tanada_table::{GetContext, GetTrace, InMemory, Missing, Pin, Value};
-
-/// After so many gets of a thread, or of several that count together, it is found out whether
-/// the row cache pays …
-const GETS_A_LOOK: u64 = 1 << 13;
-/// … and after so many some of its rows go, where it does not.
-const GETS_A_STEP: u64 = 1 << 10;
+use tanada_table::{GetContext, InMemory, Missing, Pin, Value};
 
 /// A value above this length is in the account while it is held, and may have to wait for
 /// room, in bytes.
@@ -177,43 +169,6 @@ impl Reading {
         found
     }
 
-    /// Cares for the row cache once in so many gets: behind the pin, for a division may wait
-    /// for others' pins.
-    #[inline]
-    fn note_gets(&self, gets: u64) {
-        if gets.is_multiple_of(GETS_A_STEP) {
-            self.care_for_row_cache(gets);
-        }
-    }
-
-    /// Takes rows out if the row cache has stepped aside, and finds out at times whether it
-    /// pays. Divides the memory accordingly.
-    #[cold]
-    fn care_for_row_cache(&self, gets: u64) {
-        let judged = gets.is_multiple_of(GETS_A_LOOK) && self.judge_row_cache();
-        let emptied = !self.row_cache_worth.pays() && self.row_cache.empty_a_step();
-        // Before the last row goes hardly a page becomes free.
-        if judged || (emptied && self.row_cache.is_empty()) {
-            self.rebalance();
-        }
-    }
-
-    /// Finds out whether the row cache pays. Answers whether the memory is to be divided.
-    fn judge_row_cache(&self) -> bool {
-        let count = |count| self.counters.get(count);
-        let tally = Tally {
-            gets: count(Count::Gets),
-            memtable_hits: count(Count::MemTableHits),
-            disk_reads: count(Count::DiskGets),
-            row_hits: self.row_cache.hits(),
-        };
-        let (used, capacity) = (self.block_cache.used_bytes(), self.block_cache.capacity_bytes());
-        let blocks_fit = used < capacity - capacity / 16;
-        let verdict = self.row_cache_worth.look(tally, blocks_fit);
-        // Readers give back MemTables, and there may be nobody who writes.
-        verdict != Verdict::Same || self.has_much_to_hand_on()
-    }
-
     /// As [`Reading::get`], at a moment that serves several reads.
     pub(crate) fn get_at(
         &self,
@@ -227,7 +182,7 @@ impl Reading {
         found
     }
 
-    /// The same for who holds locks that others wait for: it cares for nothing. Answers how
+    /// The same for who holds locks that others wait for: it maintains nothing. Answers how
     /// many gets have been counted, too.
     fn get_unnoted(
         &self,
@@ -399,7 +354,11 @@ impl Reading {
         Ok(found)
     }
 
-    fn judge_entry(&self, entry: &EntryRef<'_>, now_ms: Option<u64>) -> Result<Option<Found>> {
+    pub(super) fn judge_entry(
+        &self,
+        entry: &EntryRef<'_>,
+        now_ms: Option<u64>,
+    ) -> Result<Option<Found>> {
         match entry.kind {
             ValueKind::Delete => Ok(None),
             ValueKind::Put if self.has_expired(entry.expires_at_ms, now_ms) => Ok(None),
@@ -415,7 +374,7 @@ impl Reading {
         }
     }
 
-    fn judge_row(&self, row: Row, now_ms: Option<u64>) -> Option<Found> {
+    pub(super) fn judge_row(&self, row: Row, now_ms: Option<u64>) -> Option<Found> {
         if self.has_expired(row.expires_at_ms, now_ms) {
             return None;
         }
@@ -426,59 +385,6 @@ impl Reading {
     #[inline]
     fn has_expired(&self, expires_at_ms: u64, now_ms: Option<u64>) -> bool {
         expires_at_ms != 0 && is_expired(expires_at_ms, now_ms.unwrap_or_else(|| self.now_ms()))
-    }
-
-    /// As [`Reading::get`] now, noting every tier that is asked. Slower: it reads
-    /// the clock at each step.
-    pub(crate) fn explain(&self, keyspace: &KeyspaceState, key: &[u8]) -> Result<Explain> {
-        let mut path = Path { reading: self, steps: Vec::new(), started_ns: 0, step_ns: 0 };
-        path.started_ns = self.env.clock.monotonic_ns();
-        path.step_ns = path.started_ns;
-        let generation = self.row_cache.generation();
-        let view = keyspace.view.load();
-        let seqno = self.visible();
-        self.counters.add(Count::Gets, 1);
-        let hash = hash_key(key);
-        for (age, mem) in view.mems().enumerate() {
-            let entry = mem.table.get(key, hash, seqno);
-            let (tier, name) = match age {
-                0 => (Tier::MemTable, "active".to_owned()),
-                n => (Tier::SealedMemTable, format!("sealed {n}")),
-            };
-            let Some(entry) = entry else {
-                path.step(tier, name, Outcome::Miss);
-                continue;
-            };
-            self.counters.add(Count::MemTableHits, 1);
-            let found = self.judge_entry(&entry, None)?;
-            path.step(tier, name, Outcome::of(&found));
-            return Ok(path.end(found, Some(entry.seqno)));
-        }
-        if let Some(row) = self.row_cache.get(keyspace.id, key, hash, seqno) {
-            let version = row.seqno;
-            let found = self.judge_row(row, None);
-            path.step(Tier::RowCache, "L1".to_owned(), Outcome::of(&found));
-            return Ok(path.end(found, Some(version)));
-        }
-        path.step(Tier::RowCache, "L1".to_owned(), Outcome::Miss);
-        for (level, handle) in view.version.tables_for_key(key) {
-            let name = format!("{level} {}.sst", handle.id());
-            self.counters.add(Count::TableProbes, 1);
-            let trace = Cell::new(GetTrace::default());
-            let context = GetContext { trace: Some(&trace), ..GetContext::default() };
-            let found = handle.table()?.get(key, hash, seqno, &context)?;
-            path.table(&name, &trace.get(), found.is_some());
-            let Some(found) = found else { continue };
-            let version = found.seqno;
-            let row = row_of(found)?;
-            if let Some(row) = &row {
-                self.row_cache.insert(keyspace.id, key, hash, row, generation);
-            }
-            let live = row.and_then(|row| self.judge_row(row, None));
-            path.step(Tier::Table, name, Outcome::of(&live));
-            return Ok(path.end(live, Some(version)));
-        }
-        Ok(path.end(None, None))
     }
 }
 
@@ -492,7 +398,7 @@ fn memtable_entry<'v>(view: &'v View, key: &[u8], hash: u64, seqno: SeqNo) -> Op
 }
 
 /// A table's answer as the row cache holds it; `None` for a tombstone.
-fn row_of(found: tanada_table::Found) -> Result<Option<Row>, tanada_table::Error> {
+pub(super) fn row_of(found: tanada_table::Found) -> Result<Option<Row>, tanada_table::Error> {
     match found.kind {
         ValueKind::Delete => Ok(None),
         ValueKind::Put => Ok(Some(Row {
@@ -501,58 +407,5 @@ fn row_of(found: tanada_table::Found) -> Result<Option<Row>, tanada_table::Error
             expires_at_ms: found.expires_at_ms,
         })),
         kind => Err(unsupported(kind)),
-    }
-}
-
-impl Outcome {
-    fn of(found: &Option<Found>) -> Outcome {
-        if found.is_some() { Outcome::Hit } else { Outcome::Deleted }
-    }
-}
-
-/// The steps of one explained read.
-struct Path<'c> {
-    reading: &'c Reading,
-    steps: Vec<Step>,
-    started_ns: u64,
-    /// When the last step ended.
-    step_ns: u64,
-}
-
-impl Path<'_> {
-    fn step(&mut self, tier: Tier, name: String, outcome: Outcome) {
-        let now = self.reading.env.clock.monotonic_ns();
-        let time_ns = now.saturating_sub(self.step_ns);
-        self.step_ns = now;
-        self.steps.push(Step { tier, name, outcome, time_ns });
-    }
-
-    /// What one table's filter and blocks answered. One clock reading for all:
-    /// they are asked in one call.
-    fn table(&mut self, name: &str, trace: &GetTrace, found: bool) {
-        match trace.filter_maybe {
-            Some(false) => return self.step(Tier::Filter, name.to_owned(), Outcome::Never),
-            Some(true) => self.step(Tier::Filter, name.to_owned(), Outcome::Maybe),
-            None => {}
-        }
-        if let Some(cached) = trace.data_cached {
-            let outcome = if cached { Outcome::Hit } else { Outcome::Miss };
-            self.step(Tier::BlockCache, "L2".to_owned(), outcome);
-        }
-        if !found {
-            self.step(Tier::Table, name.to_owned(), Outcome::Miss);
-        }
-    }
-
-    fn end(self, found: Option<Found>, seqno: Option<SeqNo>) -> Explain {
-        if found.is_some() {
-            self.reading.counters.add(Count::GetsFound, 1);
-        }
-        Explain {
-            value: found.map(|f| f.value),
-            seqno: seqno.map(|s| s.0),
-            steps: self.steps,
-            total_ns: self.reading.env.clock.monotonic_ns().saturating_sub(self.started_ns),
-        }
     }
 }

@@ -11,3 +11,5 @@ pub(crate) mod hold;
 pub(crate) mod held;
 pub(crate) mod scan;
 pub(crate) mod get;
+pub(crate) mod explain;
+pub(crate) mod upkeep;
