@@ -147,7 +147,7 @@ impl Tree {
         let packages = ["--package", "tanada", "--package", "tanada-sim"];
         let form = ["--list-type", "binaries-only", "--message-format", "json"];
         let tests = self.output(&[&["nextest", "list"], &packages[..], &form].concat())?;
-        let metadata = self.output(&["metadata", "--format-version", "1", "--offline"])?;
+        let metadata = self.output(&["metadata", "--format-version", "1"])?;
         for (name, bytes) in [("binaries.json", tests), ("metadata.json", metadata)] {
             let path = self.work.join(name);
             std::fs::write(&path, bytes).map_err(|e| format!("{}: {e}", path.display()))?;
