@@ -12,6 +12,8 @@
 //! that nobody needs removed.
 
 mod bounds;
+mod summary;
+mod trouble;
 
 use crate::operation::{Exit, Operation, ValueSpec, Write};
 use crate::oracle::{CHECKPOINTS_DIR, Oracle};
@@ -24,11 +26,12 @@ use crate::tuning::descriptor_limit;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-use tanada::{Durability, Error, Result, Scheduler};
+use tanada::{Durability, Error, Scheduler};
 use tanada_vfs::MemoryMachine;
 use tanada_vfs::fault::{Call, Op};
 use tanada_vfs::memory::Dice;
+
+pub use summary::Summary;
 
 /// More steps than any run owes at its end.
 const MOST_STEPS: u64 = 5_000;
@@ -36,39 +39,10 @@ const MOST_STEPS: u64 = 5_000;
 const MOST_ORDERS: u64 = 50_000;
 /// How deep others interrupt each other.
 const MOST_DEPTH: u32 = 2;
-/// Tries to write, after which a cured database must have taken one.
-const MOST_CURES: u32 = 4;
 /// Seeds of which one has its database repaired at the end.
 const REPAIR_EVERY: u64 = 8;
 /// So many looks for work in a row, in different orders, that there is none.
 const QUIET: u32 = 16;
-
-/// What was done, and its traces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Operations of the public API, those of others included.
-    pub operations: u64,
-    /// Deaths and power cuts.
-    pub crashes: u64,
-    /// Of these, in the middle of a call.
-    pub cut_calls: u64,
-    /// Calls that were to fail.
-    pub faults: u64,
-    /// Times that the background was asked for work.
-    pub steps: u64,
-    /// Changing calls to the file system.
-    pub changes: u64,
-    /// Looks at what has a bound.
-    pub looks: u64,
-    /// Quiet nights behind which garbage was measured.
-    pub nights: u64,
-    /// The most tables at such a look.
-    pub most_tables: u64,
-    /// The hash of every call to the machine with its arguments and its answer.
-    pub trace: u64,
-    /// The hash of every answer.
-    pub answers: u64,
-}
 
 /// Runs `plan`.
 ///
@@ -226,10 +200,6 @@ fn is_in_checkpoint(path: &Path) -> bool {
     path.parent().is_some_and(|dir| dir.parent() == Some(Path::new(CHECKPOINTS_DIR)))
 }
 
-fn free_bytes(machine: &MemoryMachine) -> u64 {
-    machine.env().fs.free_space(Path::new("/")).expect("every machine has a root")
-}
-
 /// Only these may be answered when a call fails: the cause, or what it led to.
 fn is_cause(e: &Error) -> bool {
     matches!(e, Error::Io(_) | Error::ReadOnly { .. } | Error::Poisoned { .. })
@@ -352,42 +322,6 @@ impl Simulation {
         }
     }
 
-    /// Others fill the disk up to so many bytes, or make room on it.
-    fn leave_room(&mut self, bytes: Option<u64>) {
-        let machine = self.runner.machine();
-        machine.set_disk_size(bytes.map_or(u64::MAX, |bytes| machine.used_space() + bytes));
-        self.world.state.lock().tight |= bytes.is_some();
-        self.scarred |= bytes.is_some();
-        self.runner.distrust_closing();
-    }
-
-    /// Whether this only deletes, on a disk that has no other trouble than too little
-    /// room for puts, and enough for logs and tables of all that MemTables may hold.
-    fn must_pass(&self, operation: &Operation) -> bool {
-        let deletes = match operation {
-            Operation::WriteOne(write) => write.value.is_none(),
-            Operation::WriteBatch(writes, _) => {
-                !writes.is_empty() && writes.iter().all(|write| write.value.is_none())
-            }
-            _ => false,
-        };
-        let state = self.world.state.lock();
-        let only_tight = state.tight && !state.faulty && state.cut.is_none();
-        drop(state);
-        deletes && only_tight && free_bytes(self.runner.machine()) >= self.enough_for_deletes
-    }
-
-    /// Whether the writing may have ended until an opening: not for want of room.
-    fn may_poison(&self) -> bool {
-        self.world.state.lock().unsure
-    }
-
-    /// An error is fine where calls fail, or where nobody will see it.
-    fn expect_cause(&self, e: &Error) {
-        let may_fail = self.world.state.lock().may_answer_errors();
-        assert!((may_fail && is_cause(e)) || self.has_fallen(), "nothing fails here: {e:?}");
-    }
-
     fn has_fallen(&self) -> bool {
         self.world.state.lock().fallen.is_some()
     }
@@ -461,55 +395,6 @@ impl Simulation {
     fn part(&self) {
         let before = self.world.state.lock().others.take();
         drop(before);
-    }
-
-    /// Calls succeed again, a while passes, and writes must be taken: at once, or
-    /// after an opening when the database says that it needs one.
-    fn mend(&mut self) {
-        let troubled = self.world.state.lock().may_answer_errors();
-        let may_poison = self.may_poison();
-        self.runner.faults().clear();
-        self.runner.machine().set_disk_size(u64::MAX);
-        if !troubled || self.has_fallen() {
-            return;
-        }
-        self.runner.machine().clock().advance(Duration::from_secs(2));
-        let mut outcome = Ok(());
-        for _ in 0..MOST_CURES {
-            // A job that succeeds is what ends a read-only state.
-            while self.runner.db().step() {}
-            outcome = self.try_to_write();
-            if outcome.is_ok() || self.has_fallen() {
-                break;
-            }
-        }
-        match outcome {
-            Err(Error::Poisoned { .. }) if may_poison && !self.has_fallen() => {
-                self.reopen(Exit::Kill);
-            }
-            Err(e) if !self.has_fallen() => {
-                panic!("nothing fails any more, yet it takes no writes: {e}")
-            }
-            _ => {}
-        }
-        self.end_trouble();
-    }
-
-    /// No call fails any more, and the disk has no end.
-    fn end_trouble(&self) {
-        self.runner.faults().clear();
-        self.runner.machine().set_disk_size(u64::MAX);
-        let mut state = self.world.state.lock();
-        (state.faulty, state.unsure, state.tight) = (false, false, false);
-    }
-
-    fn try_to_write(&mut self) -> Result<()> {
-        let value = Some(ValueSpec { len: 20, stamp: 1, plain: true });
-        let write = Write { space: 0, key: b"mended".to_vec(), value, ttl_ms: None };
-        self.world.state.lock().may_write = false;
-        self.summary.operations += 2;
-        self.runner.apply(&Operation::Flush(None))?;
-        self.runner.apply(&Operation::WriteOne(write))
     }
 
     fn end(mut self, seed: u64) -> Summary {
@@ -592,24 +477,5 @@ impl Simulation {
         let names = self.runner.machine().env().fs.read_dir(Path::new(PATH));
         let names = names.expect("the database is there");
         names.iter().filter(|entry| entry.name.ends_with(suffix)).count() as u64
-    }
-}
-
-impl Summary {
-    /// The sums of both; no traces.
-    pub fn and(&self, other: &Summary) -> Summary {
-        Summary {
-            operations: self.operations + other.operations,
-            crashes: self.crashes + other.crashes,
-            cut_calls: self.cut_calls + other.cut_calls,
-            faults: self.faults + other.faults,
-            steps: self.steps + other.steps,
-            changes: self.changes + other.changes,
-            looks: self.looks + other.looks,
-            nights: self.nights + other.nights,
-            most_tables: self.most_tables.max(other.most_tables),
-            trace: 0,
-            answers: 0,
-        }
     }
 }
