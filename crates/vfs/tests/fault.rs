@@ -97,6 +97,22 @@ fn rules_choose_by_kind_suffix_predicate_and_number() {
 }
 
 #[test]
+fn a_rule_knows_which_bytes_a_read_asks_for() {
+    let (_, faults) = faults();
+    let fs = faults.fs();
+    let path = Path::new("/1.table");
+    fs.create(path).unwrap().append(&[7; 2000]).unwrap();
+    let file = fs.open(path).unwrap();
+    faults.add(Rule::fail(EIO).matching(|call| call.bytes.contains(&600)));
+    let read = |offset: u64, len: usize| file.read_exact_at(&mut vec![0; len], offset);
+    read(0, 600).unwrap();
+    read(601, 1399).unwrap();
+    for (offset, len) in [(0, 601), (600, 1), (512, 512), (0, 2000)] {
+        assert_eq!(raw_os_error(&read(offset, len).unwrap_err()), Some(EIO), "{offset}, {len}");
+    }
+}
+
+#[test]
 fn a_short_write_leaves_its_bytes_and_a_handle_that_takes_no_more() {
     let (machine, faults) = faults();
     let fs = faults.fs();

@@ -101,7 +101,8 @@ impl FaultReader {
 
 impl ReadFile for FaultReader {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.shared.run(Op::Read, self.inner.path(), |_| self.inner.read_exact_at(buf, offset))
+        let bytes = offset..offset.saturating_add(buf.len() as u64);
+        self.shared.run_read(self.inner.path(), bytes, || self.inner.read_exact_at(buf, offset))
     }
 
     fn len(&self) -> u64 {

@@ -32,6 +32,7 @@ use crate::{Env, FileSystem, MemoryMachine, PathError};
 use rule::Armed;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,6 +46,8 @@ pub struct Call {
     /// Of which path: for a handle the one it was opened by, for a rename or
     /// link the new name.
     pub path: PathBuf,
+    /// Of a read, which bytes are asked for; none for every other call.
+    pub bytes: Range<u64>,
 }
 
 impl fmt::Display for Call {
@@ -208,7 +211,11 @@ impl Shared {
 
     /// Counts a call and decides its fate.
     fn meet(&self, op: Op, path: &Path) -> Fate {
-        let call = Call { op, path: path.to_path_buf() };
+        self.meet_call(&Call { op, path: path.to_path_buf(), bytes: 0..0 })
+    }
+
+    fn meet_call(&self, call: &Call) -> Fate {
+        let op = call.op;
         let (fate, hook) = {
             let mut state = self.state.lock();
             let changes_before = state.changes;
@@ -219,7 +226,7 @@ impl Shared {
             }
             let mut fate = Fate::Pass;
             for rule in &mut state.rules {
-                if let (Some(decided), Fate::Pass) = (rule.meet(&call), fate) {
+                if let (Some(decided), Fate::Pass) = (rule.meet(call), fate) {
                     fate = decided;
                 }
             }
@@ -231,7 +238,7 @@ impl Shared {
             (fate, hook.map(|hook| (hook, changes_before)))
         };
         if let Some((hook, changes_before)) = hook {
-            hook(changes_before, &call);
+            hook(changes_before, call);
         }
         fate
     }
@@ -243,12 +250,31 @@ impl Shared {
         path: &Path,
         apply: impl FnOnce(&dyn FileSystem) -> io::Result<T>,
     ) -> io::Result<T> {
-        match self.meet(op, path) {
+        self.run_call(&Call { op, path: path.to_path_buf(), bytes: 0..0 }, apply)
+    }
+
+    /// The same of a read.
+    fn run_read(
+        &self,
+        path: &Path,
+        bytes: Range<u64>,
+        read: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.run_call(&Call { op: Op::Read, path: path.to_path_buf(), bytes }, |_| read())
+    }
+
+    fn run_call<T>(
+        &self,
+        call: &Call,
+        apply: impl FnOnce(&dyn FileSystem) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Call { op, path, .. } = call;
+        match self.meet_call(call) {
             Fate::Pass => apply(&*self.inner),
-            Fate::Fail(errno) | Fate::Short { errno, .. } => Err(injected(op, path, errno)),
+            Fate::Fail(errno) | Fate::Short { errno, .. } => Err(injected(*op, path, errno)),
             Fate::ApplyAndFail(errno) => {
                 apply(&*self.inner)?;
-                Err(injected(op, path, errno))
+                Err(injected(*op, path, errno))
             }
         }
     }
