@@ -9,6 +9,7 @@
 use crate::operation::{Cover, Direction, Exit, Key, Operation, ValueSpec, Write};
 use crate::oracle::{CHECKPOINTS_DIR, Moment, Oracle};
 use crate::runner::{PATH, Runner, Settings, Surroundings};
+use crate::targets::{is_manifest, names_of_tables};
 use parking_lot::Mutex;
 use std::ops::Bound::Unbounded;
 use std::path::Path;
@@ -392,13 +393,7 @@ fn ends(call: &Call, suffix: &str) -> bool {
 }
 
 fn first_sync_of_names_behind_a_table() -> Rule {
-    let synced = AtomicBool::new(false);
-    let due = move |call: &Call| {
-        let table = call.op == Op::Sync && ends(call, ".sst");
-        // Relaxed: there is one thread.
-        synced.fetch_or(table, Ordering::Relaxed) && call.op == Op::SyncDir
-    };
-    Rule::fail(EIO).matching(due).nth(1)
+    Rule::fail(EIO).matching(names_of_tables()).nth(1)
 }
 
 /// An edit meets a full disk in its first bytes.
@@ -421,10 +416,6 @@ fn sync_of_names_behind_a_new_manifest() -> Rule {
         written.fetch_or(current, Ordering::Relaxed) && call.op == Op::SyncDir
     };
     Rule::fail(EIO).matching(due).nth(1)
-}
-
-fn is_manifest(call: &Call) -> bool {
-    call.path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("MANIFEST-"))
 }
 
 // What courses begin with.

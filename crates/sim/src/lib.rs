@@ -9,10 +9,10 @@
 //! Read in this order: an [`operation::Operation`] is one call of the public API,
 //! as data; [`generator`] draws them from [`choices`]; [`oracle`] knows what each must
 //! answer; [`runner`] does them and compares; [`crash`] cuts a run at each of its
-//! calls; [`inject`] lets single calls fail. [`call_sites`] knows the places that make them,
-//! [`courses`] reach all of these, and [`sweep`] lets each meet every fault. A [`plan`] is all of it in one list, with
-//! the work of the background: [`simulation`] runs it, [`shrink`] shortens one that
-//! fails.
+//! calls; [`inject`] lets single calls fail, and `targets` says which ones where their kind
+//! does not. [`call_sites`] knows the places that make them, [`courses`] reach all of these,
+//! and [`sweep`] lets each meet every fault. A [`plan`] is all of it in one list, with the
+//! work of the background: [`simulation`] runs it, [`shrink`] shortens one that fails.
 
 pub mod seeds;
 pub mod choices;
@@ -24,6 +24,7 @@ pub mod trace;
 pub mod runner;
 pub mod crash;
 pub mod inject;
+mod targets;
 pub mod call_sites;
 pub mod courses;
 pub mod sweep;

@@ -15,7 +15,7 @@ use crate::tuning::{long_tuning, random_tuning};
 use std::fmt;
 use tanada::Tuning;
 
-pub use fault::{Fault, Way};
+pub use fault::{Fault, Target, Way};
 
 /// A whole run.
 #[derive(Clone, Debug)]
@@ -137,9 +137,12 @@ impl Plan {
     ) -> Plan {
         let settings =
             Settings { compression: generator.compression(), durability: generator.durability() };
+        let calls_fail = generator.dice().chance(400);
+        let of_the_disk = generator.dice().below(1000);
         let trouble = Trouble {
-            calls_fail: generator.dice().chance(400),
-            disk_fills: generator.dice().chance(250),
+            calls_fail,
+            disk_fills: of_the_disk < 250,
+            sectors_go_bad: (250..400).contains(&of_the_disk),
         };
         let mut turns = Vec::new();
         while (turns.len() as u64) < most && !generator.dice().is_over() {
@@ -158,6 +161,13 @@ impl Plan {
 struct Trouble {
     calls_fail: bool,
     disk_fills: bool,
+    sectors_go_bad: bool,
+}
+
+impl Trouble {
+    fn is_any(self) -> bool {
+        self.calls_fail || self.disk_fills || self.sectors_go_bad
+    }
 }
 
 fn event<C: Choices>(generator: &mut Generator<C>, trouble: Trouble) -> Event {
@@ -179,8 +189,9 @@ fn event<C: Choices>(generator: &mut Generator<C>, trouble: Trouble) -> Event {
             Event::CutAt(dice.below(60), exit)
         }
         175..=194 if trouble.calls_fail => Event::Fault(Fault::draw(dice)),
-        195..=219 if trouble.calls_fail || trouble.disk_fills => Event::Mend,
+        195..=219 if trouble.is_any() => Event::Mend,
         220..=264 if trouble.disk_fills => Event::Room(room(dice)),
+        220..=239 if trouble.sectors_go_bad => Event::Fault(Fault::sector(dice)),
         _ => Event::Do(generator.operation()),
     }
 }

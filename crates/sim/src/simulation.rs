@@ -26,6 +26,8 @@ use crate::tuning::descriptor_limit;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use tanada::{Durability, Error, Scheduler};
 use tanada_vfs::MemoryMachine;
 use tanada_vfs::fault::{Call, Op};
@@ -96,6 +98,10 @@ struct World {
     orders: Arc<Orders>,
     oracle: Arc<Mutex<Oracle>>,
     state: Mutex<State>,
+    /// Calls that have failed as a plan says. Relaxed, as the next: there is one thread.
+    struck: AtomicU64,
+    /// Whether a job's sync of the directory has failed in this life.
+    names_lost: AtomicBool,
 }
 
 #[derive(Default)]
@@ -108,6 +114,8 @@ struct State {
     may_write: bool,
     /// Whether calls fail, so that errors may be answered.
     faulty: bool,
+    /// Whether calls fail so that writes may be refused: not where a sector is bad.
+    refuses: bool,
     /// Whether the disk has an end, so that errors may be answered.
     tight: bool,
     /// Whether calls may fail so that nobody knows what is on disk.
@@ -120,6 +128,16 @@ struct State {
 impl State {
     fn may_answer_errors(&self) -> bool {
         self.faulty || self.tight
+    }
+
+    /// Whether writes may be refused, and files be left lying.
+    fn may_refuse_writes(&self) -> bool {
+        self.refuses || self.tight
+    }
+
+    /// No call fails any more.
+    fn calls_succeed(&mut self) {
+        (self.faulty, self.refuses, self.unsure) = (false, false, false);
     }
 }
 
@@ -245,7 +263,9 @@ impl Simulation {
             scheduler: Some(Arc::clone(&orders) as Arc<dyn Scheduler>),
             trace: Some(trace.clone()),
         });
-        let world = Arc::new(World { orders, oracle, state: Mutex::default() });
+        let state = Mutex::default();
+        let (struck, names_lost) = (AtomicU64::new(0), AtomicBool::new(false));
+        let world = Arc::new(World { orders, oracle, state, struck, names_lost });
         let l0_runs = plan.tuning.l0_runs.unwrap_or(8) as u64;
         // A log as small as the first: a smaller one is tried where there is no room.
         let log = plan.tuning.log_bytes.unwrap_or(1 << 20);
@@ -276,15 +296,7 @@ impl Simulation {
                 }
             }
             Event::CutAt(calls, exit) => self.world.state.lock().cut = Some((*calls, *exit)),
-            Event::Fault(fault) => {
-                let mut state = self.world.state.lock();
-                (state.faulty, state.unsure) = (true, state.unsure || fault.leaves_unknown());
-                drop(state);
-                self.scarred = true;
-                self.summary.faults += 1;
-                self.runner.distrust_closing();
-                self.runner.faults().add(fault.rule());
-            }
+            Event::Fault(fault) => self.let_fail(fault),
             Event::Room(bytes) => self.leave_room(*bytes),
             Event::Mend => self.mend(),
             Event::Night(hours, kept) => self.pass_the_night(*hours, *kept),
@@ -305,10 +317,10 @@ impl Simulation {
             Operation::WriteOne(_) | Operation::WriteBatch(..) | Operation::WriteIf(..)
         );
         self.world.state.lock().may_write = !writes;
-        let passes = self.must_pass(operation);
+        let owed = self.what_is_owed(operation);
         match self.runner.apply(operation) {
-            Err(e) if passes && !self.has_fallen() => {
-                panic!("a full disk refuses a delete, which is how room is made: {e}")
+            answer if !self.has_fallen() && !owed.is_kept_by(&answer) => {
+                panic!("{owed}: {answer:?}")
             }
             Ok(()) if matches!(operation, Operation::CreateKeyspace(..)) => self.meet(),
             Ok(()) => {}
@@ -338,7 +350,8 @@ impl Simulation {
             self.summary.cut_calls += 1;
             {
                 let mut state = self.world.state.lock();
-                (state.faulty, state.unsure, state.tight) = (false, false, tight);
+                state.calls_succeed();
+                state.tight = tight;
             }
             self.come_up(exit, floor);
         }
@@ -356,13 +369,13 @@ impl Simulation {
         if matches!(exit, Exit::Kill | Exit::PowerCut(_)) {
             // A new machine, on which nothing fails.
             self.summary.crashes += 1;
-            let mut state = self.world.state.lock();
-            (state.faulty, state.unsure) = (false, false);
+            self.world.state.lock().calls_succeed();
         }
         self.come_up(exit, floor);
     }
 
     fn come_up(&mut self, exit: Exit, floor: u64) {
+        self.world.names_lost.store(false, Relaxed);
         let (world, machine) = (Arc::clone(&self.world), self.runner.machine().clone());
         let hook = move |_, call: &Call| world.before_change(&machine, call);
         self.runner.faults().before_each_change(hook);
@@ -373,7 +386,7 @@ impl Simulation {
                 panic!("it does not open though nothing fails any more: {e}");
             }
         }
-        self.scarred = self.world.state.lock().may_answer_errors();
+        self.scarred = self.world.state.lock().may_refuse_writes();
         self.meet();
     }
 
@@ -420,6 +433,7 @@ impl Simulation {
         let mut summary = self.summary;
         summary.operations += state.deeds;
         summary.changes = state.changes;
+        summary.struck = self.world.struck.load(Relaxed);
         summary.steps = self.world.orders.0.lock().all;
         summary.trace = self.trace.value();
         summary.answers = self.runner.answers();

@@ -11,6 +11,8 @@ pub struct Summary {
     pub cut_calls: u64,
     /// Calls that were to fail.
     pub faults: u64,
+    /// Calls that did.
+    pub struck: u64,
     /// Times that the background was asked for work.
     pub steps: u64,
     /// Changing calls to the file system.
@@ -35,6 +37,7 @@ impl Summary {
             crashes: self.crashes + other.crashes,
             cut_calls: self.cut_calls + other.cut_calls,
             faults: self.faults + other.faults,
+            struck: self.struck + other.struck,
             steps: self.steps + other.steps,
             changes: self.changes + other.changes,
             looks: self.looks + other.looks,
