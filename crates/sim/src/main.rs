@@ -4,7 +4,8 @@
 //!
 //! Lines on standard output, for who started it: `done SEEDS OPERATIONS CRASHES
 //! CUT_CALLS FAULTS STEPS`, sums so far, now and then and at the end. What failed
-//! goes to standard error, and the exit code is 1 then.
+//! goes to standard error, and the exit code is 1 then; so it is when a part of the engine
+//! was at work in hardly any of many runs.
 //!
 //! `tanada-sim faults` lets every call site meet every fault, for `cargo xtask faults`,
 //! and prints the table; with the name of a case it does that one alone.
@@ -25,6 +26,9 @@ usage: tanada-sim [long] FIRST END STRIDE: seeds FIRST, FIRST + STRIDE, .. below
 
 /// One run in so many is run twice, to see that it leaves the same trace.
 const TWICE_EVERY: u64 = 64;
+
+/// Of so many runs it is asked whether each part of the engine was at work.
+const ENOUGH_RUNS: u64 = 500;
 
 /// Seeds between two lines.
 const REPORT_EVERY: u64 = 16;
@@ -68,7 +72,9 @@ fn main() -> ExitCode {
         }
     }
     report(seeds, &sum);
-    ExitCode::SUCCESS
+    let idle = if is_long || seeds < ENOUGH_RUNS { Vec::new() } else { sum.work.idle() };
+    idle.iter().for_each(|part| eprintln!("hardly ever: {part}"));
+    if idle.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs what a file of bytes describes; when that fails, makes it short.

@@ -14,6 +14,7 @@
 mod bounds;
 mod summary;
 mod trouble;
+mod work;
 
 use crate::operation::{Exit, Operation, ValueSpec, Write};
 use crate::oracle::{CHECKPOINTS_DIR, Oracle};
@@ -28,12 +29,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use tanada::{Durability, Error, Scheduler};
+use tanada::{Durability, Error, Scheduler, Stats};
 use tanada_vfs::MemoryMachine;
 use tanada_vfs::fault::{Call, Op};
 use tanada_vfs::memory::Dice;
 
 pub use summary::Summary;
+pub use work::Work;
+use work::{Seen, Signs};
 
 /// More steps than any run owes at its end.
 const MOST_STEPS: u64 = 5_000;
@@ -236,6 +239,10 @@ struct Simulation {
     turns: u64,
     /// Of a full MemTable.
     memtable_bytes: u64,
+    /// Which parts of the engine have been at work.
+    seen: Seen,
+    /// Refusals of writes that have ended without an opening.
+    healings: u64,
     summary: Summary,
 }
 
@@ -279,6 +286,8 @@ impl Simulation {
             scarred: false,
             turns: 0,
             memtable_bytes: plan.tuning.memtable_bytes.unwrap_or(MEMORY_BYTES),
+            seen: Seen::default(),
+            healings: 0,
             summary: Summary::default(),
         };
         simulation.come_up(Exit::Close, 0);
@@ -343,6 +352,7 @@ impl Simulation {
     fn fall(&mut self) {
         loop {
             let Some(fallen) = self.world.state.lock().fallen.take() else { return };
+            self.note_work();
             self.part();
             let Fallen { machine, oracle, exit, tight } = fallen;
             let floor = self.runner.fall_back(machine, oracle, exit);
@@ -358,6 +368,7 @@ impl Simulation {
     }
 
     fn reopen(&mut self, exit: Exit) {
+        self.note_work();
         self.part();
         let floor = match self.runner.go_down(exit) {
             Ok(floor) => floor,
@@ -388,6 +399,13 @@ impl Simulation {
         }
         self.scarred = self.world.state.lock().may_refuse_writes();
         self.meet();
+    }
+
+    /// Notes which parts of the engine have been at work in this life.
+    fn note_work(&mut self) -> Stats {
+        let stats = self.runner.db().stats();
+        self.seen.note(&Signs { stats: &stats, healings: self.healings });
+        stats
     }
 
     /// Lets others have the database too.
@@ -435,6 +453,7 @@ impl Simulation {
         summary.changes = state.changes;
         summary.struck = self.world.struck.load(Relaxed);
         summary.steps = self.world.orders.0.lock().all;
+        summary.work = self.seen.of_a_run();
         summary.trace = self.trace.value();
         summary.answers = self.runner.answers();
         summary

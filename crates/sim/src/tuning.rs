@@ -14,7 +14,8 @@ pub fn random_tuning(choices: &mut impl Choices) -> Tuning {
     Tuning {
         memtable_bytes: Some(memtable_bytes),
         memtables_max_bytes: Some((4 * memtable_bytes).max(least)),
-        cache_bytes: pick(choices, &[Some(0), Some(4 << 10), Some(64 << 10), None]),
+        // None of the first three has room for a row: the row cache takes 16 KiB without any.
+        cache_bytes: pick(choices, &[Some(0), Some(4 << 10), Some(64 << 10), Some(2 << 20), None]),
         log_bytes: pick(choices, &[Some(8 << 10), Some(64 << 10), None]),
         // A few dead keys side by side are a span.
         dead_entries: Some(1),

@@ -7,6 +7,7 @@
 use tanada_sim::plan::Plan;
 use tanada_sim::seeds::for_each_seed;
 use tanada_sim::shrink::{check, check_plan};
+use tanada_sim::simulation::Summary;
 use tanada_vfs::memory::Dice;
 
 /// Of each part.
@@ -14,19 +15,16 @@ const SEEDS: u64 = 1_250;
 
 fn part(number: u64) {
     let first = 1 + number * SEEDS;
-    let (mut crashes, mut faults, mut steps) = (0, 0, 0);
+    let mut all = Summary::default();
     for seed in first..first + SEEDS {
         match check(seed) {
-            Ok(summary) => {
-                crashes += summary.crashes;
-                faults += summary.faults;
-                steps += summary.steps;
-            }
+            Ok(summary) => all = all.and(&summary),
             Err(failure) => panic!("{failure}"),
         }
     }
     // Or the simulation has stopped to simulate anything.
-    assert!(crashes > SEEDS && faults > SEEDS / 10 && steps > 10 * SEEDS);
+    assert!(all.crashes > SEEDS && all.faults > SEEDS / 10 && all.steps > 10 * SEEDS, "{all:?}");
+    assert_eq!(all.work.idle(), Vec::<String>::new());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a run did, in figures, and sums of several runs.
 
+use super::work::Work;
+
 /// What was done, and its traces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -23,6 +25,8 @@ pub struct Summary {
     pub nights: u64,
     /// The most tables at such a look.
     pub most_tables: u64,
+    /// Which parts of the engine were at work.
+    pub work: Work,
     /// The hash of every call to the machine with its arguments and its answer.
     pub trace: u64,
     /// The hash of every answer.
@@ -43,6 +47,7 @@ impl Summary {
             looks: self.looks + other.looks,
             nights: self.nights + other.nights,
             most_tables: self.most_tables.max(other.most_tables),
+            work: self.work.and(&other.work),
             trace: 0,
             answers: 0,
         }

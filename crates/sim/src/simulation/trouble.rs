@@ -156,6 +156,7 @@ impl Simulation {
         }
         let lost = self.world.names_lost.load(Relaxed) && !self.has_fallen();
         assert!(outcome.is_err() || !lost, "{}", Owed::Refusal);
+        self.healings += u64::from(stats.read_only.is_some() && outcome.is_ok());
         match outcome {
             Err(Error::Poisoned { .. }) if may_poison && !self.has_fallen() => {
                 self.reopen(Exit::Kill);
