@@ -112,6 +112,13 @@ macro_rules! memory {
     };
 }
 
+/// One of `crates/engine/tests/cache_shares.rs`.
+macro_rules! cache_share {
+    ($name:literal) => {
+        Test { room: "engine", target: "cache_shares", name: $name }
+    };
+}
+
 /// One of `crates/sim/tests/`.
 macro_rules! simulated {
     ($target:literal, $name:literal) => {
@@ -203,6 +210,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         ),
         disk_error!(
             "a_manifest_on_a_full_disk_refuses_puts_and_ends_by_itself_whoever_wanted_the_edit"
+        ),
+        simulated!(
+            "disk_faults",
+            "a_full_disk_under_the_manifest_loses_nothing_and_needs_no_opening"
         )
     ),
     planted(
@@ -216,7 +227,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     one!(
         "failed_publish_is_tried_again",
-        disk_error!("a_failed_sync_of_the_directory_in_a_job_ends_the_writing")
+        disk_error!("a_failed_sync_of_the_directory_in_a_job_ends_the_writing"),
+        simulated!(
+            "disk_faults",
+            "a_jobs_failed_sync_of_the_directory_ends_the_writing_and_loses_nothing"
+        )
     ),
     one!(
         "flush_takes_what_is_left",
@@ -268,7 +283,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     one!(
         "bad_table_stops_the_others",
-        disk_error!("one_unreadable_table_is_set_aside_and_all_others_are_compacted")
+        disk_error!("one_unreadable_table_is_set_aside_and_all_others_are_compacted"),
+        simulated!(
+            "disk_faults",
+            "a_bad_sector_of_one_table_refuses_no_write_and_stops_no_other_job"
+        )
     ),
     one!(
         "panic_while_picking_not_caught",
@@ -399,6 +418,31 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             target: "cache",
             name: "a_cache_that_must_shrink_gives_its_memory_back_to_the_system",
         }
+    ),
+    planted(
+        "caches_without_what_is_free",
+        &[
+            Fault {
+                name: "flush_divides_what_it_holds",
+                tests: &[cache_share!(
+                    "behind_the_last_flush_the_caches_have_all_that_the_memtables_had"
+                )],
+            },
+            Fault {
+                name: "readers_that_end_hand_nothing_on",
+                tests: &[cache_share!(
+                    "when_the_last_reader_of_a_memtable_goes_the_caches_have_what_it_took"
+                )],
+            },
+            Fault {
+                name: "untried_row_cache_has_its_share",
+                tests: &[cache_share!("blocks_that_fit_are_all_kept_though_rows_could_be_cached")],
+            },
+        ],
+    ),
+    one!(
+        "untried_row_cache_holds_no_row",
+        simulated!("parts", "every_part_of_the_engine_is_at_work_in_many_lives")
     ),
     one!(
         "huge_page_kept_when_a_part_goes",
@@ -596,6 +640,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                 )],
             },
         ],
+    ),
+    one!(
+        "price_of_before_the_sleep",
+        unit!("control::pacing::tests::a_long_group_pays_less_as_soon_as_a_flush_has_ended")
     ),
     // Remote.
     comes("fenced_writer_acks_after_gc", REMOTE),

@@ -173,8 +173,13 @@ impl Core {
         let bytes: u64 = mems().map(|m| m.table.size_bytes() as u64).sum();
         self.reading.budget.memtable_bytes.fetch_sub(bytes, Ordering::Relaxed);
         // What these had is divided now: there may be no other division while nobody writes.
-        drop(flushes);
-        self.reading.rebalance();
+        if planted!(flush_divides_what_it_holds) {
+            self.reading.rebalance();
+            drop(flushes);
+        } else {
+            drop(flushes);
+            self.reading.rebalance();
+        }
         let output = JobOutput::sum_of(&outputs);
         self.pacing.flushed(bytes, output.bytes_written, ns);
         self.jobs.flush.add(&output, ns);

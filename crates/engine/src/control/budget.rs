@@ -13,6 +13,7 @@
 use super::account::{Account, Part};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tanada_format::planted;
 use tanada_vfs::sync::atomic::AtomicU64;
 use tanada_vfs::sync::lock_free::fence;
 
@@ -146,6 +147,8 @@ impl Budget {
         let row_cache = match row_cache {
             RowCacheUse::Asked { capacity } if capacity.abs_diff(left / 8) <= left / 64 => capacity,
             RowCacheUse::Asked { .. } => left / 8,
+            RowCacheUse::Untried if planted!(untried_row_cache_has_its_share) => left / 8,
+            RowCacheUse::Untried if planted!(untried_row_cache_holds_no_row) => left / 64,
             RowCacheUse::Untried => (left / 64).max(LEAST_UNTRIED.min(left / 8)),
             RowCacheUse::Leaving { capacity } => capacity.min(left / 8),
             RowCacheUse::Aside => 0,

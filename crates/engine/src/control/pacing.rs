@@ -16,6 +16,7 @@
 use crate::control::counters::{Count, Counters};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tanada_format::planted;
 use tanada_vfs::Clock;
 use tanada_vfs::sync::Mutex;
 use tanada_vfs::sync::atomic::AtomicU64;
@@ -190,7 +191,7 @@ impl Pacing {
                 break;
             }
             let now_price = self.price_at((waits.used)(), max);
-            if now_price < price {
+            if now_price < price && !planted!(price_of_before_the_sleep) {
                 let part = |ns: u64| u128::from(ns) * u128::from(now_price) / u128::from(price);
                 let cheaper = |ns| u64::try_from(part(ns)).unwrap_or(u64::MAX);
                 (left, may_sleep) = (cheaper(left), cheaper(may_sleep));

@@ -232,7 +232,7 @@ impl Reading {
     /// little, or somebody divides the memory at this moment.
     #[inline]
     pub(crate) fn hand_on_mems(&self) {
-        if self.has_much_to_hand_on() {
+        if self.has_much_to_hand_on() && !planted!(readers_that_end_hand_nothing_on) {
             self.divide_what_readers_gave_back();
         }
     }
