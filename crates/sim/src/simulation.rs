@@ -393,6 +393,8 @@ impl Simulation {
         if let Err(e) = self.runner.come_up(exit, floor) {
             self.expect_cause(&e);
             self.end_trouble();
+            // It was the opening's own sync that failed: the next one makes another.
+            self.world.names_lost.store(false, Relaxed);
             if let Err(e) = self.runner.come_up(exit, floor) {
                 panic!("it does not open though nothing fails any more: {e}");
             }
