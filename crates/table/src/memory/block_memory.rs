@@ -181,7 +181,7 @@ impl BlockMemory {
             long: AtomicU64::new(0),
             returns: Mutex::new(0),
             returned: Condvar::new(),
-            growth: Growth::default(),
+            growth: Growth::new(),
         }
     }
 

@@ -67,7 +67,6 @@ enum Pages {
 pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// Whether there is something to make huge, and for whom.
-#[derive(Default)]
 pub(super) struct Growth {
     /// Set and cleared under the lock of the slots; read without, as a hint: relaxed.
     due: AtomicBool,
@@ -75,6 +74,10 @@ pub(super) struct Growth {
 }
 
 impl Growth {
+    pub(super) fn new() -> Growth {
+        Growth { due: AtomicBool::new(false), wake: OnceLock::new() }
+    }
+
     pub(super) fn is_due(&self) -> bool {
         self.due.load(Ordering::Relaxed)
     }
