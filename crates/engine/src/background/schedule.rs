@@ -58,12 +58,9 @@ enum Job {
     Compact(Arc<KeyspaceState>, Box<Plan>),
     /// Free pages of the heap, to the system.
     GiveBackHeap,
-    /// Blocks, to huge pages.
+    /// A part of the block cache, to huge pages.
     GrowPages,
 }
-
-/// How many parts of the block cache one job puts on huge pages.
-const PAGES_AT_ONCE: usize = 8;
 
 impl Core {
     /// Waits until a job ends that had not ended when `ended` was read. Without
@@ -248,9 +245,8 @@ impl Core {
                 Ok(())
             }
             Job::GrowPages => {
-                // A compaction may have come meanwhile.
-                let _ = (0..PAGES_AT_ONCE).all(|_| self.reading.block_cache.grow_pages());
-                Ok(())
+                self.reading.block_cache.grow_pages();
+                return; // nothing has changed that anybody waits for
             }
         };
         let of_keyspaces = matches!(job, Job::Flush(_) | Job::Compact(..));

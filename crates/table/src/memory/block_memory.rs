@@ -316,8 +316,9 @@ impl BlockMemory {
         place.map(|place| (Arc::clone(&runs.regions[place.region]), place))
     }
 
-    /// Gives back what the copy has filled though nobody has it any more. Who gives back the
-    /// same pages at this moment may find them filled again: up to a run, until it is taken.
+    /// Gives back what the copy has filled though nobody has it any more. Who gives back
+    /// other pages of it at this moment may find them filled again: a run each time, in no
+    /// account until it is taken again.
     fn grown(&self, region: &Reserved, place: Place) {
         let mut guard = self.runs.lock();
         let runs = &mut *guard;
@@ -331,6 +332,9 @@ impl BlockMemory {
         let mut runs = self.runs.lock();
         gone.into_iter().for_each(|span| runs.free.add(span));
         runs.huge.mended(place);
+        if runs.huge.take_more() {
+            self.growth.set_due(true);
+        }
     }
 
     /// Takes back a block's memory, and gives the run to the system when it was the last.
@@ -395,7 +399,7 @@ impl Runs {
                 (number, span, 0)
             }
             None => {
-                let span = self.pages(RUN_BYTES[kind.run] / PAGE_BYTES)?;
+                let span = self.pages(RUN_BYTES[kind.run] / PAGE_BYTES, false)?;
                 (self.add(Run::Unused).0, span, span.bytes())
             }
         };
@@ -405,7 +409,7 @@ impl Runs {
     }
 
     fn take_alone(&mut self, pages: usize) -> io::Result<(Piece, usize)> {
-        let span = self.pages(pages)?;
+        let span = self.pages(pages, true)?;
         let run = self.add(Run::Alone(span));
         let at = NonNull::new(self.address(span)).expect("a region does not begin at address 0");
         Ok((Piece { at, run, size_bytes: span.bytes() }, span.bytes()))
@@ -466,7 +470,8 @@ impl Runs {
         std::mem::replace(&mut self.runs[number as usize], Run::Unused)
     }
 
-    fn pages(&mut self, pages: usize) -> io::Result<Span> {
+    /// For a run, or for one long block.
+    fn pages(&mut self, pages: usize, long: bool) -> io::Result<Span> {
         let span = match self.free.take(pages) {
             Some(span) => span,
             None => {
@@ -474,7 +479,7 @@ impl Runs {
                 self.free.take(pages).expect("a region has room for every run")
             }
         };
-        self.huge.taken(span);
+        self.huge.taken(span, long);
         Ok(span)
     }
 

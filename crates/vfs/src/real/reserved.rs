@@ -18,7 +18,6 @@ use std::ops::Range;
 use std::ptr::{self, NonNull};
 #[cfg(target_os = "linux")]
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Zeroed memory of its own mapping, unmapped when dropped. Takes no memory, only
 /// addresses, until it is written to.
@@ -26,9 +25,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Reserved {
     at: NonNull<u8>,
     size_bytes: usize,
-    /// Whether huge pages were ever asked for. Read by who gives back, who has heard of the
-    /// pages behind that: relaxed.
-    huge: AtomicBool,
 }
 
 // SAFETY: owns its memory, as a `Box<[u8]>` does.
@@ -79,7 +75,7 @@ impl Reserved {
         // is in it. A kernel without huge pages refuses it.
         let _ = unsafe { rustix::mm::madvise(map, size, rustix::mm::Advice::LinuxNoHugepage) };
         let at = NonNull::new(map.cast()).expect("the kernel maps nothing at address 0 unasked");
-        Ok(Reserved { at, size_bytes: size, huge: AtomicBool::new(false) })
+        Ok(Reserved { at, size_bytes: size })
     }
 
     /// Copies `range`, which has been written to, to huge pages, where the system has any
@@ -98,7 +94,6 @@ impl Reserved {
                 fn madvise(at: *mut std::ffi::c_void, bytes: usize, advice: i32) -> i32;
             }
             const MADV_COLLAPSE: i32 = 25;
-            self.huge.store(true, Ordering::Relaxed);
             let at = self.at.as_ptr().wrapping_add(range.start).cast();
             let bytes = range.end - range.start;
             // SAFETY: pages of our mapping; the advice changes what they are made of, not
@@ -166,7 +161,7 @@ impl Reserved {
             {
                 use rustix::mm::{Advice, madvise};
                 let whole = [start, end].iter().all(|at| at % Self::HUGE_PAGE_BYTES == 0);
-                if !whole && self.huge.load(Ordering::Relaxed) {
+                if !whole && self.size_bytes >= Self::HUGE_PAGE_BYTES {
                     let _ = madvise(at.cast(), end - start, Advice::LinuxFree);
                 }
                 let _ = madvise(at.cast(), end - start, Advice::LinuxDontNeed);
@@ -214,7 +209,7 @@ mod tests {
         let mut entries = vec![0; reserved.size_bytes / page * 8];
         map.read_exact(&mut entries).unwrap();
         let (entries, _) = entries.as_chunks::<8>();
-        entries.iter().filter(|entry| u64::from_le_bytes(**entry) >> 63 == 1).count()
+        entries.iter().filter(|entry| u64::from_le_bytes(**entry) >> 62 != 0).count()
     }
 
     #[test]

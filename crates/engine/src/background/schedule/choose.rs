@@ -42,7 +42,9 @@ impl Core {
             return Some(job);
         }
         if worker == Worker::LogKeeper {
-            return self.next_log(state);
+            // Not a thread of low priority: all that the process maps waits for the copy.
+            let grows = || self.reading.block_cache.may_grow_pages().then_some(Job::GrowPages);
+            return self.next_log(state).or_else(grows);
         }
         if matches!(worker, Worker::Caller | Worker::Remover)
             && let Some(job) = self.next_deletion(state)
@@ -56,9 +58,6 @@ impl Core {
         let mut job = self.next_compaction(state, 0, idle);
         if job.is_none() && worker == Worker::Compactor {
             job = self.next_seal(state);
-            if job.is_none() && self.reading.block_cache.may_grow_pages() {
-                job = Some(Job::GrowPages);
-            }
         }
         if job.is_none() {
             self.heal_where_nothing_is_due(state);

@@ -7,8 +7,8 @@
 //! as a huge page, is made one when all of it is taken, until a part of it is given back.
 //!
 //! Not by the thread that touches it first: in a control group that is full the system looks
-//! for 2 MiB at once then, and a read waited 0.6 s. A thread that nobody waits for copies
-//! what is there; who reads of it meanwhile waits for the copy, 0.2 ms.
+//! for 2 MiB at once then, and a read waited 0.6 s. A thread of the background copies what
+//! is there; who reads of it meanwhile waits for the copy, 0.2 ms.
 
 use super::{FreePages, PAGE_BYTES, REGION_BYTES, Span};
 use std::collections::VecDeque;
@@ -124,18 +124,27 @@ impl HugeSlots {
         self.regions.push([Slot::default(); SLOTS]);
     }
 
-    /// Notes that `span` is taken.
-    pub(super) fn taken(&mut self, span: Span) {
+    /// Notes that `span` is taken, for a run or for one long block. A long one asks for
+    /// nothing: it may be a reader's, gone with it and back with the next; and where it
+    /// takes a slot alone, that would be huge at its first touch.
+    pub(super) fn taken(&mut self, span: Span, long: bool) {
         for place in places_of(span) {
-            let slot = &mut self.regions[place.region][place.slot];
-            slot.taken += span.overlap(place.span()).pages;
-            if slot.taken == SLOT_PAGES && slot.pages == Pages::Small {
-                slot.pages = Pages::Asked;
-                if !std::mem::replace(&mut slot.queued, true) {
-                    self.asked.push_back(place);
-                }
-                self.more = true;
+            self.regions[place.region][place.slot].taken += span.overlap(place.span()).pages;
+            if !long {
+                self.ask_for(place);
             }
+        }
+    }
+
+    /// Asks for a slot that is wholly taken.
+    fn ask_for(&mut self, place: Place) {
+        let slot = &mut self.regions[place.region][place.slot];
+        if slot.taken == SLOT_PAGES && slot.pages == Pages::Small {
+            slot.pages = Pages::Asked;
+            if !std::mem::replace(&mut slot.queued, true) {
+                self.asked.push_back(place);
+            }
+            self.more = true;
         }
     }
 
@@ -191,9 +200,10 @@ impl HugeSlots {
         Some(free.cut(place.span()))
     }
 
-    /// The slot is on small pages again.
+    /// The slot is on small pages again. It may have been taken wholly meanwhile.
     pub(super) fn mended(&mut self, place: Place) {
         self.regions[place.region][place.slot].pages = Pages::Small;
+        self.ask_for(place);
     }
 
     /// Asserts what the head of this file says, while nobody takes or gives back.
@@ -204,7 +214,8 @@ impl HugeSlots {
                 let place = Place { region, slot: number };
                 assert_eq!(slot.taken, SLOT_PAGES - free.within(place.span()));
                 let expected: &[Pages] = match slot.taken == SLOT_PAGES {
-                    true => &[Pages::Asked, Pages::Huge],
+                    // Small where a long block came last.
+                    true => &[Pages::Small, Pages::Asked, Pages::Huge],
                     false => &[Pages::Small],
                 };
                 assert!(expected.contains(&slot.pages), "{slot:?}");
