@@ -161,6 +161,11 @@ pub struct BlockCacheStats {
     pub block_bytes: u64,
     /// Beside these: blocks that only readers still hold, and holes between blocks.
     pub unlisted_bytes: u64,
+    /// Of all these, what lies on huge pages.
+    pub huge_page_bytes: u64,
+    /// What was copied to huge pages since the cache was made. A cache that shrinks and
+    /// grows copies the same parts again: at most 32 bytes for each that it takes anew.
+    pub collapsed_bytes: u64,
     pub capacity_bytes: u64,
 }
 
@@ -270,20 +275,26 @@ impl BlockCache {
     }
 
     /// Whether blocks may lie on huge pages that do not yet. A hint.
-    pub fn may_grow_pages(&self) -> bool {
-        self.memory.may_grow()
+    pub fn may_collapse_pages(&self) -> bool {
+        self.memory.may_collapse()
+    }
+
+    /// How many runs of blocks the cache has given back to the system so far: while they
+    /// go, pages that are huge now may have to be made small again soon.
+    pub fn released_runs(&self) -> u64 {
+        self.memory.released_runs()
     }
 
     /// Puts some more of the blocks' memory on huge pages: up to 2 MiB. Answers whether there
     /// was any to put. Some 0.5 ms, and at times as long as the system looks for room.
-    pub fn grow_pages(&self) -> bool {
-        self.memory.grow()
+    pub fn collapse_pages(&self) -> bool {
+        self.memory.collapse()
     }
 
-    /// Says how a thread is woken that calls [`BlockCache::grow_pages`]. Without any, blocks
+    /// Says how a thread is woken that calls [`BlockCache::collapse_pages`]. Without any, blocks
     /// stay on small pages.
-    pub fn pages_grown_by(&self, wake: impl Fn() + Send + Sync + 'static) {
-        self.memory.grown_by(Box::new(wake));
+    pub fn pages_collapsed_by(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.memory.collapsed_by(Box::new(wake));
     }
 
     /// Bytes in use: blocks, bookkeeping, and resident parts of open tables.
@@ -299,6 +310,7 @@ impl BlockCache {
         let (blocks, block_bytes) = (order.list.len() as u64, self.block_bytes());
         let unlisted_bytes = self.unlisted_bytes();
         drop(order);
+        let (huge_page_bytes, collapsed_bytes) = self.memory.huge_and_collapsed_bytes();
         let resident_bytes = self.resident_bytes.load(Ordering::Relaxed);
         BlockCacheStats {
             data_hits: sum(HITS + Kind::Data as usize),
@@ -314,6 +326,8 @@ impl BlockCache {
             resident_bytes,
             block_bytes,
             unlisted_bytes,
+            huge_page_bytes,
+            collapsed_bytes,
             capacity_bytes: self.capacity_bytes(),
         }
     }

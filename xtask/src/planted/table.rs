@@ -453,6 +453,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         }
     ),
     one!(
+        "blocks_collapsed_while_they_go",
+        Test {
+            room: "engine",
+            target: "lib",
+            name: "background::schedule::tests::blocks_are_put_on_huge_pages_only_when_the_cache_has_given_none_back_for_a_while",
+        }
+    ),
+    one!(
         "long_blocks_not_admitted",
         Test {
             room: "table",

@@ -101,6 +101,8 @@ fn show(output: &mut Output, stats: &Value) -> Result<()> {
         "row_cache_bytes",
         "block_cache_bytes",
         "block_cache_unlisted_bytes",
+        "block_cache_huge_page_bytes",
+        "block_cache_collapsed_bytes",
         "table_bytes",
         "job_bytes",
         "reader_bytes",

@@ -162,6 +162,8 @@ impl Core {
             row_cache_bytes: row_cache.used_bytes,
             block_cache_bytes: blocks.block_bytes,
             block_cache_unlisted_bytes: blocks.unlisted_bytes,
+            block_cache_huge_page_bytes: blocks.huge_page_bytes,
+            block_cache_collapsed_bytes: blocks.collapsed_bytes,
             table_bytes: blocks.resident_bytes,
             job_bytes,
             reader_bytes: of(Part::Readers),

@@ -59,7 +59,7 @@ enum Job {
     /// Free pages of the heap, to the system.
     GiveBackHeap,
     /// A part of the block cache, to huge pages.
-    GrowPages,
+    CollapsePages,
 }
 
 impl Core {
@@ -92,7 +92,7 @@ impl Core {
         let background = Arc::clone(&self.background);
         self.reading.freed_heap.served_by(move || background.work_arrived());
         let background = Arc::clone(&self.background);
-        self.reading.block_cache.pages_grown_by(move || background.work_arrived());
+        self.reading.block_cache.pages_collapsed_by(move || background.work_arrived());
         let fixed = [
             ("tanada-flush".to_owned(), Worker::Flusher, Priority::Soon),
             ("tanada-log".to_owned(), Worker::LogKeeper, Priority::Soon),
@@ -244,8 +244,8 @@ impl Core {
                 give_back_free_heap();
                 Ok(())
             }
-            Job::GrowPages => {
-                self.reading.block_cache.grow_pages();
+            Job::CollapsePages => {
+                self.reading.block_cache.collapse_pages();
                 return; // nothing has changed that anybody waits for
             }
         };
@@ -297,7 +297,7 @@ impl Core {
                 touched.push(keyspace);
                 state
             }
-            Job::GiveBackHeap | Job::GrowPages => self.background.state.lock(),
+            Job::GiveBackHeap | Job::CollapsePages => self.background.state.lock(),
         };
         self.job_ended(&mut state, &touched);
     }

@@ -78,6 +78,9 @@ pub(crate) struct State {
     /// How far back readers looked before the first of these trees was asked that keeps
     /// garbage for them.
     pub(crate) kept_for: Option<LooksBack>,
+    /// How many runs of blocks the cache had given back at the last look, and when it was
+    /// seen first that it had; `None` before it gave back any.
+    pub(crate) blocks_went: Option<(u64, u64)>,
     /// When MemTables were last sealed for want of writers.
     pub(crate) quiet_sealed_ns: Option<u64>,
 }

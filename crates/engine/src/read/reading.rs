@@ -265,7 +265,14 @@ impl Reading {
     /// whether so many rows have gone that their heap is worth giving back: the allocator
     /// keeps it otherwise, and 60 MiB were resident that were in no account.
     fn divide_for(&self, needed: u64) -> (bool, bool) {
-        self.divide_under(self.balancing.lock(), needed)
+        let first = self.divide_under(self.balancing.lock(), needed);
+        // A reader that gave back memory meanwhile found the lock taken, and left it to this
+        // thread. A writer leaves it to the flush of what it writes.
+        if needed > 0 || !self.has_much_to_hand_on() {
+            return first;
+        }
+        let (has_room, dropped_rows) = self.divide_under(self.balancing.lock(), 0);
+        (has_room, dropped_rows || first.1)
     }
 
     /// Two at once could leave the caches with parts of different divisions: hence `_turn`.

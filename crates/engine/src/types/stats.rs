@@ -134,6 +134,11 @@ pub struct MemoryStats {
     /// and buffers of scans that read ahead. The cache gives up blocks for them; a
     /// thirty-second of it, 1 MiB at least and 8 MiB at most, may come on top.
     pub block_cache_unlisted_bytes: u64,
+    /// Of blocks, held and unlisted, what lies on huge pages, where the system gives any.
+    pub block_cache_huge_page_bytes: u64,
+    /// What was copied to huge pages since the opening. A cache that shrinks and grows
+    /// copies parts of itself again.
+    pub block_cache_collapsed_bytes: u64,
     /// Resident parts of open tables: top indexes, fences, handles.
     pub table_bytes: u64,
     /// Buffers of flush and compaction jobs, and the mapped log: the share kept for

@@ -30,7 +30,7 @@ mod huge;
 
 use free_pages::{FreePages, Span};
 pub(crate) use huge::Wake;
-use huge::{Growth, HugeSlots, Place};
+use huge::{Collapses, HugeSlots, Place};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ptr::NonNull;
@@ -94,7 +94,11 @@ pub(crate) struct BlockMemory {
     /// room. Held to add to it and to wait for more; nothing is locked under it.
     returns: Mutex<u64>,
     returned: Condvar,
-    growth: Growth,
+    collapses: Collapses,
+    /// Runs of blocks given back so far (relaxed: a figure).
+    released: AtomicU64,
+    /// Bytes that were copied to huge pages, likewise.
+    collapsed: AtomicU64,
 }
 
 /// What all runs are.
@@ -176,12 +180,14 @@ impl BlockMemory {
     /// Takes nothing yet.
     pub(crate) fn new() -> BlockMemory {
         BlockMemory {
-            runs: Mutex::default(),
+            runs: Mutex::new(Runs { huge: HugeSlots::new(), ..Runs::default() }),
             resident: AtomicU64::new(0),
             long: AtomicU64::new(0),
             returns: Mutex::new(0),
             returned: Condvar::new(),
-            growth: Growth::new(),
+            collapses: Collapses::new(),
+            released: AtomicU64::new(0),
+            collapsed: AtomicU64::new(0),
         }
     }
 
@@ -251,14 +257,11 @@ impl BlockMemory {
             Some(kind) => runs.take_shared(kind)?,
             None => runs.take_alone(bytes.div_ceil(PAGE_BYTES))?,
         };
-        let more_to_grow = runs.huge.take_more();
-        if more_to_grow {
-            self.growth.set_due(true);
-        }
+        let has_become_due = runs.huge.take_more() && !self.collapses.set_due(true);
         drop(runs);
         self.took(taken);
-        if more_to_grow {
-            self.growth.wake();
+        if has_become_due {
+            self.collapses.wake();
         }
         Ok(piece)
     }
@@ -279,7 +282,7 @@ impl BlockMemory {
     /// Gives the pages of a run that was ended back, and takes them for another one.
     fn give_back(&self, mut runs: MutexGuard<'_, Runs>, span: Span) {
         let region = Arc::clone(&runs.regions[span.region]);
-        let to_small = runs.huge.part_with(span);
+        let to_small = runs.huge.released(span);
         drop(runs); // giving back takes its time: not under the lock
         to_small.into_iter().for_each(|place| region.keep_small(place.bytes()));
         // SAFETY: the run was empty, and is no run any more: nobody is given these pages
@@ -289,29 +292,40 @@ impl BlockMemory {
         self.gave_back(span.bytes());
     }
 
-    /// Whether some of it is to be put on huge pages. A hint.
-    pub(crate) fn may_grow(&self) -> bool {
-        self.growth.is_due()
+    /// Bytes on huge pages now, and bytes that were copied to such so far. Takes a lock.
+    pub(crate) fn huge_and_collapsed_bytes(&self) -> (u64, u64) {
+        (self.runs.lock().huge.huge_bytes(), self.collapsed.load(Ordering::Relaxed))
     }
 
-    /// Says how somebody is woken who calls [`BlockMemory::grow`].
-    pub(crate) fn grown_by(&self, wake: Wake) {
-        self.growth.served_by(wake);
+    /// How many runs of blocks were given back so far.
+    pub(crate) fn released_runs(&self) -> u64 {
+        self.released.load(Ordering::Relaxed)
+    }
+
+    /// Whether some of it is to be put on huge pages. A hint.
+    pub(crate) fn may_collapse(&self) -> bool {
+        self.collapses.is_due()
+    }
+
+    /// Says how somebody is woken who calls [`BlockMemory::collapse`].
+    pub(crate) fn collapsed_by(&self, wake: Wake) {
+        self.collapses.served_by(wake);
     }
 
     /// Puts the next part that is wholly taken on huge pages. Whether there was one.
-    pub(crate) fn grow(&self) -> bool {
-        let Some((region, place)) = self.next_to_grow() else { return false };
+    pub(crate) fn collapse(&self) -> bool {
+        let Some((region, place)) = self.next_to_collapse() else { return false };
         region.make_huge(place.bytes());
-        self.grown(&region, place);
+        self.collapsed.fetch_add(place.bytes().len() as u64, Ordering::Relaxed);
+        self.end_collapse(&region, place);
         true
     }
 
-    fn next_to_grow(&self) -> Option<(Arc<Reserved>, Place)> {
+    fn next_to_collapse(&self) -> Option<(Arc<Reserved>, Place)> {
         let mut runs = self.runs.lock();
-        let place = runs.huge.grow();
+        let place = runs.huge.next_to_collapse();
         if place.is_none() {
-            self.growth.set_due(false);
+            self.collapses.set_due(false);
         }
         place.map(|place| (Arc::clone(&runs.regions[place.region]), place))
     }
@@ -319,10 +333,10 @@ impl BlockMemory {
     /// Gives back what the copy has filled though nobody has it any more. Who gives back
     /// other pages of it at this moment may find them filled again: a run each time, in no
     /// account until it is taken again.
-    fn grown(&self, region: &Reserved, place: Place) {
+    fn end_collapse(&self, region: &Reserved, place: Place) {
         let mut guard = self.runs.lock();
         let runs = &mut *guard;
-        let Some(gone) = runs.huge.grown(place, &mut runs.free) else { return };
+        let Some(gone) = runs.huge.collapsed(place, &mut runs.free) else { return };
         drop(guard);
         region.keep_small(place.bytes());
         for span in &gone {
@@ -333,7 +347,7 @@ impl BlockMemory {
         gone.into_iter().for_each(|span| runs.free.add(span));
         runs.huge.mended(place);
         if runs.huge.take_more() {
-            self.growth.set_due(true);
+            self.collapses.set_due(true);
         }
     }
 
@@ -355,6 +369,10 @@ impl BlockMemory {
                 drop(own);
                 self.gave_back(bytes);
             }
+            Emptied::Run(span) => {
+                self.released.fetch_add(1, Ordering::Relaxed);
+                self.give_back(runs, span);
+            }
             Emptied::Pages(span) => self.give_back(runs, span),
         }
     }
@@ -363,6 +381,9 @@ impl BlockMemory {
 /// What is left of a run when its last block has gone.
 enum Emptied {
     Own(Reserved),
+    /// Of many blocks.
+    Run(Span),
+    /// Of one.
     Pages(Span),
 }
 
@@ -441,7 +462,7 @@ impl Runs {
                     return None;
                 }
                 self.end(number);
-                Some(Emptied::Pages(span))
+                Some(Emptied::Run(span))
             }
             Run::Alone(span) => {
                 let span = *span;

@@ -78,6 +78,15 @@ impl Reserved {
         Ok(Reserved { at, size_bytes: size })
     }
 
+    /// Whether the system gives huge pages to a process that asks for them.
+    pub fn can_be_huge() -> bool {
+        static CAN: OnceLock<bool> = OnceLock::new();
+        *CAN.get_or_init(|| {
+            let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+            setting.is_ok_and(|setting| !setting.contains("[never]"))
+        })
+    }
+
     /// Copies `range`, which has been written to, to huge pages, where the system has any
     /// and is not told to give none. Some 0.2 ms for each, during which others who read of
     /// it wait; before that the system may look for room, for which nobody else waits.
@@ -87,7 +96,7 @@ impl Reserved {
     pub fn make_huge(&self, range: Range<usize>) {
         self.check_huge(&range);
         #[cfg(target_os = "linux")]
-        if huge_pages_are_allowed() {
+        if Self::can_be_huge() {
             use rustix::mm::Advice;
             // SAFETY: declared as in <sys/mman.h>; rustix does not have the advice.
             unsafe extern "C" {
@@ -175,16 +184,6 @@ impl Reserved {
             );
         }
     }
-}
-
-/// Whether the system gives huge pages to who asks.
-#[cfg(target_os = "linux")]
-fn huge_pages_are_allowed() -> bool {
-    static ALLOWED: OnceLock<bool> = OnceLock::new();
-    *ALLOWED.get_or_init(|| {
-        let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
-        setting.is_ok_and(|setting| !setting.contains("[never]"))
-    })
 }
 
 impl Drop for Reserved {

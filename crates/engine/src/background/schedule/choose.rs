@@ -43,8 +43,7 @@ impl Core {
         }
         if worker == Worker::LogKeeper {
             // Not a thread of low priority: all that the process maps waits for the copy.
-            let grows = || self.reading.block_cache.may_grow_pages().then_some(Job::GrowPages);
-            return self.next_log(state).or_else(grows);
+            return self.next_log(state).or_else(|| self.next_collapse(state));
         }
         if matches!(worker, Worker::Caller | Worker::Remover)
             && let Some(job) = self.next_deletion(state)

@@ -23,6 +23,9 @@ const QUIET_NS: u64 = 10_000_000_000;
 const WORTH_A_TABLE: u64 = 1 << 20;
 const BETWEEN_SEALS_NS: u64 = 600_000_000_000;
 
+/// Blocks are put on huge pages when the cache has given nothing back for this long.
+pub(super) const BLOCKS_STAY: Duration = Duration::from_secs(10);
+
 /// The clock may be set while a thread sleeps.
 const LONGEST_MS: u64 = 900_000;
 
@@ -51,6 +54,9 @@ impl Core {
     pub(super) fn patience(&self, state: &mut State, worker: Worker) -> Patience {
         if state.retry_at_ns != 0 {
             return Patience::Until(TICK);
+        }
+        if worker == Worker::LogKeeper && self.reading.block_cache.may_collapse_pages() {
+            return Patience::Until(BLOCKS_STAY);
         }
         if worker != Worker::Compactor || !self.reading.health.may_work() {
             return Patience::Endless;
@@ -87,6 +93,23 @@ impl Core {
             Some(wait) => Patience::Until(wait.max(TICK)),
             None => Patience::Endless,
         }
+    }
+
+    /// Puts blocks on huge pages, once the cache has given nothing back for a while: what is
+    /// copied while tables come and go is small again soon, and readers of it waited for the
+    /// copy.
+    pub(super) fn next_collapse(&self, state: &mut State) -> Option<Job> {
+        let cache = &self.reading.block_cache;
+        if !cache.may_collapse_pages() {
+            return None;
+        }
+        let (released, now_ns) = (cache.released_runs(), self.reading.env.clock.monotonic_ns());
+        if released != state.blocks_went.map_or(0, |(runs, _)| runs) {
+            state.blocks_went = Some((released, now_ns));
+        }
+        let stay_ns = BLOCKS_STAY.as_nanos() as u64;
+        let stay = state.blocks_went.is_none_or(|(_, since_ns)| now_ns >= since_ns + stay_ns);
+        (stay || planted!(blocks_collapsed_while_they_go)).then_some(Job::CollapsePages)
     }
 
     /// When MemTables are sealed if nobody writes until then.

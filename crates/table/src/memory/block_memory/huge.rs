@@ -29,8 +29,12 @@ pub(super) struct HugeSlots {
     regions: Vec<[Slot; SLOTS]>,
     /// Those that are [`Pages::Asked`], and some that no longer are; each slot once.
     asked: VecDeque<Place>,
-    /// Whether it has grown.
+    /// Whether it has become longer.
     more: bool,
+    /// How many slots are [`Pages::Huge`].
+    huge: usize,
+    /// Whether the system gives huge pages; without, nothing is asked for.
+    given: bool,
 }
 
 /// A slot of a region.
@@ -57,7 +61,7 @@ enum Pages {
     /// All of it is taken.
     Asked,
     /// Somebody is copying it.
-    Growing,
+    Collapsing,
     /// A part of it went meanwhile.
     Broken,
     Huge,
@@ -67,26 +71,27 @@ enum Pages {
 pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// Whether there is something to make huge, and for whom.
-pub(super) struct Growth {
+pub(super) struct Collapses {
     /// Set and cleared under the lock of the slots; read without, as a hint: relaxed.
     due: AtomicBool,
     wake: OnceLock<Wake>,
 }
 
-impl Growth {
-    pub(super) fn new() -> Growth {
-        Growth { due: AtomicBool::new(false), wake: OnceLock::new() }
+impl Collapses {
+    pub(super) fn new() -> Collapses {
+        Collapses { due: AtomicBool::new(false), wake: OnceLock::new() }
     }
 
     pub(super) fn is_due(&self) -> bool {
         self.due.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_due(&self, due: bool) {
-        self.due.store(due, Ordering::Relaxed);
+    /// Answers what it was.
+    pub(super) fn set_due(&self, due: bool) -> bool {
+        self.due.swap(due, Ordering::Relaxed)
     }
 
-    /// Called behind [`Growth::set_due`], without a lock.
+    /// Called when it has become due, without a lock.
     pub(super) fn wake(&self) {
         if let Some(wake) = self.wake.get() {
             wake();
@@ -100,9 +105,9 @@ impl Growth {
     }
 }
 
-impl fmt::Debug for Growth {
+impl fmt::Debug for Collapses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Growth").field("due", &self.is_due()).finish_non_exhaustive()
+        f.debug_struct("Collapses").field("due", &self.is_due()).finish_non_exhaustive()
     }
 }
 
@@ -119,6 +124,11 @@ impl Place {
 }
 
 impl HugeSlots {
+    /// None yet.
+    pub(super) fn new() -> HugeSlots {
+        HugeSlots { given: Reserved::can_be_huge(), ..HugeSlots::default() }
+    }
+
     /// A region more, wholly free and on small pages.
     pub(super) fn add_region(&mut self) {
         self.regions.push([Slot::default(); SLOTS]);
@@ -139,13 +149,18 @@ impl HugeSlots {
     /// Asks for a slot that is wholly taken.
     fn ask_for(&mut self, place: Place) {
         let slot = &mut self.regions[place.region][place.slot];
-        if slot.taken == SLOT_PAGES && slot.pages == Pages::Small {
+        if self.given && slot.taken == SLOT_PAGES && slot.pages == Pages::Small {
             slot.pages = Pages::Asked;
             if !std::mem::replace(&mut slot.queued, true) {
                 self.asked.push_back(place);
             }
             self.more = true;
         }
+    }
+
+    /// Bytes on huge pages.
+    pub(super) fn huge_bytes(&self) -> u64 {
+        (self.huge * Reserved::HUGE_PAGE_BYTES) as u64
     }
 
     /// Whether there is more to make huge than when this was last asked.
@@ -155,7 +170,7 @@ impl HugeSlots {
 
     /// Notes that `span`, whose run has ended, is to be given back. Answers the slots that
     /// must be on small pages before.
-    pub(super) fn part_with(&mut self, span: Span) -> Vec<Place> {
+    pub(super) fn released(&mut self, span: Span) -> Vec<Place> {
         let mut to_small = Vec::new();
         for place in places_of(span) {
             let slot = &mut self.regions[place.region][place.slot];
@@ -163,9 +178,10 @@ impl HugeSlots {
             slot.pages = match slot.pages {
                 Pages::Small | Pages::Asked => Pages::Small,
                 // Whoever copies it sees that.
-                Pages::Growing | Pages::Broken => Pages::Broken,
+                Pages::Collapsing | Pages::Broken => Pages::Broken,
                 Pages::Huge if planted!(huge_page_kept_when_a_part_goes) => Pages::Huge,
                 Pages::Huge => {
+                    self.huge -= 1;
                     to_small.push(place);
                     Pages::Small
                 }
@@ -174,13 +190,13 @@ impl HugeSlots {
         to_small
     }
 
-    /// The next slot to make huge, for this caller alone, until [`HugeSlots::grown`].
-    pub(super) fn grow(&mut self) -> Option<Place> {
+    /// The next slot to make huge, for this caller alone, until [`HugeSlots::collapsed`].
+    pub(super) fn next_to_collapse(&mut self) -> Option<Place> {
         while let Some(place) = self.asked.pop_front() {
             let slot = &mut self.regions[place.region][place.slot];
             slot.queued = false;
             if slot.pages == Pages::Asked {
-                slot.pages = Pages::Growing;
+                slot.pages = Pages::Collapsing;
                 return Some(place);
             }
         }
@@ -190,10 +206,11 @@ impl HugeSlots {
     /// Notes that the slot was copied. `None` when all of it is still taken. Else it must be
     /// on small pages again, and what is free of it is answered, taken from the free pages,
     /// to be given back once more: the copy has filled it.
-    pub(super) fn grown(&mut self, place: Place, free: &mut FreePages) -> Option<Vec<Span>> {
+    pub(super) fn collapsed(&mut self, place: Place, free: &mut FreePages) -> Option<Vec<Span>> {
         let slot = &mut self.regions[place.region][place.slot];
-        if slot.pages == Pages::Growing {
+        if slot.pages == Pages::Collapsing {
             slot.pages = Pages::Huge;
+            self.huge += 1;
             return None;
         }
         // Still broken, so that nobody asks for it before it is small.
@@ -222,6 +239,8 @@ impl HugeSlots {
                 assert!(slot.queued || slot.pages != Pages::Asked);
             }
         }
+        let huge = self.regions.iter().flatten().filter(|slot| slot.pages == Pages::Huge);
+        assert_eq!(huge.count(), self.huge);
         assert!(self.asked.len() <= self.regions.len() * SLOTS);
     }
 }

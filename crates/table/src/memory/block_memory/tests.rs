@@ -103,8 +103,8 @@ fn no_more_memory_is_taken_than_what_is_counted_whatever_is_put_on_huge_pages() 
             Vec::into_iter(gone).for_each(|marked| put_back(&memory, marked));
         }
         if round % 3 > 0 {
-            while memory.grow() {}
-            assert!(!memory.may_grow());
+            while memory.collapse() {}
+            assert!(!memory.may_collapse());
         }
         let runs = memory.runs.lock();
         let counted = memory.resident_bytes() as usize / PAGE_BYTES;
@@ -124,10 +124,10 @@ fn long_blocks_ask_for_no_huge_pages() {
     let memory = BlockMemory::new();
     let whole = take(&memory, 3 * Reserved::HUGE_PAGE_BYTES, 1);
     let mut rest: Vec<_> = (0..61).map(|i| take(&memory, 32 << 10, i)).collect();
-    while memory.grow() {}
+    while memory.collapse() {}
     for round in 0..10 {
         let long = take(&memory, 128 << 10, round);
-        assert!(!memory.may_grow());
+        assert!(!memory.may_collapse());
         put_back(&memory, long);
     }
     rest.push(whole);
@@ -146,20 +146,20 @@ fn what_goes_while_it_is_put_on_a_huge_page_is_given_back_all_the_same() {
         // Every page of it. SAFETY: `take` gave so many bytes.
         unsafe { marked.piece.at.write_bytes(marked.mark, marked.asked) };
     }
-    let (region, place) = memory.next_to_grow().unwrap();
+    let (region, place) = memory.next_to_collapse().unwrap();
     // Five runs of the first eight: two of them stay as spare ones.
     held.drain(..40).for_each(|marked| put_back(&memory, marked));
     region.make_huge(place.bytes());
     // Taken again before the copy ends: asked for once more.
     held.extend((0..8).map(|i| take(&memory, 32 << 10, i)));
-    memory.grown(&region, place);
+    memory.end_collapse(&region, place);
     let present = |memory: &BlockMemory| present_pages(&memory.runs.lock()) * PAGE_BYTES;
     assert!(present(&memory) <= memory.resident_bytes() as usize);
     let runs = memory.runs.lock();
     runs.huge.check(&runs.free);
     drop(runs);
     held.extend((0..32).map(|i| take(&memory, 32 << 10, i)));
-    while memory.grow() {}
+    while memory.collapse() {}
     let runs = memory.runs.lock();
     runs.huge.check(&runs.free);
     drop(runs);
