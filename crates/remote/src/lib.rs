@@ -12,7 +12,8 @@
 //!
 //! The modules, in reading order: `ids` and `name` (words), `store` (one request to any
 //! store, classified), `bucket` (requests of one database, tried again and counted),
-//! `register` (compare-and-swap on any store), `probe` (does the store keep its word).
+//! `register` (compare-and-swap on any store), `probe` (does the store keep its word),
+//! `codec` (bytes of objects).
 
 mod ids;
 mod name;
@@ -20,6 +21,9 @@ mod store;
 mod bucket;
 pub mod register;
 mod probe;
+pub mod codec;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 
 pub use bucket::{
     Accounting, Bucket, Cause, Created, LATENCIES, Listed, Prices, Put, RuntimeTimer, Timer, Tries,
