@@ -13,7 +13,8 @@
 //! The modules, in reading order: `ids` and `name` (words), `store` (one request to any
 //! store, classified), `bucket` (requests of one database, tried again and counted),
 //! `register` (compare-and-swap on any store), `probe` (does the store keep its word),
-//! `codec` (bytes of objects).
+//! `codec` (bytes of objects), `chain` (who owns the database, and what of its log counts),
+//! `collection` (what may be deleted).
 
 mod ids;
 mod name;
@@ -22,6 +23,8 @@ mod bucket;
 pub mod register;
 mod probe;
 pub mod codec;
+pub mod chain;
+pub mod collection;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 
