@@ -62,7 +62,9 @@ const INGEST: Feature = feature("ingestion", "crates/engine/src/", "pub fn inges
 const CLEAR: Feature = feature("clear", "crates/engine/src/api/keyspace", "pub fn clear(");
 const RANGES: Feature = feature("range deletes", "crates/engine/src/", "pub fn delete_range(");
 const BLOBS: Feature = feature("blob files", "crates/engine/src/lib.rs", "mod blob");
-const REMOTE: Feature = feature("the remote copy", "crates/remote/src/lib.rs", "//!");
+const REMOTE: Feature = feature("the remote copy", "crates/cli/src/verbs/serve", "remote:");
+const JOBS: Feature = feature("offloaded compaction", "crates/remote/src/lib.rs", "mod worker");
+const TIER: Feature = feature("the cold tier", "crates/remote/src/lib.rs", "mod cold");
 const REDIS: Feature = feature("the Redis protocol", "crates/server/src/", "mod resp;");
 const ACCESS: Feature = feature("access control", "crates/server/src/", "mod access;");
 
@@ -151,6 +153,17 @@ const fn comes(name: &'static str, feature: Feature) -> Scenario {
 /// A test of the server, below `crates/server/tests/`.
 const fn served(name: &'static str, target: &'static str, test: &'static str) -> Scenario {
     Scenario { name, state: State::Elsewhere(Test { room: "server", target, name: test }) }
+}
+
+/// One of `crates/remote/tests/`, or a unit test there.
+macro_rules! bucket {
+    ($target:literal, $name:literal) => {
+        Test { room: "remote", target: $target, name: $name }
+    };
+}
+
+const fn bucket_fault(name: &'static str, tests: &'static [Test]) -> Fault {
+    Fault { name, tests }
 }
 
 /// A fault under the scenario's own name.
@@ -654,13 +667,133 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         unit!("control::pacing::tests::a_long_group_pays_less_as_soon_as_a_flush_has_ended")
     ),
     // Remote.
-    comes("fenced_writer_acks_after_gc", REMOTE),
-    comes("gc_deletes_live_table", REMOTE),
-    comes("store_ignores_preconditions", REMOTE),
-    comes("conflict_409_taken_for_failure", REMOTE),
-    comes("etag_unquoted", REMOTE),
-    comes("list_unordered", REMOTE),
-    comes("put_retried_after_timeout", REMOTE),
+    planted(
+        "two_openers_at_once",
+        &[
+            bucket_fault("two_openers_at_once", &[bucket!("simulation", "two_openers_at_once")]),
+            bucket_fault(
+                "opening_is_not_confirmed",
+                &[bucket!("chain", "an_opener_that_slept_after_its_raise_serves_nothing")],
+            ),
+        ],
+    ),
+    planted(
+        "fence_below_the_replay_point",
+        &[bucket_fault(
+            "fence_below_the_replay_point",
+            &[bucket!("simulation", "fence_below_the_replay_point")],
+        )],
+    ),
+    planted(
+        "third_writer_between_probe_and_fence",
+        &[
+            bucket_fault(
+                "third_writer_between_probe_and_fence",
+                &[bucket!("simulation", "third_writer_between_probe_and_fence")],
+            ),
+            bucket_fault(
+                "only_the_last_epoch_is_closed",
+                &[bucket!("simulation", "third_writer_between_probe_and_fence")],
+            ),
+        ],
+    ),
+    planted(
+        "manifest_name_free_again_after_collection",
+        &[bucket_fault(
+            "manifest_name_free_again_after_collection",
+            &[bucket!("registers", "manifest_name_free_again_after_collection")],
+        )],
+    ),
+    planted(
+        "uploaded_table_collected_before_published",
+        &[bucket_fault(
+            "uploaded_table_collected_before_published",
+            &[
+                bucket!("simulation", "uploaded_table_collected_before_published"),
+                bucket!(
+                    "lib",
+                    "collection::tests::uploads_of_the_present_epoch_are_left_to_their_owner"
+                ),
+            ],
+        )],
+    ),
+    planted(
+        "fenced_writer_acks_after_gc",
+        &[
+            bucket_fault(
+                "fenced_writer_acks_after_gc",
+                &[
+                    bucket!("simulation", "fenced_writer_acks_after_gc"),
+                    bucket!("lib", "collection::tests::no_fence_is_ever_garbage"),
+                ],
+            ),
+            bucket_fault(
+                "chunks_acknowledged_as_they_come",
+                &[bucket!("simulation", "fenced_writer_acks_after_gc")],
+            ),
+            bucket_fault(
+                "a_taken_place_counts_as_ones_own",
+                &[bucket!("simulation", "fenced_writer_acks_after_gc")],
+            ),
+            bucket_fault(
+                "a_lost_answer_counts_as_stored",
+                &[bucket!(
+                    "simulation",
+                    "answers_that_are_lost_late_and_doubled_lose_no_acknowledged_write"
+                )],
+            ),
+            bucket_fault(
+                "edit_sent_again_without_looking",
+                &[bucket!("simulation", "two_openers_at_once")],
+            ),
+        ],
+    ),
+    planted(
+        "gc_deletes_live_table",
+        &[bucket_fault(
+            "gc_deletes_live_table",
+            &[bucket!("lib", "collection::tests::gc_deletes_live_table")],
+        )],
+    ),
+    planted(
+        "store_ignores_preconditions",
+        &[bucket_fault(
+            "store_ignores_preconditions",
+            &[bucket!("store", "store_ignores_preconditions")],
+        )],
+    ),
+    planted(
+        "conflict_409_taken_for_failure",
+        &[bucket_fault(
+            "conflict_409_taken_for_failure",
+            &[bucket!("lib", "store::adapter::tests::conflict_409_taken_for_failure")],
+        )],
+    ),
+    planted(
+        "etag_unquoted",
+        &[bucket_fault("etag_unquoted", &[bucket!("store", "etag_unquoted")])],
+    ),
+    planted(
+        "list_unordered",
+        &[bucket_fault("list_unordered", &[bucket!("store", "list_unordered")])],
+    ),
+    planted(
+        "put_retried_after_timeout",
+        &[
+            bucket_fault(
+                "put_retried_after_timeout",
+                &[bucket!("store", "put_retried_after_timeout")],
+            ),
+            bucket_fault(
+                "own_first_try_taken_for_another",
+                &[bucket!("registers", "a_swap_that_meets_its_own_first_try_has_won")],
+            ),
+        ],
+    ),
+    comes("compaction_source_gone", JOBS),
+    comes("lag_grows_unseen", REMOTE),
+    comes("cold_reads_in_sequence", TIER),
+    comes("polling_costs_money", REMOTE),
     // Server.
     comes("aof_tail_never_synced", REDIS),
     served("shutdown_without_flush", "lifecycle", "what_was_acknowledged_survives_a_stop"),
