@@ -14,9 +14,12 @@ mod world;
 use actors::Habits;
 use run::{Plan, USUAL, report, run};
 
-/// Runs seeds, or the one that the environment names, and fails with the first violation.
+/// Runs so many seeds, or as many as `TANADA_SEEDS` says, or the one of `TANADA_SEED`, and
+/// fails with the first violation.
 fn seeds(plan: Plan, first: u64, count: u64) {
     let only = std::env::var("TANADA_SEED").ok().and_then(|seed| seed.parse().ok());
+    let many = std::env::var("TANADA_SEEDS").ok().and_then(|many| many.parse().ok());
+    let count = many.unwrap_or(count);
     let range = only.map_or(first..first + count, |seed: u64| seed..seed + 1);
     let (mut steps, mut acknowledgements, mut openings, mut deletions) = (0, 0, 0, 0);
     for seed in range {
