@@ -25,6 +25,7 @@ fn seeds(plan: Plan, first: u64, count: u64) {
     for seed in range {
         let outcome = run(plan, seed);
         assert!(outcome.violation.is_none(), "{}", report(&outcome));
+        assert!(outcome.steps < run::STEPS, "seed {seed} does not end");
         steps += outcome.steps;
         acknowledgements += outcome.acknowledgements;
         openings += outcome.openings;

@@ -52,8 +52,8 @@ pub(crate) const USUAL: Plan = Plan {
     swap: None,
 };
 
-/// Steps at most: a run of this plan takes some hundreds.
-const STEPS: u64 = 60_000;
+/// Steps at most: a run takes some thousands. One that has more does not end.
+pub(crate) const STEPS: u64 = 60_000;
 
 struct Running {
     future: Option<BoxFuture<'static, ()>>,
