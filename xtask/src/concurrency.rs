@@ -57,6 +57,9 @@ const ROWS: &str = "schedules_of_readers_beside_flushes";
 const CHECKPOINTS: &str = "schedules_of_checkpoints";
 const SWAPS: &str = "schedules_of_swaps";
 
+/// Those who follow the changes.
+const FOLLOWERS: &str = "schedules_of_followers";
+
 /// Readers of dead keys.
 const WALKS: &str = "schedules_of_walks_beside_puts";
 
@@ -114,6 +117,7 @@ const CHECKERS: &[Checker] = &[
             soon("close_leaves_compactions_by_hand_behind", DATABASE),
             soon("checkpoint_moment_in_two_steps", CHECKPOINTS),
             soon("checkpoint_log_not_pinned", CHECKPOINTS),
+            soon("change_shown_before_it_can_be_read", FOLLOWERS),
         ],
     },
 ];

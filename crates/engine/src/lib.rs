@@ -31,6 +31,7 @@ mod write;
 mod background;
 mod opening;
 mod checkpoint;
+mod changes;
 mod api;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
@@ -49,6 +50,7 @@ pub use api::keyspace::Keyspace;
 pub use api::snapshot::Snapshot;
 pub use api::verify::VerifyReport;
 pub use background::compact::CompactSummary;
+pub use changes::{ChangeHold, Changes, CommitGroup};
 pub use checkpoint::{CheckpointDir, CheckpointEntry, CheckpointSummary};
 #[cfg(feature = "simulation")]
 pub use core::simulation::{Scheduler, Tuning};
@@ -57,10 +59,12 @@ pub use read::scan::{Cursor, Iter, Keys, Records};
 pub use tanada_format::{Corruption, Lineage, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};
 pub use tanada_table::Value;
 pub use tanada_vfs as vfs;
+pub use types::change::{Change, Operation};
 pub use types::condition::{Condition, Conflict, FailedCondition};
 pub use types::error::{Error, Result};
 pub use types::explain::{Explain, Outcome, Step, Tier};
 pub use types::options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOptions};
+pub use types::position::{BadPosition, Position, Since};
 pub use types::range::{KeyRange, prefix_end};
 pub use types::record::{Record, RecordRef, UnixMillis};
 pub use types::stats::*;

@@ -11,7 +11,10 @@ use patience::{SetAtEnd, until};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tanada::{Batch, Db, Durability, Error, KeyspaceOptions, PutOptions, Result, WriteOptions};
+use std::time::Duration;
+use tanada::{
+    Batch, Db, Durability, Error, KeyspaceOptions, PutOptions, Result, Since, WriteOptions,
+};
 
 /// The least there may be.
 const SMALL: u64 = 16 << 20;
@@ -65,6 +68,10 @@ fn fork_with_an_open_database() {
     let mut cursor = db.cursor();
     cursor.seek(60u32.to_be_bytes()).unwrap();
     let kept = db.get(0u32.to_be_bytes()).unwrap().unwrap();
+    let mut changes = db.changes(Since::Oldest).unwrap();
+    assert!(changes.wait(Duration::ZERO).unwrap());
+    let position = changes.position();
+    let mut hold = db.hold_changes(position).unwrap();
 
     let told = match fork() {
         Side::Parent(child) => child.told(),
@@ -111,6 +118,11 @@ fn fork_with_an_open_database() {
             refused.of("cursor seek_for_prev", cursor.seek_for_prev("a"));
             refused.of("new cursor", db.cursor().seek_first());
             refused.of("snapshot cursor", snapshot.cursor().seek_last());
+            refused.of("changes next", changes.next().map(|group| group.is_some()));
+            refused.of("changes wait", changes.wait(Duration::from_secs(60)));
+            refused.of("hold move_to", hold.move_to(position));
+            refused.of("new changes", db.changes(Since::Now));
+            refused.of("new hold", db.hold_changes(position));
             refused.of("close", db.close());
             refused.of("close again", db.clone().close());
             let mut wrong = String::new();
@@ -125,6 +137,7 @@ fn fork_with_an_open_database() {
                 other => wrong.push_str(&format!("opened what the parent has open: {other:?}; ")),
             }
             drop((kept, iter, untouched, cursor, snapshot));
+            drop((changes, hold));
             drop((users, db));
             // A database of its own is like any other.
             let own = open(&dir.path().join("own"));
@@ -145,7 +158,9 @@ fn fork_with_an_open_database() {
     assert_eq!(cursor.entry().unwrap().0, 61u32.to_be_bytes());
     assert_eq!(iter.by_ref().map(Result::unwrap).count(), 148);
     assert_eq!(untouched.by_ref().map(Result::unwrap).count(), 100);
-    drop((iter, untouched, cursor, snapshot));
+    assert!(changes.next().unwrap().is_some());
+    hold.move_to(changes.position()).unwrap();
+    drop((iter, untouched, cursor, snapshot, changes, hold));
     db.put("after", "parent").unwrap();
     users.put("after", "parent").unwrap();
     assert_eq!(db.verify().unwrap().damage, Vec::<String>::new());

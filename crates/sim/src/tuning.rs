@@ -17,6 +17,7 @@ pub fn random_tuning(choices: &mut impl Choices) -> Tuning {
         // None of the first three has room for a row: the row cache takes 16 KiB without any.
         cache_bytes: pick(choices, &[Some(0), Some(4 << 10), Some(64 << 10), Some(2 << 20), None]),
         log_bytes: pick(choices, &[Some(8 << 10), Some(64 << 10), None]),
+        held_log_bytes: pick(choices, &[None, Some(0), Some(64 << 10)]),
         // A few dead keys side by side are a span.
         dead_entries: Some(1),
         block_bytes: Some(pick(choices, &[64, 512, 4032, 32 << 10])),

@@ -187,18 +187,20 @@ fn show(output: &mut Output, stats: &Value) -> Result<()> {
 
     let wal = &stats["wal"];
     output.title("write-ahead log")?;
-    rows(
-        output,
-        &[
-            Row { name: "files", text: count(number(wal, "files")) },
-            Row { name: "on disk", text: size(number(wal, "bytes_on_disk")) },
-            Row { name: "written", text: size(number(wal, "bytes_written")) },
-            Row { name: "commit groups", text: count(number(wal, "groups")) },
-            Row { name: "batches", text: count(number(wal, "batches")) },
-            Row { name: "syncs", text: count(number(wal, "syncs")) },
-            Row { name: "time in sync", text: nanoseconds(number(wal, "sync_ns")) },
-        ],
-    )?;
+    let mut log = vec![
+        Row { name: "files", text: count(number(wal, "files")) },
+        Row { name: "on disk", text: size(number(wal, "bytes_on_disk")) },
+        Row { name: "written", text: size(number(wal, "bytes_written")) },
+        Row { name: "commit groups", text: count(number(wal, "groups")) },
+        Row { name: "batches", text: count(number(wal, "batches")) },
+        Row { name: "syncs", text: count(number(wal, "syncs")) },
+        Row { name: "time in sync", text: nanoseconds(number(wal, "sync_ns")) },
+    ];
+    if number(wal, "consumers") > 0 || number(wal, "held_bytes") > 0 {
+        log.push(Row { name: "consumers", text: count(number(wal, "consumers")) });
+        log.push(Row { name: "held for them", text: size(number(wal, "held_bytes")) });
+    }
+    rows(output, &log)?;
 
     output.title("background")?;
     let job = |name: &str| {

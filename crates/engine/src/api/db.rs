@@ -6,6 +6,7 @@ use crate::api::keyspace::Keyspace;
 use crate::api::snapshot::Snapshot;
 use crate::api::verify::VerifyReport;
 use crate::background::compact::CompactSummary;
+use crate::changes::{ChangeHold, Changes};
 use crate::checkpoint::CheckpointSummary;
 use crate::core::Core;
 use crate::core::config::Config;
@@ -17,6 +18,7 @@ use crate::read::scan::{Cursor, Iter};
 use crate::types::error::{Error, Result};
 use crate::types::explain::Explain;
 use crate::types::options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOptions};
+use crate::types::position::{Position, Since};
 use crate::types::range::KeyRange;
 use crate::types::record::{Record, UnixMillis};
 use crate::types::stats::{ClockStats, Stats};
@@ -457,6 +459,66 @@ impl Db {
     /// ```
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<CheckpointSummary> {
         self.core().checkpoint(path.as_ref())
+    }
+
+    /// Follows what is committed: every change from `since` on, in the order of the commits,
+    /// commits whole. Nothing is shown that a power cut could still take back, and nothing
+    /// that a read does not find yet. Where [`Durability::Synced`] is not asked for, commits
+    /// are synced now and then while somebody follows: after a quarter of a second, or 8 MiB.
+    ///
+    /// The log is kept from the place on that the stream has come to, until it moves on or
+    /// is dropped. But no more than the memory budget of it, and 64 MiB where that is less,
+    /// beside what is kept anyway: a consumer that is further behind gets
+    /// [`Error::WindowGone`], and the disk does not fill. Nothing is kept while the database
+    /// is closed: a position that was kept over a restart is good as long as the log goes
+    /// back so far. One that was behind the last change before always is.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tanada::{Db, Operation, Since};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let db = Db::open(dir.path().join("db"))?;
+    /// let mut changes = db.changes(Since::Now)?;
+    /// db.put("k", "v")?;
+    /// db.delete("k")?;
+    /// while changes.wait(Duration::ZERO)? {
+    ///     let Some(group) = changes.next()? else { break };
+    ///     for change in group.changes() {
+    ///         match change.operation {
+    ///             Operation::Put { value, .. } => println!("{:?} = {value:?}", change.key),
+    ///             _ => println!("{:?} was removed", change.key),
+    ///         }
+    ///     }
+    /// }
+    /// let kept = changes.position().to_string();
+    /// # drop(changes);
+    /// // Later, or in another process:
+    /// let position: tanada::Position = kept.parse().unwrap();
+    /// let mut changes = db.changes(position)?;
+    /// assert!(changes.next()?.is_none());
+    /// db.put("k", "w")?;
+    /// assert_eq!(changes.next()?.unwrap().changes().next().unwrap().key, b"k");
+    /// # Ok::<(), tanada::Error>(())
+    /// ```
+    ///
+    /// Creating a keyspace is no change; the first write to it names it. Cost: waits for the
+    /// commit that is under way, and reads the log file in which it begins up to there; of
+    /// [`Since::Now`] a sync where the last commit was not synced.
+    ///
+    /// # Errors
+    /// [`Error::WindowGone`] when changes from there on are not in the log, or it is not the
+    /// log that the position was taken of; [`Error::Corruption`], [`Error::MissingFile`],
+    /// [`Error::MemoryFull`] and [`Error::Io`]; [`Error::Closed`] and [`Error::Forked`].
+    pub fn changes(&self, since: impl Into<Since>) -> Result<Changes> {
+        Changes::new(self.core(), since.into())
+    }
+
+    /// Keeps the changes from `position` on for who will read them later: see [`ChangeHold`].
+    ///
+    /// # Errors
+    /// As [`Db::changes`].
+    pub fn hold_changes(&self, position: Position) -> Result<ChangeHold> {
+        ChangeHold::new(self.core(), position)
     }
 
     /// Statistics of every tier. Cost: a walk over all tables in memory.

@@ -6,11 +6,16 @@ use crate::core::Core;
 use crate::read::view::KeyspaceState;
 use crate::tree::version::Version;
 use crate::types::stats::{
-    AmplificationStats, CacheStats, DeadKeyStats, FilterStats, JobStats, KeyspaceStats, LevelStats,
-    MemoryStats, ObsoleteStats, OperationStats, StallStats, Stats, TableStats, WalStats,
+    AmplificationStats, CacheStats, ConsumerStats, DeadKeyStats, FilterStats, JobStats,
+    KeyspaceStats, LevelStats, MemoryStats, ObsoleteStats, OperationStats, StallStats, Stats,
+    TableStats, WalStats,
 };
+use crate::wal::Holder;
 use std::sync::atomic::Ordering;
 use tanada_table::BlockCacheStats;
+
+/// Consumers that are told of one by one.
+const MOST_CONSUMERS: usize = 16;
 
 /// `part / whole`, 0 when there is no whole.
 fn ratio(part: u64, whole: u64) -> f64 {
@@ -182,7 +187,18 @@ impl Core {
         let files = segments.len() as u64;
         let segment_bytes: u64 = segments.iter().map(|s| s.bytes).sum();
         let bytes_on_disk = segment_bytes + self.wal.spare_bytes();
-        let bytes_written = self.wal.position().0.saturating_sub(self.opened_position.0);
+        let position = self.wal.position();
+        let bytes_written = position.0.saturating_sub(self.opened_position.0);
+        let held = self.wal.held_logs(self.background.oldest_log(), MOST_CONSUMERS);
+        let now_ns = self.reading.env.clock.monotonic_ns();
+        let ms_since = |then_ns: u64| now_ns.saturating_sub(then_ns) / 1_000_000;
+        let consumer = |holder: Holder| ConsumerStats {
+            name: holder.name,
+            age_ms: ms_since(holder.since_ns),
+            idle_ms: ms_since(holder.moved_ns),
+            lag_bytes: position.0.saturating_sub(holder.position.0),
+        };
+        let oldest_consumers = held.holders.into_iter().map(consumer).collect();
         WalStats {
             files,
             bytes_on_disk,
@@ -191,6 +207,12 @@ impl Core {
             batches: self.reading.counters.get(Count::Batches),
             syncs: self.reading.counters.get(Count::Syncs),
             sync_ns: self.reading.counters.get(Count::SyncNs),
+            held_files: held.files,
+            held_bytes: held.bytes,
+            held_limit_bytes: held.limit_bytes,
+            lost_windows: held.lost,
+            consumers: held.count,
+            oldest_consumers,
         }
     }
 

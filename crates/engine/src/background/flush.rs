@@ -68,6 +68,7 @@ impl Core {
         let (sealed_at, new_log) = self.flush_and_begin(None, NewLog::Always)?;
         new_log?;
         self.wal.sync_up_to(sealed_at).map_err(|e| self.reading.health.poison(&e))?;
+        self.wal.tell_of_sync();
         {
             let mut manifest = self.manifest.lock();
             // It may have been closed meanwhile, and be another process's by now.
@@ -162,6 +163,7 @@ impl Core {
         let outputs = compaction::sync_written(written, &self.reading.tables, threads)
             .map_err(|e| self.poison_if_unknown(e))?;
         self.wal.sync_up_to(flushed_to).map_err(|e| self.reading.health.poison(&e))?;
+        self.wal.tell_of_sync();
         self.install_flush(&flushes, flushed_to, &outputs)?;
         // The old views' MemTables shall not outlive their place in the budget.
         for flush in &flushes {

@@ -9,9 +9,10 @@
 
 use crate::control::owner::Owner;
 use crate::types::error::{Error, Result};
+use std::fmt;
 use std::sync::atomic::Ordering;
-use tanada_vfs::sync::Mutex;
 use tanada_vfs::sync::atomic::AtomicU8;
+use tanada_vfs::sync::{Mutex, OnceLock};
 
 const HEALTHY: u8 = 0;
 const READ_ONLY: u8 = 1;
@@ -27,12 +28,32 @@ pub(crate) struct Health {
     /// place, so that who loads a bad state with Acquire finds its reason.
     state: AtomicU8,
     reason: Mutex<String>,
+    /// Who else is to hear of it when the state gets worse.
+    listener: Listener,
+}
+
+/// Called once the state has got worse. Set once, at the opening.
+#[derive(Default)]
+struct Listener(OnceLock<Box<dyn Fn() + Send + Sync>>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 impl Health {
     /// Healthy.
     pub(crate) fn new(owner: Owner) -> Health {
-        Health { owner, state: AtomicU8::new(HEALTHY), reason: Mutex::default() }
+        let (reason, listener) = Default::default();
+        Health { owner, state: AtomicU8::new(HEALTHY), reason, listener }
+    }
+
+    /// Lets `told` hear of each state that is worse than the one before. Called under
+    /// whatever locks the one who finds out has: it may take none that is in their order.
+    pub(crate) fn tell(&self, told: impl Fn() + Send + Sync + 'static) {
+        // One listener, set while the database is opened.
+        let _ = self.listener.0.set(Box::new(told));
     }
 
     /// An error unless writes are taken.
@@ -127,6 +148,10 @@ impl Health {
         }
         *reason = why();
         self.state.store(to, Ordering::Release);
+        drop(reason);
+        if let Some(told) = self.listener.0.get() {
+            told();
+        }
         true
     }
 

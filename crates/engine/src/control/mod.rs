@@ -6,6 +6,7 @@ pub(crate) mod account;
 pub(crate) mod budget;
 pub(crate) mod freed_heap;
 pub(crate) mod owner;
+pub(crate) mod bell;
 pub(crate) mod health;
 pub(crate) mod belief;
 pub(crate) mod wall_time;

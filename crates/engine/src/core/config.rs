@@ -60,6 +60,6 @@ impl Config {
 
     /// How large log files are.
     pub(crate) fn log_sizes(&self) -> SegmentSizes {
-        self.simulation.log(SegmentSizes::for_memtable(self.budget().memtable_seal))
+        self.simulation.log(SegmentSizes::new(self.budget().memtable_seal, self.memory))
     }
 }

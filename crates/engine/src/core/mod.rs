@@ -14,7 +14,6 @@ pub(crate) mod returning;
 pub(crate) mod queue;
 pub(crate) mod unflushed;
 pub(crate) mod lineup;
-pub(crate) mod bell;
 pub(crate) mod work;
 pub(crate) mod jobs;
 pub(crate) mod seqnos;

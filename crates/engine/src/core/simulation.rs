@@ -91,11 +91,12 @@ impl Simulation {
         config
     }
 
-    pub(crate) fn log(&self, sizes: SegmentSizes) -> SegmentSizes {
-        match self.tuning.log_bytes {
-            Some(min_bytes) => SegmentSizes { min_bytes, max_bytes: 4 * min_bytes },
-            None => sizes,
+    pub(crate) fn log(&self, mut sizes: SegmentSizes) -> SegmentSizes {
+        if let Some(min_bytes) = self.tuning.log_bytes {
+            (sizes.min_bytes, sizes.max_bytes) = (min_bytes, 4 * min_bytes);
         }
+        set(&mut sizes.held_bytes, self.tuning.held_log_bytes);
+        sizes
     }
 
     pub(crate) fn snapshot_part(&self, bytes: usize) -> usize {
@@ -156,6 +157,8 @@ pub struct Tuning {
     pub cache_bytes: Option<u64>,
     /// The first log file; later ones grow to four times that.
     pub log_bytes: Option<u64>,
+    /// Consumers of changes may hold so much log that nobody else needs.
+    pub held_log_bytes: Option<u64>,
     /// Scans look for a span of dead keys behind so many dead entries in a row.
     pub dead_entries: Option<u32>,
     /// Data blocks are cut at this size.

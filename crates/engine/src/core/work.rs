@@ -2,8 +2,8 @@
 //!
 //! Only data and waiting; the jobs themselves are in `background`.
 
-use super::bell::Bell;
 use super::lineup::Lineup;
+use crate::control::bell::Bell;
 use crate::read::holders::LooksBack;
 use crate::tree::compaction::{Due, InFlight};
 use std::collections::{BTreeMap, BTreeSet};

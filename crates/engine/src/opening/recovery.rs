@@ -172,6 +172,8 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
         lock: Mutex::new(Some(lock)),
         config,
     });
+    let log = core.wal.clone();
+    core.reading.health.tell(move || log.news().ring());
     replay.replay_rest(&core)?;
     core.commit.writer().active_bytes = replay.active_bytes();
     core.background.set_sealed_to(core.opened_position);

@@ -199,6 +199,7 @@ impl Plan {
 
     pub(super) fn drawn(dice: &mut Dice) -> Plan {
         let tuning = Tuning {
+            held_log_bytes: None,
             // A MemTable that is not empty takes some 5 KB.
             memtable_bytes: Some(dice.pick(&[6 << 10, 8 << 10, 12 << 10])),
             memtables_max_bytes: Some(dice.pick(&[64 << 10, 512 << 10])),

@@ -8,6 +8,7 @@
 
 mod client;
 mod dead_walks;
+mod followers;
 mod dice;
 mod history;
 mod tally;

@@ -1,6 +1,7 @@
 //! Errors, sorted by what the caller does next.
 
 use crate::types::condition::Conflict;
+use crate::types::position::Position;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -92,6 +93,15 @@ pub enum Error {
     },
     /// The answer needs the disk, and the caller asked for what is in memory only.
     WouldBlock,
+    /// The changes that were asked for are not all in the log any more, or never were in
+    /// this one. Nothing was passed over: read the whole database at a snapshot, and follow
+    /// from a position that was taken before it.
+    WindowGone {
+        /// Why they are not there.
+        reason: String,
+        /// The oldest place from which changes can be followed now.
+        oldest: Position,
+    },
 }
 
 impl fmt::Display for Error {
@@ -154,6 +164,10 @@ impl fmt::Display for Error {
                 "the database was opened by process {pid}, and this process was forked from it; a forked child must open the database itself, once process {pid} has closed it"
             ),
             Error::WouldBlock => f.write_str("the answer is not in memory"),
+            Error::WindowGone { reason, oldest } => write!(
+                f,
+                "the changes from there on are not in the log: {reason}; read the whole database again, then follow its changes (the oldest position is {oldest})"
+            ),
         }
     }
 }

@@ -274,6 +274,34 @@ pub struct WalStats {
     pub batches: u64,
     pub syncs: u64,
     pub sync_ns: u64,
+    /// Logs that no MemTable needs, kept for those who follow the changes, and for a
+    /// checkpoint or a check that is under way. Part of `files` and `bytes_on_disk`.
+    pub held_files: u64,
+    pub held_bytes: u64,
+    /// Most that they take for consumers: where it would be more, the consumer that is
+    /// furthest behind loses its window.
+    pub held_limit_bytes: u64,
+    /// How often that has happened since opening. One that had read all that was there goes
+    /// on all the same.
+    pub lost_windows: u64,
+    /// Those who follow the changes, or hold them.
+    pub consumers: u64,
+    /// The oldest of them, at most sixteen.
+    pub oldest_consumers: Vec<ConsumerStats>,
+}
+
+/// One who follows the changes of the database, or holds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct ConsumerStats {
+    /// What it was called; `"changes"` if it was not.
+    pub name: String,
+    /// How long it has lived.
+    pub age_ms: u64,
+    /// For how long it has not moved.
+    pub idle_ms: u64,
+    /// Bytes of log that were written behind its place.
+    pub lag_bytes: u64,
 }
 
 /// Flushes or compactions.

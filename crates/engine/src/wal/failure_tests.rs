@@ -322,7 +322,7 @@ fn a_full_disk_stops_the_writer_until_there_is_room() {
 #[test]
 fn where_a_large_log_finds_no_room_a_smaller_one_is_tried() {
     let machine = machine();
-    let sizes = SegmentSizes { min_bytes: 4096, max_bytes: 1 << 20 };
+    let sizes = SegmentSizes { min_bytes: 4096, max_bytes: 1 << 20, held_bytes: u64::MAX };
     let tail = Tail::new_database();
     let mut wal = WalWriter::create(&machine.env(), dir(), DATABASE, &tail, sizes).unwrap();
     let mut written = 0;
@@ -355,7 +355,7 @@ fn a_log_made_ready_while_the_writer_tries_smaller_ones_never_comes_behind_them(
     let machine = machine();
     let faults = Faults::over_memory(&machine);
     let env = faults.env(&machine.env());
-    let sizes = SegmentSizes { min_bytes: 4096, max_bytes: 1 << 16 };
+    let sizes = SegmentSizes { min_bytes: 4096, max_bytes: 1 << 16, held_bytes: u64::MAX };
     let mut wal = WalWriter::create(&env, dir(), DATABASE, &Tail::new_database(), sizes).unwrap();
     let mut written = 0;
     while wal.handle().segments().last().unwrap().bytes < 1 << 16 {
@@ -389,7 +389,7 @@ fn a_log_made_ready_while_the_writer_tries_smaller_ones_never_comes_behind_them(
 fn a_writer_begins_on_a_nearly_full_disk_with_a_small_log() {
     let machine = machine();
     machine.set_disk_size(machine.used_space() + (80 << 10));
-    let sizes = SegmentSizes { min_bytes: 1 << 20, max_bytes: 1 << 20 };
+    let sizes = SegmentSizes { min_bytes: 1 << 20, max_bytes: 1 << 20, held_bytes: u64::MAX };
     let tail = Tail::new_database();
     let mut wal = WalWriter::create(&machine.env(), dir(), DATABASE, &tail, sizes).unwrap();
     fill(&mut wal, 0..20);
@@ -599,7 +599,7 @@ fn a_record_of_a_newer_version_is_called_newer() {
 fn a_record_over_a_gigabyte_long_is_refused_and_one_of_40_mib_reads_back() {
     let machine = machine();
     let env: Env = machine.env();
-    let sizes = SegmentSizes::for_memtable(64 << 20);
+    let sizes = SegmentSizes::new(64 << 20, 256 << 20);
     let mut wal = WalWriter::create(&env, dir(), DATABASE, &Tail::new_database(), sizes).unwrap();
     let part = vec![5; 1 << 20];
     let too_many = vec![&part[..]; (MAX_RECORD_LEN >> 20) + 1];

@@ -5,15 +5,20 @@
 //! are the names of these logs. A position is announced as synced only when all
 //! of that has happened, so it may be written into later records as a fact.
 
+mod hold;
 mod pin;
 mod spare;
+mod watch;
 
+use hold::Retained;
+pub(crate) use hold::{DEFAULT_NAME, Holder, LogHold};
 pub(crate) use pin::LogPin;
 pub(super) use spare::Spare;
+pub(crate) use watch::NextSync;
+use watch::Watch;
 
 use super::segment::{Segment, Tail, log_path};
 use crate::types::error::{Error, Result};
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,21 +35,24 @@ pub(crate) struct SegmentSizes {
     pub(crate) min_bytes: u64,
     /// Of those after it has been reached.
     pub(crate) max_bytes: u64,
+    /// Most that all files together take that are kept for consumers alone.
+    pub(crate) held_bytes: u64,
 }
 
 impl SegmentSizes {
     /// Small databases stay small; busy ones pay for a new file some times a
     /// MemTable, which is `memtable_bytes`.
-    pub(crate) fn for_memtable(memtable_bytes: u64) -> SegmentSizes {
+    /// `memory` is the memory budget: consumers may hold as much log, 64 MiB at least.
+    pub(crate) fn new(memtable_bytes: u64, memory: u64) -> SegmentSizes {
         let max_bytes = (memtable_bytes / 2).next_multiple_of(1 << 20).clamp(1 << 20, 32 << 20);
-        SegmentSizes { min_bytes: 1 << 20, max_bytes }
+        SegmentSizes { min_bytes: 1 << 20, max_bytes, held_bytes: memory.max(64 << 20) }
     }
 }
 
 /// The log as threads other than its writer see it. Clones are the same log.
 ///
 /// Locks, in the order in which they are taken: `syncing`, `preparing`; `spare`;
-/// `pinned`; `files`. The first two are held during I/O, the others for a few instructions.
+/// `retained`; `files`. The first two are held during I/O, the others for a few instructions.
 #[derive(Clone, Debug)]
 pub(crate) struct WalHandle(Arc<Shared>);
 
@@ -68,8 +76,9 @@ struct Shared {
     commits_sync: AtomicBool,
     /// The first failure of the log: nothing works after it.
     failure: OnceLock<Error>,
-    /// Logs that somebody reads, and how many do: these and later ones stay.
-    pinned: Mutex<BTreeMap<LogId, usize>>,
+    /// What keeps logs that no MemTable needs.
+    retained: Mutex<Retained>,
+    watch: Watch,
     files: Mutex<Vec<File>>,
     /// One sync at a time: who waited mostly finds that its bytes were synced meanwhile.
     syncing: Mutex<()>,
@@ -90,6 +99,14 @@ struct File {
     name_durable: bool,
     /// There while some of its bytes may be unsynced.
     syncer: Option<Arc<dyn LogSyncer>>,
+}
+
+impl File {
+    /// As others see it. `end` is that of the stream.
+    fn segment(&self, end: LogPosition) -> Segment {
+        let end = self.end.unwrap_or(end);
+        Segment { id: self.id, start: self.start, end, bytes: self.bytes }
+    }
 }
 
 impl WalHandle {
@@ -117,7 +134,8 @@ impl WalHandle {
             wants_next: AtomicBool::new(false),
             commits_sync: AtomicBool::new(false),
             failure: OnceLock::new(),
-            pinned: Mutex::default(),
+            retained: Mutex::default(),
+            watch: Watch::default(),
             files: Mutex::new(older.collect()),
             syncing: Mutex::new(()),
             preparing: Mutex::new(()),
@@ -203,13 +221,7 @@ impl WalHandle {
     pub(crate) fn segments(&self) -> Vec<Segment> {
         let files = self.0.files.lock();
         let end = self.position();
-        let segment = |file: &File| Segment {
-            id: file.id,
-            start: file.start,
-            end: file.end.unwrap_or(end),
-            bytes: file.bytes,
-        };
-        files.iter().map(segment).collect()
+        files.iter().map(|file| file.segment(end)).collect()
     }
 
     /// The writer goes on in the file `id`.
@@ -255,23 +267,28 @@ impl WalHandle {
     }
 
     /// Forgets the logs before `id` (never the one being written, nor one that is
-    /// [pinned](WalHandle::pin), nor those behind it) and answers their paths and sizes,
-    /// for removal. The manifest must name `id` or a later log as
+    /// [pinned](WalHandle::pin) or [held](WalHandle::hold), nor those behind it) and answers
+    /// their paths and sizes, for removal. Holds that keep too much are lost here. The manifest must name `id` or a later log as
     /// the oldest needed, durably, before the first is removed.
     ///
     /// The directory need not be synced after the removals: a name that comes
     /// back after a power cut is that of a log before the oldest needed, which
     /// recovery does not read but hands out for removal again.
     pub(crate) fn take_before(&self, id: LogId) -> Vec<(PathBuf, u64)> {
-        let pinned = self.0.pinned.lock();
+        let mut retained = self.0.retained.lock();
         let mut files = self.0.files.lock();
         let current = files.last().expect("a writer never lets go of the log it writes").id;
-        let needed = match pinned.first_key_value() {
-            Some((&oldest, _)) if !planted!(checkpoint_log_not_pinned) => oldest.min(id),
-            _ => id,
-        };
-        let keep = files.partition_point(|file| file.id < needed.min(current));
-        files.drain(..keep).map(|file| (log_path(&self.0.dir, file.id), file.bytes)).collect()
+        let unneeded = files.partition_point(|file| file.id < id.min(current));
+        let (oldest_kept, has_lost_holds) =
+            retained.oldest_kept(&files[..unneeded], self.0.sizes.held_bytes);
+        let gone = files.partition_point(|file| file.id < id.min(current).min(oldest_kept));
+        let gone =
+            files.drain(..gone).map(|file| (log_path(&self.0.dir, file.id), file.bytes)).collect();
+        drop((files, retained));
+        if has_lost_holds {
+            self.news().ring();
+        }
+        gone
     }
 
     /// Whether a failure has left unknown what is on disk.

@@ -105,7 +105,8 @@ fn files_grow_to_half_a_memtable_in_whole_mebibytes() {
     const MIB: u64 = 1 << 20;
     let sizes = [(0, 1), (MIB, 1), (3 * MIB, 2), (16 * MIB, 8), (20 * MIB + 2, 11), (1 << 40, 32)];
     for (memtable, mebibytes) in sizes {
-        let SegmentSizes { min_bytes, max_bytes } = SegmentSizes::for_memtable(memtable);
+        let sizes = SegmentSizes::new(memtable, 0);
+        let SegmentSizes { min_bytes, max_bytes, .. } = sizes;
         assert_eq!((min_bytes, max_bytes), (MIB, mebibytes * MIB), "of {memtable} bytes");
     }
 }

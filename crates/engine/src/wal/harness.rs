@@ -14,7 +14,8 @@ use tanada_vfs::{Env, MemoryMachine};
 pub(super) const DATABASE: DatabaseId = DatabaseId([0xda; 16]);
 
 /// Files so small that a few records fill one.
-pub(super) const SMALL: SegmentSizes = SegmentSizes { min_bytes: 2096, max_bytes: 4096 };
+pub(super) const SMALL: SegmentSizes =
+    SegmentSizes { min_bytes: 2096, max_bytes: 4096, held_bytes: u64::MAX };
 
 pub(super) fn dir() -> &'static Path {
     Path::new("/db")

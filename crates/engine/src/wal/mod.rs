@@ -19,6 +19,8 @@ mod writer;
 mod recover;
 mod part;
 mod copy;
+pub(crate) mod records;
+mod range;
 pub(crate) mod salvage;
 #[cfg(test)]
 mod harness;
@@ -38,10 +40,13 @@ mod writer_tests;
 mod recover_tests;
 #[cfg(test)]
 mod handle_tests;
+#[cfg(test)]
+mod range_tests;
 
 pub(crate) use copy::copy;
-pub(crate) use handle::{LogPin, SegmentSizes, WalHandle};
+pub(crate) use handle::{DEFAULT_NAME, Holder, LogHold, LogPin, NextSync, SegmentSizes, WalHandle};
 pub(crate) use part::{Part, check_begin};
+pub(crate) use range::{LogDir, RANGE_BYTES, RangeReader};
 pub(crate) use reader::RecordPlace;
 pub(crate) use recover::{RecoverFrom, recover};
 pub(crate) use segment::{Segment, Tail};

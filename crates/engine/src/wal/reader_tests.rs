@@ -87,7 +87,8 @@ fn a_scan_finds_a_frame_wherever_it_lies() {
 #[test]
 fn a_log_is_read_by_the_window_and_a_record_longer_than_that_once() {
     let machine = machine();
-    let sizes = super::SegmentSizes { min_bytes: 2 << 20, max_bytes: 2 << 20 };
+    let sizes =
+        super::SegmentSizes { min_bytes: 2 << 20, max_bytes: 2 << 20, held_bytes: u64::MAX };
     let tail = super::Tail::new_database();
     let mut wal = WalWriter::create(&machine.env(), dir(), DATABASE, &tail, sizes).unwrap();
     for _ in 0..2000 {

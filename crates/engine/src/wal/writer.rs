@@ -25,7 +25,7 @@ const WITNESS_BYTES: u64 = 4096;
 const LEAST_BYTES: u64 = 64 << 10;
 
 /// Room that every record leaves behind it, so that a mark always fits.
-const MARK_BYTES: u64 = record_len(0);
+pub(super) const MARK_BYTES: u64 = record_len(0);
 
 /// The one writer of a database's log.
 ///
@@ -196,6 +196,17 @@ impl WalWriter {
     /// The position behind the last record: where the next one begins.
     pub(crate) fn position(&self) -> LogPosition {
         self.position
+    }
+
+    /// The position behind the last commit.
+    #[inline]
+    pub(crate) fn written(&self) -> LogPosition {
+        self.written
+    }
+
+    /// The chained checksum there: a mark behind it does not change it.
+    pub(crate) fn chain(&self) -> u32 {
+        self.cursor.chain()
     }
 
     /// The log being written.

@@ -14,7 +14,7 @@ use tanada_vfs::fault::{ENOSPC, Faults, Op, Rule};
 
 /// A writer whose first file has so many bytes.
 fn with_capacity(machine: &MemoryMachine, bytes: u64) -> WalWriter {
-    let sizes = SegmentSizes { min_bytes: bytes, max_bytes: bytes };
+    let sizes = SegmentSizes { min_bytes: bytes, max_bytes: bytes, held_bytes: u64::MAX };
     let tail = Tail::new_database();
     WalWriter::create(&machine.env(), dir(), DATABASE, &tail, sizes).unwrap()
 }
@@ -86,7 +86,7 @@ fn the_next_log_is_asked_for_when_more_than_an_eighth_is_used_and_once() {
 fn a_record_up_to_16_kib_is_one_append_and_a_longer_one_is_not_copied() {
     let machine = machine();
     let faults = Faults::over_memory(&machine);
-    let sizes = SegmentSizes { min_bytes: 1 << 20, max_bytes: 1 << 20 };
+    let sizes = SegmentSizes { min_bytes: 1 << 20, max_bytes: 1 << 20, held_bytes: u64::MAX };
     let tail = Tail::new_database();
     let env = faults.env(&machine.env());
     let mut wal = WalWriter::create(&env, dir(), DATABASE, &tail, sizes).unwrap();

@@ -206,7 +206,9 @@ impl Core {
         });
         // Whatever came of it: what it did not take is the caches' again.
         self.reading.budget.promise(0);
+        let end = writer.wal.written();
         drop(writer);
+        self.wal.tell_of_commit(end);
         let answer = match &written {
             Ok(written) => match written.refusals.of(0) {
                 None => Ok(written.newest(written.first.plus(own.count.into()))),

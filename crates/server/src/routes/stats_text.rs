@@ -159,6 +159,26 @@ fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
         wal.syncs,
         Nanos(wal.sync_ns.checked_div(wal.syncs).unwrap_or(0))
     )?;
+    if wal.consumers > 0 || wal.held_bytes > 0 || wal.lost_windows > 0 {
+        writeln!(
+            out,
+            "            {} consumers; {} held for them in {} files, of {} at most; {} lost their window",
+            wal.consumers,
+            Bytes(wal.held_bytes),
+            wal.held_files,
+            Bytes(wal.held_limit_bytes),
+            wal.lost_windows
+        )?;
+    }
+    for consumer in &wal.oldest_consumers {
+        writeln!(
+            out,
+            "            '{}' is {} behind, and has not moved for {} ms",
+            consumer.name,
+            Bytes(consumer.lag_bytes),
+            consumer.idle_ms
+        )?;
+    }
     jobs(out, "flush", &all.engine.flush)?;
     jobs(out, "compaction", &all.engine.compaction)?;
     let checkpoints = &all.engine.checkpoints;

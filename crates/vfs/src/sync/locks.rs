@@ -129,19 +129,23 @@ impl Condvar {
         guard.0 = Some(self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// As [`Condvar::wait`], for so long at most. In a checker's world no time passes.
+    /// As [`Condvar::wait`], for so long at most; answers whether that has passed. In a
+    /// checker's world no time passes.
     #[cfg_attr(shuttle, track_caller)]
-    pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, longest: Duration) {
+    pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, longest: Duration) -> bool {
         #[cfg(not(any(loom, shuttle)))]
         {
             let held = guard.0.take().expect("held");
             let waited = self.0.wait_timeout(held, longest);
-            guard.0 = Some(waited.unwrap_or_else(PoisonError::into_inner).0);
+            let (held, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
+            guard.0 = Some(held);
+            outcome.timed_out()
         }
         #[cfg(any(loom, shuttle))]
         {
             let _ = longest;
             self.wait(guard);
+            false
         }
     }
 

@@ -60,7 +60,7 @@ fn with_records<'p>(
     let state = Manifest::open(files, &current).unwrap();
     let from = RecoverFrom { log: state.state().oldest_log, synced: LogPosition(0) };
     let found = wal::recover(&env, dir(), current.database, from, |_, _| Ok(())).unwrap();
-    let sizes = wal::SegmentSizes::for_memtable(1 << 20);
+    let sizes = wal::SegmentSizes::new(1 << 20, 256 << 20);
     let mut wal = WalWriter::create(&env, dir(), current.database, &found.tail, sizes).unwrap();
     for payload in payloads {
         wal.append(&[payload.as_ref()]).unwrap();

@@ -19,23 +19,23 @@ impl WalHandle {
     /// dropped. None of them may be given up meanwhile: the manifest names the first or an
     /// earlier one as the oldest needed, and its lock is held.
     pub(crate) fn pin(&self, part: &Range<LogPosition>) -> (LogPin, Vec<Segment>) {
-        let mut pinned = self.0.pinned.lock();
+        let mut retained = self.0.retained.lock();
         let mut segments = self.segments();
         segments.retain(|s| s.start < s.end && s.end > part.start && s.start < part.end);
         // Of an empty part there is nothing to keep: the log being written stays anyway.
         let id = segments.first().map_or(LogId(u64::MAX), |segment| segment.id);
-        *pinned.entry(id).or_default() += 1;
+        *retained.pins.entry(id).or_default() += 1;
         (LogPin { handle: self.clone(), id }, segments)
     }
 }
 
 impl Drop for LogPin {
     fn drop(&mut self) {
-        let mut pinned = self.handle.0.pinned.lock();
-        if let Some(pins) = pinned.get_mut(&self.id) {
+        let mut retained = self.handle.0.retained.lock();
+        if let Some(pins) = retained.pins.get_mut(&self.id) {
             *pins -= 1;
             if *pins == 0 {
-                pinned.remove(&self.id);
+                retained.pins.remove(&self.id);
             }
         }
     }

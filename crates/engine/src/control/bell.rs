@@ -1,9 +1,9 @@
 //! How threads that have found nothing to do are woken, by whoever has something for them.
 //!
-//! They look for work under the background's lock, with the lowest priority: on a busy
+//! The background's threads look for work under a lock, with the lowest priority: on a busy
 //! machine one of them may be stopped in the middle of it for long. A writer that says
 //! "there is work" must not wait for that, so the bell has a lock of its own, which is held
-//! only to lie down.
+//! only to lie down. Who waits for changes of the database lies down here too.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tanada_vfs::sync::{Condvar, Mutex};
 
 /// Rings are counted, so that none is slept through: one that comes between a look for
 /// work and the sleep behind it ends the sleep before it begins.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Bell {
     rings: AtomicU64,
     /// Guards nothing: held to compare and lie down, and to ring behind that.
@@ -39,17 +39,19 @@ impl Bell {
     }
 
     /// Sleeps until it rings, no longer than `at_most`; not at all when it has rung since.
-    /// No lock may be held that whoever rings takes before.
-    pub(crate) fn wait(&self, heard: Heard, at_most: Option<Duration>) {
+    /// May wake for nothing. Answers whether the time has passed. No lock may be held that
+    /// whoever rings takes before.
+    pub(crate) fn wait(&self, heard: Heard, at_most: Option<Duration>) -> bool {
         let mut lying_down = self.lying_down.lock();
         if self.rings.load(SeqCst) != heard.0 {
-            return;
+            return false;
         }
         match at_most {
-            Some(at_most) => {
-                self.asleep.wait_for(&mut lying_down, at_most);
+            Some(at_most) => self.asleep.wait_for(&mut lying_down, at_most),
+            None => {
+                self.asleep.wait(&mut lying_down);
+                false
             }
-            None => self.asleep.wait(&mut lying_down),
         }
     }
 }
