@@ -6,8 +6,8 @@
 
 use crate::choices::{Bytes, Choices};
 use crate::operation::{
-    Asks, Cover, Direction, End, Exit, Key, Move, Operation, Question, Range, Refusal, ValueSpec,
-    Write,
+    Asks, Begin, Cover, Direction, End, Exit, Key, Move, Operation, Question, Range, Refusal,
+    ValueSpec, Write,
 };
 use std::ops::Bound;
 use tanada::{Compression, Durability};
@@ -233,12 +233,13 @@ impl<C: Choices> Generator<C> {
             20..=21 => Operation::Explain(space, self.key()),
             22..=23 => Operation::Refused(space, self.refusal()),
             24 => Operation::Stats,
-            25..=31 => {
+            30..=33 | 53..=56 => self.follow(),
+            25..=29 => {
                 let n = self.dice.below(6);
                 Operation::MultiGet(space, (0..n).map(|_| self.key()).collect())
             }
-            32..=41 => Operation::GetAt(self.slot(), space, self.key()),
-            42..=56 => {
+            34..=41 => Operation::GetAt(self.slot(), space, self.key()),
+            42..=52 => {
                 let snapshot = self.dice.chance(400).then(|| self.slot());
                 let (cover, direction) = (self.cover(), self.direction());
                 Operation::Scan { space, snapshot, cover, direction }
@@ -294,6 +295,16 @@ impl<C: Choices> Generator<C> {
             )),
             _ => Operation::SetRight,
         }
+    }
+
+    fn follow(&mut self) -> Operation {
+        let begin = match self.dice.below(12) {
+            0 => Some(Begin::Oldest),
+            1 => Some(Begin::Now),
+            2 => Some(Begin::Write(self.dice.below(1 << 12))),
+            _ => None,
+        };
+        Operation::Follow(begin, self.dice.below(40) as usize)
     }
 
     fn refusal(&mut self) -> Refusal {

@@ -147,6 +147,17 @@ pub enum Move {
     Prev,
 }
 
+/// Where somebody begins to follow the changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// With the oldest change there is.
+    Oldest,
+    /// With the next commit.
+    Now,
+    /// Behind a write; its number modulo those there are.
+    Write(u64),
+}
+
 /// How the database goes down before it is opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -251,6 +262,8 @@ pub enum Operation {
     Reopen(Exit, Durability),
     /// `verify`: nothing may be damaged.
     Verify,
+    /// `changes`, from where it was or from there, and so many groups of it.
+    Follow(Option<Begin>, usize),
     /// `checkpoint`: what it holds is this moment, now and after whatever comes.
     Checkpoint,
 }

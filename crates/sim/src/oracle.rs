@@ -8,7 +8,7 @@ use crate::operation::{Cover, Key, Write};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
-use tanada::Durability;
+use tanada::{Durability, Position};
 
 /// One version of a key.
 #[derive(Clone, Debug)]
@@ -62,6 +62,10 @@ pub struct Oracle {
     pub spaces: Vec<Space>,
     /// Last sequence number of each commit, ascending.
     ends: Vec<u64>,
+    /// That of each write, ascending.
+    writes: Vec<u64>,
+    /// What somebody knows who follows the changes, and keeps through all lives.
+    pub follower: Follower,
     /// A power cut keeps everything up to here.
     pub synced: u64,
     /// A kill keeps everything up to here.
@@ -79,6 +83,15 @@ pub struct Oracle {
     pub checkpoints: Vec<Checkpoint>,
     /// Checkpoints that were begun: names the next one.
     pub checkpoints_begun: u64,
+}
+
+/// One who follows the changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Follower {
+    /// Behind the last group that it was shown.
+    pub position: Option<Position>,
+    /// The last write that it was shown, or behind which it began.
+    pub seen: Option<u64>,
 }
 
 /// A checkpoint.
@@ -112,6 +125,7 @@ impl Oracle {
         assert_eq!(self.started, self.visible, "one commit at a time");
         for write in writes {
             self.started = (self.started + 1).max(self.next);
+            self.writes.push(self.started);
             let version = Version {
                 seqno: self.started,
                 value: write.value.map(|value| value.bytes().into()),
@@ -176,6 +190,7 @@ impl Oracle {
             }
         }
         self.ends.retain(|&end| end <= seqno);
+        self.writes.retain(|&write| write <= seqno);
         self.started = seqno;
         self.visible = seqno;
         self.buffered = self.buffered.min(seqno);
@@ -195,6 +210,23 @@ impl Oracle {
         let (seqno, truth) = (self.visible, Arc::new(truth));
         self.checkpoints.push(Checkpoint { path: path.clone(), made: false, seqno, truth });
         (path, gone)
+    }
+
+    /// The first write behind `seqno`, if there is one.
+    pub fn next_write(&self, seqno: u64) -> Option<u64> {
+        let at = self.writes.partition_point(|&write| write <= seqno);
+        self.writes.get(at).copied()
+    }
+
+    /// Where the last commit ends that has no write behind `seqno`.
+    pub fn last_end_up_to(&self, seqno: u64) -> u64 {
+        let at = self.ends.partition_point(|&end| end <= seqno);
+        at.checked_sub(1).map_or(0, |last| self.ends[last])
+    }
+
+    /// Whether this write is the first of a commit.
+    pub fn begins_a_commit(&self, seqno: u64) -> bool {
+        self.next_write(self.last_end_up_to(seqno - 1)) == Some(seqno)
     }
 
     /// Whether commits end at `seqno`: no batch is cut there.

@@ -3,6 +3,7 @@
 mod compare;
 mod checkpoints;
 mod conditions;
+mod follow;
 mod life;
 mod reads;
 mod scans;
@@ -18,7 +19,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
-use tanada::{Compression, Db, Durability, Keyspace, Result, Scheduler, Snapshot, Tuning};
+use tanada::{Changes, Compression, Db, Durability, Keyspace, Result, Scheduler, Snapshot, Tuning};
 use tanada_vfs::fault::Faults;
 use tanada_vfs::{Clock, MemoryMachine};
 
@@ -175,6 +176,8 @@ struct Handles {
     iters: VecDeque<RunningScan>,
     cursors: VecDeque<RunningCursor>,
     snapshots: VecDeque<(Snapshot, Moment)>,
+    /// Of the one who follows.
+    changes: Option<Changes>,
 }
 
 struct Open {
@@ -391,6 +394,7 @@ impl Runner {
                 assert_eq!(report.damage, Vec::<String>::new());
                 Ok(())
             }
+            Operation::Follow(begin, groups) => self.follow(*begin, *groups),
             Operation::Checkpoint => self.checkpoint(),
         }
     }

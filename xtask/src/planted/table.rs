@@ -96,6 +96,13 @@ macro_rules! checkpoint {
     };
 }
 
+/// One of `crates/engine/tests/changes.rs`.
+macro_rules! change {
+    ($name:literal) => {
+        Test { room: "engine", target: "changes", name: $name }
+    };
+}
+
 /// One of `crates/engine/tests/queues.rs`.
 macro_rules! queue {
     ($name:literal) => {
@@ -140,6 +147,13 @@ const SIMULATED_CHECKPOINT: Test = Test {
     room: "sim",
     target: "checkpoints",
     name: "lives_with_many_checkpoints_keep_each_of_them",
+};
+
+/// Plans of seeds with one who follows the changes.
+const FOLLOWED: Test = Test {
+    room: "sim",
+    target: "followers",
+    name: "a_follower_misses_nothing_and_repeats_nothing_in_any_life",
 };
 
 const fn planted(name: &'static str, faults: &'static [Fault]) -> Scenario {
@@ -550,6 +564,29 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "checkpoint_name_not_synced",
         checkpoint!("at_every_power_cut_a_checkpoint_is_there_whole_or_not_at_all"),
         SIMULATED_CHECKPOINT
+    ),
+    one!(
+        "unsynced_changes_shown",
+        change!(
+            "what_is_not_synced_is_not_shown_and_is_synced_after_a_while_or_once_there_is_much"
+        ),
+        change!("a_consumer_misses_nothing_and_repeats_nothing_over_power_cuts_kills_and_closes"),
+        FOLLOWED
+    ),
+    one!(
+        "first_change_of_a_log_skipped",
+        change!("a_consumer_misses_nothing_and_repeats_nothing_over_power_cuts_kills_and_closes"),
+        FOLLOWED
+    ),
+    one!(
+        "held_log_deleted",
+        change!("a_consumer_keeps_the_log_that_it_reads_and_its_end_lets_go_of_it"),
+        FOLLOWED
+    ),
+    one!(
+        "last_change_repeated_after_resuming",
+        change!("a_consumer_misses_nothing_and_repeats_nothing_over_power_cuts_kills_and_closes"),
+        FOLLOWED
     ),
     one!(
         "over_4GiB_offsets",

@@ -56,6 +56,8 @@ impl Runner {
         {
             let mut oracle = self.oracle.lock();
             let Oracle { started, .. } = *oracle;
+            // What was shown to one who follows is never taken back.
+            let floor = floor.max(oracle.follower.seen.unwrap_or(0));
             assert!(recovered >= floor, "lost: {recovered} writes are left of {floor} promised");
             assert!(recovered <= started, "{recovered} writes found, {started} begun");
             assert!(oracle.is_end_of_commit(recovered), "a batch is cut in two at {recovered}");

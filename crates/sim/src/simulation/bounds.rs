@@ -38,6 +38,8 @@ impl Simulation {
         assert!(memory.used_bytes <= memory.budget_bytes, "over the budget: {memory:?}");
         assert_eq!(stats.seqno, self.world.oracle.lock().visible, "the newest visible write");
         assert_no_wrap(&stats);
+        let wal = &stats.wal;
+        assert!(wal.held_bytes <= wal.held_limit_bytes, "held beyond the bound: {wal:?}");
         let sum = |of: fn(&tanada::LevelStats) -> u64| -> u64 {
             stats.keyspaces.iter().flat_map(|keyspace| &keyspace.levels).map(of).sum()
         };
