@@ -193,7 +193,7 @@ impl Target {
         }
     }
 
-    /// Makes a checkpoint: in a new directory, or by this name below that of a server.
+    /// Makes a checkpoint: in a directory that is new or empty, or by this name below that of a server.
     pub(crate) fn checkpoint(&self, place: &str) -> Result<Value> {
         match &self.base {
             Base::Directory(db) => {

@@ -182,6 +182,7 @@ fn a_checkpoint_of_a_directory_is_refused_as_the_engine_says() {
     on_directory(&data, &["put", "k", "v"]).ok();
     let taken = home.path().join("taken");
     std::fs::create_dir(&taken).unwrap();
+    std::fs::write(taken.join("mine"), "mine").unwrap();
     for bad in [taken.as_path(), &data, &data.join("copy"), &home.path().join("no/copy")] {
         let said = on_directory(&data, &["checkpoint", "create", bad.to_str().unwrap()]);
         assert_eq!(said.code, Some(1), "{}", bad.display());

@@ -566,6 +566,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         SIMULATED_CHECKPOINT
     ),
     one!(
+        "checkpoint_name_not_freed",
+        checkpoint!("what_a_failed_sync_has_left_never_comes_back_in_part")
+    ),
+    one!(
         "unsynced_changes_shown",
         change!(
             "what_is_not_synced_is_not_shown_and_is_synced_after_a_while_or_once_there_is_much"

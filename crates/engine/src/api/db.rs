@@ -440,7 +440,7 @@ impl Db {
     /// The checkpoint keeps the id of this database, to which its tables are bound.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] when something is called `path`, or another checkpoint is
+    /// [`Error::AlreadyExists`] when `path` holds something, or another checkpoint is
     /// being made there; [`Error::InvalidArgument`] when the directory above is not there,
     /// or is this database's; [`Error::Poisoned`], [`Error::Closed`] (also when it is closed
     /// meanwhile) and [`Error::Forked`]; [`Error::Io`], [`Error::Corruption`] and

@@ -1,7 +1,7 @@
 //! A directory of checkpoints that are asked for by name: for a server, whose clients may
 //! choose a name and never a path.
 
-use super::staging::{LOCK, UNFINISHED, foreign_in, is_foreign, remove_all};
+use super::staging::{LOCK, UNFINISHED, foreign_in, free_name, is_foreign, remove_all};
 use crate::tree::manifest::{FileName, Found, inspect};
 use crate::types::error::{Error, Result};
 use std::io;
@@ -155,9 +155,11 @@ impl CheckpointDir {
                 }
                 locked => locked?,
             };
-            // Who gave it this name may have failed to make that durable: a power cut must
-            // not leave a part of it under the name of a checkpoint.
-            fs.sync_dir_once(&self.path)?;
+            match free_name(fs, &self.path.join(name), &self.path) {
+                // It waits for room, and the server need not.
+                Err(Error::Io(e)) if e.kind() == io::ErrorKind::StorageFull => continue,
+                freed => freed?,
+            }
             remove_all(fs, &dir)?;
             drop(lock);
         }

@@ -48,7 +48,7 @@ impl Staging {
     /// What a process that died has left of one under this name is removed.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] when `target` is there, or is being made;
+    /// [`Error::AlreadyExists`] when `target` holds anything, or is being made;
     /// [`Error::InvalidArgument`] when it cannot be a checkpoint's place; `Io`.
     pub(super) fn begin(
         fs: &Arc<dyn FileSystem>,
@@ -59,7 +59,7 @@ impl Staging {
         let mut name = OsString::from(target.file_name().expect("checked above"));
         name.push(UNFINISHED);
         let dir = target.with_file_name(name);
-        if fs.exists(target)? {
+        if is_taken(&**fs, target)? {
             return Err(taken(target));
         }
         for _ in 0..TRIES {
@@ -97,7 +97,7 @@ impl Staging {
             let staging = Staging { fs, target, above, dir, renaming: false, lock };
             staging.remove_leftovers()?;
             // Now that no other can get this name.
-            if staging.fs.exists(&staging.target)? {
+            if is_taken(&*staging.fs, &staging.target)? {
                 return Err(taken(&staging.target));
             }
             return Ok(staging);
@@ -115,8 +115,7 @@ impl Staging {
         let entries = self.fs.read_dir(&self.dir)?;
         let mut left = entries.iter().filter(|entry| entry.name != LOCK).peekable();
         if left.peek().is_some() {
-            // It may have had the target's name, and nobody knows that it has it no more.
-            self.fs.sync_dir_once(&self.above)?;
+            free_name(&*self.fs, &self.target, &self.above)?;
         }
         for entry in left {
             self.fs.remove(&self.dir.join(&entry.name))?;
@@ -161,6 +160,36 @@ impl Drop for Staging {
         let _ = remove_all(&*self.fs, &self.dir);
         drop(lock);
     }
+}
+
+/// Makes it durable that no unfinished checkpoint has the name `target`, which has been one's
+/// name perhaps. Only then may anything of that one go: a power cut must not leave a part of
+/// it as the target.
+///
+/// A sync alone is not enough. Where the sync after the renaming has failed, later ones
+/// succeed and write nothing of it: what they write is what was changed since. So the name
+/// is taken and given back first. A target that holds anything keeps its name. An empty one,
+/// which a power cut in here can leave, goes; it is in nobody's way.
+///
+/// # Errors
+/// `Io`; everything is there still.
+pub(super) fn free_name(fs: &dyn FileSystem, target: &Path, above: &Path) -> Result<()> {
+    if !planted!(checkpoint_name_not_freed) {
+        match fs.create_dir(target) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e.into()),
+            Ok(()) | Err(_) => {}
+        }
+        // Refused where somebody has the name: they told so when they got it.
+        let is_kept = |e: &io::Error| {
+            use io::ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory, NotFound};
+            matches!(e.kind(), AlreadyExists | DirectoryNotEmpty | NotADirectory | NotFound)
+        };
+        match fs.remove_dir(target) {
+            Err(e) if !is_kept(&e) => return Err(e.into()),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(fs.sync_dir_once(above)?)
 }
 
 /// The first name in a directory that no database has.
@@ -209,8 +238,19 @@ fn is_gone(e: &Error) -> bool {
     matches!(e, Error::Io(e) if e.kind() == io::ErrorKind::NotFound)
 }
 
+/// Whether anything has the name `target` but a directory that holds nothing: that one a
+/// renaming replaces, as long as it holds nothing.
+fn is_taken(fs: &dyn FileSystem, target: &Path) -> io::Result<bool> {
+    match fs.read_dir(target) {
+        Ok(entries) => Ok(!entries.is_empty()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
 fn taken(target: &Path) -> Error {
-    let why = "a checkpoint is made in a new directory".to_owned();
+    let why = "a checkpoint is made in a directory that is new or empty".to_owned();
     Error::AlreadyExists { path: target.to_owned(), why }
 }
 
