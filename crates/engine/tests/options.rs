@@ -18,6 +18,8 @@ mod writes;
 mod batches;
 #[path = "options/walks.rs"]
 mod walks;
+#[path = "options/changes.rs"]
+mod changes;
 
 use std::collections::BTreeSet;
 use tanada::vfs::MemoryMachine;
@@ -81,6 +83,13 @@ const ROWS: &[Row] = &[
     row("Condition::VersionNotIn", "no value of one of them", batches::version_not_in),
     row("Iter::records", "with versions and expiries", walks::records),
     row("Iter::keys", "keys, and no value is copied", walks::keys),
+    row("Changes::named", "statistics call it so", changes::named),
+    row("Changes::next", "what was committed since, once", changes::next),
+    row("Changes::wait", "there is more, or there will be none", changes::wait),
+    row("Changes::position", "another stream goes on there", changes::position),
+    row("ChangeHold::position", "changes from there on are kept", changes::hold_position),
+    row("ChangeHold::named", "statistics call it so", changes::hold_named),
+    row("ChangeHold::move_to", "what lies before may go", changes::hold_move_to),
     row("KeyRange for RangeFull", "all", walks::full),
     row("KeyRange for Range<K>", "without the end", walks::range),
     row("KeyRange for RangeInclusive<K>", "with the end", walks::inclusive),

@@ -6,7 +6,7 @@
 //! A course is the same each time, call by call: the background works when a seeded
 //! scheduler says so, in the one thread that there is.
 
-use crate::operation::{Cover, Direction, Exit, Key, Operation, ValueSpec, Write};
+use crate::operation::{Begin, Cover, Direction, Exit, Key, Operation, ValueSpec, Write};
 use crate::oracle::{CHECKPOINTS_DIR, Moment, Oracle};
 use crate::runner::{PATH, Runner, Settings, Surroundings};
 use crate::targets::{is_manifest, names_of_tables};
@@ -173,7 +173,9 @@ pub static COURSES: [Course; 22] = [
     Course {
         name: "checkpoint whose directory is refused",
         start: killed,
-        mishap: || Some(Rule::apply_and_fail(EIO).on(Op::CreateDir).nth(2)),
+        mishap: || {
+            Some(Rule::apply_and_fail(EIO).on(Op::CreateDir).path_suffix(".unfinished").nth(2))
+        },
         steps: life_with_checkpoints,
         source: None,
     },
@@ -540,6 +542,7 @@ fn life() -> Vec<Step> {
     steps.push(write(0, b"large".to_vec(), 140 << 10, 2, Durability::Buffered));
     steps.push(flush());
     steps.extend(writes(3, 9, Durability::Synced));
+    steps.push(Step::Do(Operation::Follow(Some(Begin::Oldest), 40)));
     steps.extend([flush(), Step::Work(8), scan(0), scan(1), Step::Verify]);
     steps.push(Step::Do(Operation::WriteOne(Write {
         space: 0,
