@@ -14,6 +14,9 @@ use tanada::{Compression, Durability};
 use tanada_format::awkward_keys;
 use tanada_vfs::memory::Dice;
 
+/// What one write takes at most: the longest key, and a value of 100 KiB and some.
+pub(crate) const LONGEST_WRITE_BYTES: usize = 192 << 10;
+
 /// What a run is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Profile {
@@ -426,6 +429,15 @@ impl<C: Choices> Generator<C> {
             let Question { space, key, .. } = asked[0].clone();
             writes.push(Write { space, key, ..self.write() });
         }
+        // Together no more than a batch without conditions.
+        let mut room = self.profile.batch_bytes + LONGEST_WRITE_BYTES;
+        room = asked.iter().fold(room, |room, question| room.saturating_sub(question.key.len()));
+        writes.retain(|write| {
+            let bytes = write.key.len() + write.value.map_or(0, |value| value.len);
+            let fits = bytes <= room;
+            room -= if fits { bytes } else { 0 };
+            fits
+        });
         Operation::WriteIf(asked, writes, self.durability())
     }
 

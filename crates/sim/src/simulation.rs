@@ -467,8 +467,12 @@ impl Simulation {
         let write = Write { space: 0, key: b"last".to_vec(), value, ttl_ms: None };
         // All writes before it are as safe as it is.
         self.perform(&Operation::WriteBatch(vec![write], Durability::Buffered));
-        let machine = self.runner.machine().kill();
-        machine.clock().set_wall_ms(self.runner.time().now_ms(self.runner.machine()));
+        let (runner, machine) = (&self.runner, self.runner.machine().kill());
+        // What had expired by the time that the database believes in may be gone, should that
+        // be ahead of the right one.
+        let (time, now) = (runner.time(), runner.machine());
+        let now_ms = time.now_ms(now).max(time.believed_ms(now, runner.db()));
+        machine.clock().set_wall_ms(now_ms);
         everything_comes_out(&machine, &self.world.oracle.lock());
     }
 

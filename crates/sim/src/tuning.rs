@@ -2,7 +2,7 @@
 //! a run reaches under one set is crossed by every write under the next.
 
 use crate::choices::Choices;
-use crate::generator::Profile;
+use crate::generator::{LONGEST_WRITE_BYTES, Profile};
 use tanada::Tuning;
 
 /// Any sizes under which the batches of [`Profile::small`] are taken.
@@ -10,7 +10,7 @@ pub fn random_tuning(choices: &mut impl Choices) -> Tuning {
     let memtable_bytes = pick(choices, &[4 << 10, 16 << 10, 64 << 10, 256 << 10, 2 << 20]);
     // Half of it must hold a batch of that profile, its last write besides, and what
     // writes to several keyspaces take in memory beside keys and values.
-    let least = 2 * (Profile::small().batch_bytes as u64 + (192 << 10) + (128 << 10));
+    let least = 2 * (Profile::small().batch_bytes + LONGEST_WRITE_BYTES + (128 << 10)) as u64;
     Tuning {
         memtable_bytes: Some(memtable_bytes),
         memtables_max_bytes: Some((4 * memtable_bytes).max(least)),
