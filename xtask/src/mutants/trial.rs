@@ -4,6 +4,7 @@ use super::list::Mutant;
 use super::outcome::Outcome;
 use super::switch::CHOICE;
 use super::tree::Tree;
+use std::fs::File;
 use std::process::{Command, Stdio};
 
 /// A test that takes longer hangs: the slowest takes some seconds.
@@ -82,7 +83,7 @@ impl Trial<'_> {
 
     fn run(&self, stages: Vec<(&'static str, Stage)>) -> Option<Outcome> {
         stages.iter().find_map(|(name, stage)| {
-            match run_stage(self.tree, stage, self.number, self.job) {
+            match run_stage(self.tree, stage, self.number, self.job, None) {
                 Some(0) => None,
                 Some(TIMED_OUT) | None => Some(Outcome::Hung(name)),
                 Some(_) => Some(Outcome::Noticed(name)),
@@ -102,15 +103,23 @@ impl Trial<'_> {
 pub(super) fn check_baseline(tree: &Tree) -> Result<(), String> {
     println!("all tests once without a mutant");
     for (name, stage) in quick_stages(None).into_iter().chain(slow_stages()) {
-        if run_stage(tree, &stage, 0, 0) != Some(0) {
-            return Err(format!("{name} fail without a mutant; `cargo xtask test` shows how"));
+        let report = tree.work.join("without-a-mutant.log");
+        let file = File::create(&report).map_err(|e| format!("{}: {e}", report.display()))?;
+        if run_stage(tree, &stage, 0, 0, Some(file)) != Some(0) {
+            return Err(format!("{name} fail without a mutant; {} shows how", report.display()));
         }
     }
     Ok(())
 }
 
-/// The exit code; none when a signal ended it.
-fn run_stage(tree: &Tree, stage: &Stage, number: usize, job: usize) -> Option<i32> {
+/// The exit code; none when a signal ended it. What it prints goes to `report`.
+fn run_stage(
+    tree: &Tree,
+    stage: &Stage,
+    number: usize,
+    job: usize,
+    report: Option<File>,
+) -> Option<i32> {
     let scratch = tree.work.join(format!("scratch-{job}"));
     let _ = std::fs::remove_dir_all(&scratch);
     let _ = std::fs::create_dir_all(&scratch);
@@ -143,6 +152,6 @@ fn run_stage(tree: &Tree, stage: &Stage, number: usize, job: usize) -> Option<i3
         .current_dir(tree.root())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        .stderr(report.map_or_else(Stdio::null, Stdio::from));
     limited.status().ok()?.code()
 }
