@@ -76,7 +76,7 @@ fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
     writeln!(
         out,
         "memory      {} of {}: memtables {} ({} of them held by readers alone), pool {}, row cache {}, \
-         block cache {}, tables {}, jobs {}, readers {}, queue {}, claimed {}, trees {}",
+         block cache {} ({} of them on huge pages), tables {}, jobs {}, readers {}, queue {}, claimed {}, trees {}",
         Bytes(memory.used_bytes),
         Bytes(memory.budget_bytes),
         Bytes(memory.memtable_bytes),
@@ -84,6 +84,7 @@ fn write_all(out: &mut String, all: &AllStats) -> fmt::Result {
         Bytes(memory.pooled_bytes),
         Bytes(memory.row_cache_bytes),
         Bytes(memory.block_cache_bytes),
+        Bytes(memory.block_cache_huge_page_bytes),
         Bytes(memory.table_bytes),
         Bytes(memory.job_bytes),
         Bytes(memory.reader_bytes),
