@@ -7,10 +7,10 @@ use super::tree::Tree;
 use std::fs::File;
 use std::process::{Command, Stdio};
 
-/// A test that takes longer hangs: the slowest takes some seconds.
+/// A test that takes longer hangs: the slowest takes some seconds, more beside other work.
 const NEXTEST: &str = "\
 [profile.default]
-slow-timeout = { period = \"40s\", terminate-after = 1 }
+slow-timeout = { period = \"120s\", terminate-after = 1 }
 status-level = \"fail\"
 final-status-level = \"fail\"
 ";
