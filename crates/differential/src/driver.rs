@@ -15,8 +15,10 @@ use crate::oracle::{Oracle, View};
 use scans::{RunningCursor, RunningScan};
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 use tanada::{Builder, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, Result};
 use tanada::{Snapshot, Tuning};
+use tanada_sim::elsewhere::Elsewhere;
 use tanada_sim::operation::{Exit, Operation};
 
 /// Snapshots, iterators and cursors held at once, of each.
@@ -37,6 +39,8 @@ pub struct Settings {
     pub durability: Durability,
     /// Its number of threads.
     pub threads: usize,
+    /// Whether compactions are carried out elsewhere.
+    pub elsewhere: bool,
 }
 
 /// Both sides.
@@ -222,7 +226,8 @@ impl Driver {
     }
 
     fn try_open(&self) -> Result<Db> {
-        let Settings { memory_bytes, tuning, compression, durability, threads, .. } = self.settings;
+        let Settings { memory_bytes, tuning, compression, durability, threads, elsewhere, .. } =
+            self.settings;
         let builder = call!(Db::builder(self.machine.path("db")));
         let builder = call!(Builder::memory(builder, memory_bytes));
         let builder = call!(Builder::durability(builder, durability));
@@ -231,6 +236,14 @@ impl Driver {
         let builder = call!(Builder::create_if_missing(builder, self.done == 0));
         let builder = call!(Builder::tuning(builder, tuning));
         let builder = call!(Builder::env(builder, self.machine.env()));
+        let builder = match elsewhere {
+            true => {
+                let dir = self.machine.path("db");
+                let elsewhere = Elsewhere::new(self.machine.env(), dir, Arc::default());
+                call!(Builder::compactor(builder, Arc::new(elsewhere)))
+            }
+            false => builder,
+        };
         call!(Builder::open(builder))
     }
 

@@ -62,6 +62,7 @@ impl Life {
                 &[Durability::Memory, Durability::Buffered, Durability::Synced],
             ),
             threads: 1 + dice.below(3) as usize,
+            elsewhere: !seed.is_multiple_of(4),
         };
         let calls = Calls::of_seed(seed, profile, count).collect();
         Life { seed, settings, calls }

@@ -26,6 +26,7 @@ pub const METHODS: &[&str] = &[
     "Batch::put_in_with",
     "Batch::put_with",
     "Batch::size_bytes",
+    "Builder::compactor",
     "Builder::compression",
     "Builder::create_if_missing",
     "Builder::durability",

@@ -1,9 +1,10 @@
-//! What fuzzers call: logs, manifests and whole directories, from any bytes.
+//! What fuzzers call: logs, manifests, compaction jobs and whole directories, from any bytes.
 //!
 //! Compiled for fuzzers (feature `fuzzing`, see `fuzz/`) and for tests, which run
 //! the committed corpora. Each function panics when a rule is broken, and else
 //! says nothing.
 
+use crate::tree::compaction::fuzz as compaction_fuzz;
 use crate::tree::manifest::Known;
 use crate::tree::manifest::fuzz as manifest_fuzz;
 use crate::wal::group::{Group, GroupEntry, GroupHeader, encode_entry};
@@ -65,6 +66,11 @@ pub fn manifest(data: &[u8]) {
     if let (Some(_), Ok((_, known))) = (database, known) {
         assert!(known.removed.iter().all(|id| !known.tables.contains_key(id)));
     }
+}
+
+/// A compaction job and its outputs, and the same bytes as their fields.
+pub fn job(data: &[u8]) {
+    compaction_fuzz::job(data);
 }
 
 /// A directory of files: of each a byte for its name, two for its length, and
@@ -181,6 +187,11 @@ mod tests {
     }
 
     #[test]
+    fn the_corpus_of_jobs_breaks_no_rule() {
+        run("job", 1000, job);
+    }
+
+    #[test]
     fn the_corpus_of_directories_breaks_no_rule() {
         run("directory", 40, directory);
     }
@@ -237,6 +248,11 @@ mod tests {
         }
         assert_eq!(unpack(&packed).len(), 4, "CURRENT, manifest, log, table");
         keep("directory", "small", &packed);
+        for (name, bytes) in ["job", "outputs"].into_iter().zip(compaction_fuzz::samples()) {
+            keep("job", name, &bytes);
+            // Behind the header, as fields alone.
+            keep("job", &format!("{name}-fields"), &bytes[56..]);
+        }
         keep("manifest", "edit", &manifest_fuzz::encoded(&Edit::default()));
         let mut group = GroupHeader::new(SeqNo(9), 2).bytes().to_vec();
         for (kind, value) in [(ValueKind::Put, &b"value"[..]), (ValueKind::Delete, &b""[..])] {

@@ -289,6 +289,7 @@ pub(crate) fn runner(machine: MemoryMachine, oracle: Oracle) -> Runner {
         },
         scheduler: Some(Arc::new(Orders(Mutex::new((Dice::new(1), 0))))),
         trace: None,
+        elsewhere: None,
     });
     runner
 }

@@ -21,6 +21,7 @@ pub mod operation;
 pub mod generator;
 pub mod oracle;
 pub mod trace;
+pub mod elsewhere;
 pub mod runner;
 pub mod crash;
 pub mod inject;

@@ -48,6 +48,9 @@ pub struct Surroundings {
     pub scheduler: Option<Arc<dyn Scheduler>>,
     /// Who notes every call to the machine.
     pub trace: Option<Trace>,
+    /// Counts the compactions that are carried out [elsewhere](crate::elsewhere); `None`
+    /// when the database does them itself.
+    pub elsewhere: Option<Arc<AtomicU64>>,
 }
 
 /// What time it is, whatever the machine's clock says. Clones are the same. Relaxed: all of

@@ -243,6 +243,8 @@ struct Simulation {
     seen: Seen,
     /// Refusals of writes that have ended without an opening.
     healings: u64,
+    /// Compactions that were carried out elsewhere.
+    elsewhere: Arc<AtomicU64>,
     summary: Summary,
 }
 
@@ -265,10 +267,12 @@ impl Simulation {
         }
         let mut runner = Runner::before_opening(machine, Arc::clone(&oracle), plan.settings);
         let trace = Trace::default();
+        let elsewhere = Arc::default();
         runner.surround(Surroundings {
             tuning: plan.tuning,
             scheduler: Some(Arc::clone(&orders) as Arc<dyn Scheduler>),
             trace: Some(trace.clone()),
+            elsewhere: plan.elsewhere.then(|| Arc::clone(&elsewhere)),
         });
         let state = Mutex::default();
         let (struck, names_lost) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -288,6 +292,7 @@ impl Simulation {
             memtable_bytes: plan.tuning.memtable_bytes.unwrap_or(MEMORY_BYTES),
             seen: Seen::default(),
             healings: 0,
+            elsewhere,
             summary: Summary::default(),
         };
         simulation.come_up(Exit::Close, 0);
@@ -406,7 +411,8 @@ impl Simulation {
     /// Notes which parts of the engine have been at work in this life.
     fn note_work(&mut self) -> Stats {
         let stats = self.runner.db().stats();
-        self.seen.note(&Signs { stats: &stats, healings: self.healings });
+        let (healings, elsewhere) = (self.healings, self.elsewhere.load(Relaxed));
+        self.seen.note(&Signs { stats: &stats, healings, elsewhere });
         stats
     }
 

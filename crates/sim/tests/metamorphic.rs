@@ -59,6 +59,7 @@ fn answers(seed: u64, operations: &[Operation], durability: tanada::Durability, 
         tuning: set.tuning,
         scheduler: Some(Arc::new(Shuffled(AtomicU64::new(set.seed)))),
         trace: Some(Trace::default()),
+        elsewhere: None,
     });
     runner.open(0).expect("nothing fails here");
     let mut dice = Dice::new(set.seed);

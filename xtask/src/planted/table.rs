@@ -424,6 +424,26 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "two_compactions_same_inputs",
         unit!("tree::compaction::tests::two_compactions_same_inputs")
     ),
+    planted(
+        "merge_loses_an_entry",
+        &[
+            Fault {
+                name: "merge_loses_an_entry",
+                tests: &[unit!(
+                    "tree::compaction::run::tests::a_merge_writes_the_newest_versions_and_counts_what_it_did"
+                )],
+            },
+            Fault {
+                name: "outputs_committed_unchecked",
+                tests: &[
+                    unit!("tree::compaction::check::tests::outputs_that_lost_an_entry_are_refused"),
+                    unit!(
+                        "tree::compaction::check::tests::outputs_that_reach_beyond_their_job_are_refused"
+                    ),
+                ],
+            },
+        ],
+    ),
     one!("base_level_skips_nonempty", unit!("tree::compaction::tests::base_level_skips_nonempty")),
     comes("range_tombstone_truncation", RANGES),
     one!("io_error_returns_older_value", scenario!("io_error_returns_older_value")),

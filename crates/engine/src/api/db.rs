@@ -15,6 +15,7 @@ use crate::core::simulation::Simulation;
 use crate::core::simulation::{Scheduler, Tuning};
 use crate::opening::recovery;
 use crate::read::scan::{Cursor, Iter};
+use crate::types::compactor::Compactor;
 use crate::types::error::{Error, Result};
 use crate::types::explain::Explain;
 use crate::types::options::{Compression, Durability, KeyspaceOptions, PutOptions, WriteOptions};
@@ -39,6 +40,7 @@ pub struct Builder {
     compression: Option<Compression>,
     threads: Option<usize>,
     create_if_missing: bool,
+    compactor: Option<Arc<dyn Compactor>>,
     env: Env,
     simulation: Simulation,
 }
@@ -80,6 +82,12 @@ impl Builder {
     /// Whether a database that is not there is created (default) or refused.
     pub fn create_if_missing(mut self, yes: bool) -> Builder {
         self.create_if_missing = yes;
+        self
+    }
+
+    /// Lets `compactor` carry out compactions elsewhere. Default: this process does.
+    pub fn compactor(mut self, compactor: Arc<dyn Compactor>) -> Builder {
+        self.compactor = Some(compactor);
         self
     }
 
@@ -134,7 +142,7 @@ impl Builder {
             )));
         }
         let config = Config::new(self.memory, self.durability, self.compression, threads);
-        let config = config.simulated(self.simulation);
+        let config = config.compacted_by(self.compactor).simulated(self.simulation);
         let core = recovery::open(self.env, self.path, config, self.create_if_missing)?;
         // Should a thread not start, dropping the handle ends those that did, and lets go
         // of the directory.
@@ -213,6 +221,7 @@ impl Db {
             compression: None,
             threads: None,
             create_if_missing: true,
+            compactor: None,
             env,
             simulation: Simulation::default(),
         }

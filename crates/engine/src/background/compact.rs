@@ -5,12 +5,15 @@ use crate::core::Core;
 use crate::read::scan::Bounds;
 use crate::read::view::{KeyspaceState, View};
 use crate::tree::compaction::visible::JobTime;
-use crate::tree::compaction::{self, Begun, JobOutput, Plan};
+use crate::tree::compaction::{
+    self, Begun, JobHash, JobIo, JobOutput, JobSettings, Method, Outputs, OwnJob, Plan, TableFormat,
+};
 use crate::tree::manifest::Edit;
+use crate::types::compactor::Compactor;
 use crate::types::error::Result;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use tanada_format::planted;
+use tanada_format::{Corruption, TableId, planted};
 use tanada_vfs::sync::atomic::AtomicU64;
 
 /// What a compaction by hand did.
@@ -114,10 +117,21 @@ impl Core {
                 newest.store(self.reading.visible().0, Relaxed);
             }
         };
-        let output = self.with_job_io(keyspace, &yield_point, |io| {
-            let time = JobTime { held_ms: moment.now_ms, clock_ms: moment.clock_ms };
-            compaction::run_job(plan, &moment.seqnos, time, io)
-        })?;
+        let settings = JobSettings {
+            database: self.reading.database_id,
+            keyspace: keyspace.id,
+            format: TableFormat::of(&self.table_options(keyspace)),
+            snapshots: moment.seqnos,
+            time: JobTime { held_ms: moment.now_ms, clock_ms: moment.clock_ms },
+        };
+        let output = match plan.method {
+            Method::Merge => self.with_job_io(&yield_point, |io| self.merge(plan, settings, io))?,
+            Method::Move | Method::Drop => {
+                let id = self.next_table_id()?;
+                let edit = plan.edit_without_merge(|| id).expect("only a merge needs merging");
+                JobOutput { edit, ..JobOutput::default() }
+            }
+        };
         {
             let mut manifest = self.manifest.lock();
             let edit = Edit::of_tables(keyspace.id, output.edit.clone());
@@ -139,12 +153,70 @@ impl Core {
         let ns = self.reading.env.clock.monotonic_ns() - started;
         let ns = ns.saturating_sub(rate.waited_ns());
         match plan.method {
-            compaction::Method::Merge => self.jobs.compaction.add(&output, ns),
-            compaction::Method::Move => self.jobs.compaction.add_move(),
-            compaction::Method::Drop => {}
+            Method::Merge => self.jobs.compaction.add(&output, ns),
+            Method::Move => self.jobs.compaction.add_move(),
+            Method::Drop => {}
         }
         self.reading.rebalance();
         Ok(output)
+    }
+
+    /// Merges the tables of a plan, here or elsewhere, and answers what would put the
+    /// outputs in their place.
+    fn merge(&self, plan: &Plan, settings: JobSettings, io: &JobIo<'_>) -> Result<JobOutput> {
+        let parts = compaction::parts_worth_it(plan, io.threads.parallelism());
+        let mut job = OwnJob::new(plan, settings, parts);
+        job.number_outputs(self.table_ids(job.ids_wanted())?);
+        let elsewhere = match &self.config.compactor {
+            Some(compactor) => self.merge_elsewhere(&job, &**compactor)?,
+            None => None,
+        };
+        let outputs = match elsewhere {
+            Some(outputs) => outputs,
+            None => {
+                let outputs = compaction::run_job(&job, &job.held_inputs(), io)?;
+                self.check(&job, &outputs)?;
+                outputs
+            }
+        };
+        // Ids that name nothing. Those of other parts are between ids that do.
+        if let Some(last) = job.parts.last() {
+            let used = outputs.tables().map(|meta| meta.id.0 + 1).max().unwrap_or(0);
+            self.table_ids.give_back(TableId(used.max(last.first_id.0)), last.end_id);
+        }
+        JobOutput::of_outputs(plan, outputs, || self.next_table_id())
+    }
+
+    /// Lets `compactor` carry out a job, and checks what it answers, file by file; `None`
+    /// when it does not take it.
+    fn merge_elsewhere(&self, job: &OwnJob, compactor: &dyn Compactor) -> Result<Option<Outputs>> {
+        // One that no bytes may hold is done here.
+        let Ok(bytes) = job.encode() else { return Ok(None) };
+        let Some(answer) = compactor.compact(&bytes)? else { return Ok(None) };
+        let hash = JobHash::of(&bytes);
+        let outputs = Outputs::decode(&answer, job.database, hash, job.target)?;
+        self.check(job, &outputs)?;
+        if let Err(e) = compaction::check_files(&outputs, &self.reading.tables) {
+            self.discard(job, &outputs);
+            return Err(e);
+        }
+        Ok(Some(outputs))
+    }
+
+    /// Refuses outputs that are not what the job must have written, and removes them.
+    fn check(&self, job: &OwnJob, outputs: &Outputs) -> Result<()> {
+        compaction::check_outputs(job, outputs).map_err(|bad| {
+            self.discard(job, outputs);
+            Corruption::new(&self.reading.path, 0, bad.to_string()).into()
+        })
+    }
+
+    /// Removes outputs that nobody will use: of those that are told of the ones that have
+    /// ids of the job, and no other file.
+    fn discard(&self, job: &OwnJob, outputs: &Outputs) {
+        let is_ours = |id| job.parts.iter().any(|part| part.has_id(id));
+        let ours = outputs.tables().map(|table| table.id).filter(|&id| is_ours(id));
+        ours.for_each(|id| self.reading.tables.discard(id));
     }
 }
 

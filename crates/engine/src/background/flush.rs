@@ -19,7 +19,7 @@ use crate::types::error::Result;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tanada_format::{LogPosition, SeqNo, hash_key, planted};
+use tanada_format::{LogPosition, SeqNo, TableId, hash_key, planted};
 use tanada_table::{Cursor, TableOptions};
 
 /// Most keyspaces of one flush.
@@ -234,9 +234,11 @@ impl Core {
             time: JobTime { held_ms: moment.now_ms, clock_ms: moment.clock_ms },
             table_bytes: config.table_bytes,
             guards: &guards,
+            table: self.table_options(keyspace),
+            next_id: &|| self.next_table_id(),
         };
         // Writers wait for it: it gives way to nobody.
-        self.with_job_io(keyspace, &|_bytes| {}, |io| {
+        self.with_job_io(&|_bytes| {}, |io| {
             let mut older = compaction::Older::new(&below);
             compaction::write_unsynced(merged, |key| older.may_hold(key), &options, io)
         })
@@ -247,32 +249,40 @@ impl Core {
         self.reading.holders.job_moment(self.reading.removable_ms())
     }
 
-    /// What a job of this keyspace needs of the world. It calls `yield_point` with the bytes
-    /// of entries that it has merged since the last call.
-    pub(crate) fn with_job_io<T>(
-        &self,
-        keyspace: &KeyspaceState,
-        yield_point: &(dyn Fn(u64) + Sync),
-        job: impl FnOnce(&JobIo<'_>) -> Result<T>,
-    ) -> Result<T> {
-        let next_id = || match self.table_ids.take() {
-            Some(id) => Ok(id),
+    /// An unused number of the table counter.
+    pub(crate) fn next_table_id(&self) -> Result<TableId> {
+        self.table_ids(1)
+    }
+
+    /// The first of `count` unused numbers of the table counter that follow each other.
+    pub(crate) fn table_ids(&self, count: u64) -> Result<TableId> {
+        match self.table_ids.take_many(count) {
+            Some(first) => Ok(first),
             // The block is used up: one sync reserves the next.
             None => {
                 let mut manifest = self.manifest.lock();
-                manifest.table_id().map_err(|e| self.edit_failed(&manifest, e))
+                manifest.table_ids(count).map_err(|e| self.edit_failed(&manifest, e))
             }
-        };
-        let table_options = |id, _level| {
-            let mut options = TableOptions::new(id, self.reading.database_id);
-            options.compression = (*keyspace.compression.lock()).into();
-            options.keyspace = Some(keyspace.id);
-            self.config.simulation.table(options)
-        };
+        }
+    }
+
+    /// How new tables of this keyspace are built, but for their ids.
+    pub(crate) fn table_options(&self, keyspace: &KeyspaceState) -> TableOptions {
+        let mut options = TableOptions::new(TableId(0), self.reading.database_id);
+        options.compression = (*keyspace.compression.lock()).into();
+        options.keyspace = Some(keyspace.id);
+        self.config.simulation.table(options)
+    }
+
+    /// What a job needs of the world. It calls `yield_point` with the bytes of entries that
+    /// it has merged since the last call.
+    pub(crate) fn with_job_io<T>(
+        &self,
+        yield_point: &(dyn Fn(u64) + Sync),
+        job: impl FnOnce(&JobIo<'_>) -> Result<T>,
+    ) -> Result<T> {
         job(&JobIo {
             files: &self.reading.tables,
-            table_options: &table_options,
-            next_id: &next_id,
             should_stop: &|| self.stopping() || !self.reading.health.may_work(),
             yield_point,
             share_bytes: self.reading.budget.a_job(self.config.threads as u64),

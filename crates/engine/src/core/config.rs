@@ -4,6 +4,7 @@ use super::simulation::Simulation;
 use crate::control::budget::Budget;
 use crate::tree::compaction;
 use crate::tree::store::{DescriptorNeeds, Descriptors, OpenTables};
+use crate::types::compactor::Compactor;
 use crate::types::options::{Compression, Durability};
 use crate::wal::SegmentSizes;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) memory: u64,
     pub(crate) threads: usize,
     pub(crate) compaction: compaction::Config,
+    /// Who carries out compactions, if not this process.
+    pub(crate) compactor: Option<Arc<dyn Compactor>>,
     pub(crate) simulation: Simulation,
 }
 
@@ -32,7 +35,14 @@ impl Config {
         let memtable = Budget::new(memory, threads as u64).memtable_seal;
         let compaction = compaction::Config::for_memtable(memtable);
         let simulation = Simulation::default();
-        Config { durability, compression, memory, threads, compaction, simulation }
+        let compactor = None;
+        Config { durability, compression, memory, threads, compaction, compactor, simulation }
+    }
+
+    /// With somebody who carries out compactions.
+    pub(crate) fn compacted_by(mut self, compactor: Option<Arc<dyn Compactor>>) -> Config {
+        self.compactor = compactor;
+        self
     }
 
     /// With what a simulation sets.

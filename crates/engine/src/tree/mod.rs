@@ -5,6 +5,8 @@
 
 pub(crate) mod store;
 pub(crate) mod version;
+pub(crate) mod fields;
+pub(crate) mod table_fields;
 pub(crate) mod manifest;
 pub(crate) mod run_cursor;
 pub(crate) mod merge;

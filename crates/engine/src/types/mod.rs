@@ -10,3 +10,4 @@ pub(crate) mod keyspace_options;
 pub(crate) mod range;
 pub(crate) mod explain;
 pub(crate) mod stats;
+pub(crate) mod compactor;

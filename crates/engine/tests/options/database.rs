@@ -306,3 +306,36 @@ pub(crate) fn open() {
     let db = builder(&machine).open().unwrap();
     assert_eq!(db.iter().map(Result::unwrap).count(), 2);
 }
+
+/// Does every second job that it is handed, as another process would.
+#[derive(Debug)]
+struct EverySecond {
+    env: Env,
+    handed: AtomicUsize,
+}
+
+impl tanada::Compactor for EverySecond {
+    fn compact(&self, job: &[u8]) -> tanada::Result<Option<Vec<u8>>> {
+        match self.handed.fetch_add(1, Ordering::Relaxed) % 2 {
+            0 => tanada::run_compaction(&self.env, "/db", job, 4 << 20).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+pub(crate) fn compactor() {
+    let machine = MemoryMachine::new(1);
+    let handed = AtomicUsize::new(0);
+    let compactor = Arc::new(EverySecond { env: machine.env(), handed });
+    let db = builder(&machine).compactor(compactor.clone()).open().unwrap();
+    for round in 0..4 {
+        for key in 0..50 {
+            db.put(format!("key{key}"), format!("{round}")).unwrap();
+        }
+        db.compact(..).unwrap();
+        assert_eq!(db.get("key7").unwrap().unwrap(), format!("{round}"));
+    }
+    // The first has nothing to be merged with.
+    assert!(compactor.handed.load(Ordering::Relaxed) >= 3);
+    assert!(db.verify().unwrap().damage.is_empty());
+}

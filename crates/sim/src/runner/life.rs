@@ -1,6 +1,7 @@
 //! Opening and going down: what the database holds is what was promised.
 
 use super::{Handles, MEMORY_BYTES, Open, PATH, Runner};
+use crate::elsewhere::Elsewhere;
 use crate::operation::Exit;
 use crate::oracle::Oracle;
 use std::sync::Arc;
@@ -49,6 +50,10 @@ impl Runner {
             .env(self.env());
         if let Some(scheduler) = &self.surroundings.scheduler {
             builder = builder.scheduler(Arc::clone(scheduler));
+        }
+        if let Some(jobs) = &self.surroundings.elsewhere {
+            let elsewhere = Elsewhere::new(self.env(), PATH, Arc::clone(jobs));
+            builder = builder.compactor(Arc::new(elsewhere));
         }
         let db = builder.open()?;
         let recovered = db.snapshot().seqno().0;

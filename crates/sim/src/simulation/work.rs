@@ -14,6 +14,8 @@ pub(super) struct Signs<'s> {
     pub(super) stats: &'s Stats,
     /// Refusals of writes that have ended without an opening.
     pub(super) healings: u64,
+    /// Compactions carried out elsewhere.
+    pub(super) elsewhere: u64,
 }
 
 /// A part of the engine.
@@ -31,7 +33,7 @@ const fn part(does: &'static str, least_permille: u64, count: fn(&Signs<'_>) -> 
     Part { does, count, least_permille }
 }
 
-static PARTS: [Part; 27] = [
+static PARTS: [Part; 28] = [
     part("the row cache holds rows", 300, |s| s.stats.row_cache.entries),
     part("the row cache answers", 300, |s| s.stats.row_cache.hits),
     part("the block cache answers", 240, |s| s.stats.block_cache.hits),
@@ -44,6 +46,7 @@ static PARTS: [Part; 27] = [
     part("scans pay for rewriting", 0, |s| s.stats.dead_keys.tables_paid),
     part("flushes write tables", 500, |s| s.stats.flush.jobs),
     part("compactions merge tables", 470, |s| s.stats.compaction.jobs),
+    part("compactions are carried out elsewhere", 200, |s| s.elsewhere),
     part("compactions drop entries", 460, |s| {
         let merged = &s.stats.compaction;
         merged.entries_in.saturating_sub(merged.entries_out)
@@ -130,7 +133,7 @@ mod tests {
     fn a_part_that_was_at_work_in_no_run_is_named() {
         let stats = Stats::default();
         let mut seen = Seen::default();
-        seen.note(&Signs { stats: &stats, healings: 3 });
+        seen.note(&Signs { stats: &stats, healings: 3, elsewhere: 0 });
         let mut work = Work::default();
         for _ in 0..1_000 {
             work = work.and(&seen.of_a_run());

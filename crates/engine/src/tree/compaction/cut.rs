@@ -1,5 +1,6 @@
 //! Where one output table ends and the next begins.
 
+use super::job::KeySpan;
 use crate::tree::version::TableHandle;
 use std::sync::Arc;
 
@@ -8,10 +9,10 @@ use std::sync::Arc;
 /// It is never asked between two versions of a key: a run in which one key's
 /// versions lay in two tables would answer with the older (leveldb #184, #320).
 #[derive(Debug)]
-pub(crate) struct Cutter<'p> {
+pub(crate) struct Cutter<'p, N = Arc<TableHandle>> {
     table_bytes: u64,
     guards: &'p [Box<[u8]>],
-    grandparents: &'p [Arc<TableHandle>],
+    grandparents: &'p [N],
     grandparent_bytes: u64,
     /// First grandparent that the keys have not passed.
     at: usize,
@@ -19,22 +20,16 @@ pub(crate) struct Cutter<'p> {
     overlap_bytes: u64,
 }
 
-impl<'p> Cutter<'p> {
+impl<'p, N: KeySpan> Cutter<'p, N> {
     /// Cuts at `table_bytes`, or earlier where a table would overlap more than
     /// `grandparent_bytes` of `grandparents`, which are in key order.
     pub(crate) fn new(
         table_bytes: u64,
-        grandparents: &'p [Arc<TableHandle>],
+        grandparents: &'p [N],
         grandparent_bytes: u64,
-    ) -> Cutter<'p> {
+    ) -> Cutter<'p, N> {
         let guards = &[];
         Cutter { table_bytes, guards, grandparents, grandparent_bytes, at: 0, overlap_bytes: 0 }
-    }
-
-    /// Cuts at `table_bytes`, and at the first key from each of `guards` on,
-    /// which are ascending.
-    pub(crate) fn with_guards(table_bytes: u64, guards: &'p [Box<[u8]>]) -> Cutter<'p> {
-        Cutter { guards, ..Cutter::new(table_bytes, &[], 0) }
     }
 
     /// Whether `key`, larger than all before it, starts a new table, when the
@@ -42,9 +37,9 @@ impl<'p> Cutter<'p> {
     #[inline]
     pub(crate) fn starts_table(&mut self, key: &[u8], written_bytes: u64) -> bool {
         while let Some(table) = self.grandparents.get(self.at)
-            && *table.meta().max_key < *key
+            && table.max_key() < key
         {
-            self.overlap_bytes += table.meta().size_bytes;
+            self.overlap_bytes += table.size_bytes();
             self.at += 1;
         }
         let mut at_guard = false;
@@ -68,5 +63,13 @@ impl<'p> Cutter<'p> {
             self.overlap_bytes = 0;
         }
         cut
+    }
+}
+
+impl<'p> Cutter<'p> {
+    /// Cuts at `table_bytes`, and at the first key from each of `guards` on,
+    /// which are ascending.
+    pub(crate) fn with_guards(table_bytes: u64, guards: &'p [Box<[u8]>]) -> Cutter<'p> {
+        Cutter { guards, ..Cutter::new(table_bytes, &[], 0) }
     }
 }

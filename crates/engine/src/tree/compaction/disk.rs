@@ -1,23 +1,24 @@
 //! A database's tables on a disk in memory, without the database.
 
-use super::{JobIo, JobOutput, OutputOptions, Plan, run_job, write_tables};
+use super::job::{JobSettings, Outputs, OwnJob, TableFormat};
+use super::{JobIo, JobOutput, Method, OutputOptions, Plan, check_outputs, run_job, write_tables};
 use crate::tree::merge::vec_cursor::{OwnedEntry, VecCursor, sort};
 use crate::tree::version::{AddedTable, RemovedTable, TableStore, Version, VersionEdit};
 use crate::types::error::Result;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tanada_format::{DatabaseId, Level, SeqNo, TableId};
+use tanada_format::{DatabaseId, KeyspaceId, Level, SeqNo, TableId};
 use tanada_table::{BlockCache, Compression, Cursor, CursorOptions, TableCursor, TableOptions};
 use tanada_vfs::MemoryMachine;
 use tanada_vfs::fault::Faults;
 use tanada_vfs::sync::Mutex;
 
-const DATABASE: DatabaseId = DatabaseId([3; 16]);
+pub(super) const DATABASE: DatabaseId = DatabaseId([3; 16]);
 
 /// Tables on a disk that fails when told to, and the tree over them.
 pub(super) struct Disk {
-    machine: MemoryMachine,
+    pub(super) machine: MemoryMachine,
     pub(super) faults: Faults,
     pub(super) files: Arc<TableStore>,
     pub(super) version: Arc<Version>,
@@ -70,12 +71,36 @@ impl Disk {
         }
     }
 
+    /// The first of so many ids that follow each other.
+    fn ids(&self, count: u64) -> TableId {
+        TableId(self.last_id.fetch_add(count, Ordering::Relaxed) + 1)
+    }
+
+    /// The job of a plan that merges, in at most so many parts.
+    pub(super) fn job(&self, plan: &Plan, snapshots: &[SeqNo], parts: usize) -> OwnJob {
+        let settings = JobSettings {
+            database: DATABASE,
+            keyspace: KeyspaceId(3),
+            format: TableFormat::of(&self.options),
+            snapshots: snapshots.to_vec(),
+            time: 1000.into(),
+        };
+        let mut job = OwnJob::new(plan, settings, parts);
+        job.number_outputs(self.ids(job.ids_wanted()));
+        job
+    }
+
+    /// Carries out a job, and checks what it has written.
+    pub(super) fn carry_out(&self, job: &OwnJob) -> Result<Outputs> {
+        let outputs = self.with_io(|io| run_job(job, &job.held_inputs(), io))?;
+        check_outputs(job, &outputs).unwrap();
+        Ok(outputs)
+    }
+
     /// Calls `job` with what jobs need of the world.
     pub(super) fn with_io<T>(&self, job: impl FnOnce(&JobIo<'_>) -> T) -> T {
         job(&JobIo {
             files: &self.files,
-            table_options: &|id, _| TableOptions { id, ..self.options.clone() },
-            next_id: &|| Ok(TableId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)),
             should_stop: &|| self.stop.load(Ordering::Relaxed),
             yield_point: &|bytes| {
                 self.yields.lock().push(bytes);
@@ -102,7 +127,14 @@ impl Disk {
         let mut cursor = VecCursor::new(entries);
         cursor.seek_first()?;
         let table_bytes = self.table_bytes;
-        let options = OutputOptions { snapshots, time: 1000.into(), table_bytes, guards: &[] };
+        let options = OutputOptions {
+            snapshots,
+            time: 1000.into(),
+            table_bytes,
+            guards: &[],
+            table: self.options.clone(),
+            next_id: &|| Ok(self.ids(1)),
+        };
         let output = self.with_io(|io| write_tables(cursor, &options, io))?;
         self.install(&output.edit);
         Ok(())
@@ -110,7 +142,12 @@ impl Disk {
 
     /// Runs a plan as a job, without installing what it did.
     pub(super) fn run(&self, plan: &Plan, snapshots: &[SeqNo]) -> Result<JobOutput> {
-        self.with_io(|io| run_job(plan, snapshots, 1000, io))
+        if plan.method != Method::Merge {
+            let edit = plan.edit_without_merge(|| self.ids(1)).unwrap();
+            return Ok(JobOutput { edit, ..JobOutput::default() });
+        }
+        let outputs = self.carry_out(&self.job(plan, snapshots, 1))?;
+        JobOutput::of_outputs(plan, outputs, || Ok(self.ids(1)))
     }
 
     /// Applies an edit and removes the files that it frees.
@@ -153,6 +190,13 @@ impl Disk {
 
     pub(super) fn length_of(&self, path: &Path) -> u64 {
         self.machine.env().fs.open(path).unwrap().len()
+    }
+
+    pub(super) fn bytes_of(&self, path: &Path) -> Vec<u8> {
+        let file = self.machine.env().fs.open(path).unwrap();
+        let mut bytes = vec![0; file.len() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
     }
 
     /// Damages one byte of a file.

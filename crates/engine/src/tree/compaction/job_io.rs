@@ -1,20 +1,15 @@
-//! What jobs may touch.
+//! What jobs may touch: who carries one out has this of its own, and nothing of it shows in
+//! what the job writes.
 
 use crate::tree::version::TableStore;
-use crate::types::error::Result;
 use std::sync::Arc;
-use tanada_format::{Level, TableId};
-use tanada_table::TableOptions;
 use tanada_vfs::Threads;
 
 /// What a job needs of the world.
+#[derive(Clone, Copy)]
 pub(crate) struct JobIo<'a> {
     /// Where tables live.
     pub(crate) files: &'a Arc<TableStore>,
-    /// How the table with this id, in this level, is to be built.
-    pub(crate) table_options: &'a (dyn Fn(TableId, Level) -> TableOptions + Sync),
-    /// An unused number of the table counter; may have to reserve more in the manifest.
-    pub(crate) next_id: &'a (dyn Fn() -> Result<TableId> + Sync),
     /// Whether the job should give up, with [`crate::Error::Closed`].
     pub(crate) should_stop: &'a (dyn Fn() -> bool + Sync),
     /// Called after each MiB or so of entries, so that more urgent work, or a

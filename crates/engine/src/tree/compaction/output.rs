@@ -1,13 +1,14 @@
 //! From sorted entries to tables on disk.
 
 use super::cut::Cutter;
+use super::job::{EntryCounts, KeySpan};
 use super::job_io::{Buffers, JobIo};
-use super::visible::{Retention, UnsupportedKind};
+use super::visible::{Dropped, Retention, UnsupportedKind};
 use crate::tree::version::{TableMeta, TableStore};
 use crate::types::error::{Error, Result};
 use std::sync::Arc;
-use tanada_format::{EntryRef, Level, TableId, ValueKind, planted};
-use tanada_table::{Cursor, TableBuilder, TableSummary};
+use tanada_format::{EntryRef, TableId, ValueKind, planted};
+use tanada_table::{Cursor, TableBuilder, TableOptions, TableSummary};
 use tanada_vfs::WriteFile;
 
 /// A table is cut where its index and filters take this much memory until it ends: only
@@ -20,11 +21,41 @@ const SYNCED_AT_ONCE_BYTES: u64 = 1 << 20;
 /// Bytes of entries between two looks at whether the job should stop or give way.
 const YIELD_BYTES: u64 = 1 << 20;
 
+/// Where the ids of new tables come from.
+pub(super) enum OutputIds<'a> {
+    /// From the database's counter, one at a time. It may have to reserve more in the
+    /// manifest.
+    Counter(&'a (dyn Fn() -> Result<TableId> + Sync)),
+    /// From those that a job names: from the first up to the second.
+    Named(TableId, TableId),
+}
+
+impl OutputIds<'_> {
+    fn take(&mut self) -> Result<TableId> {
+        match self {
+            OutputIds::Counter(next_id) => next_id(),
+            OutputIds::Named(next, end) => {
+                assert!(*next < *end, "a part of a job has ids for its tables");
+                let id = *next;
+                next.0 += 1;
+                Ok(id)
+            }
+        }
+    }
+
+    /// Whether there is none for another table: then the present one takes all the rest.
+    fn are_used_up(&self) -> bool {
+        matches!(self, OutputIds::Named(next, end) if next >= end)
+    }
+}
+
 /// Tables being written. Those that were not taken by [`Output::finish`] are
 /// removed on drop: a job that fails leaves no file behind.
 pub(super) struct Output<'a> {
     io: &'a JobIo<'a>,
-    level: Level,
+    /// How each table is built, but for its id.
+    options: TableOptions,
+    ids: OutputIds<'a>,
     now_ms: u64,
     // Closed before the files are removed.
     builder: Option<TableBuilder>,
@@ -35,20 +66,20 @@ pub(super) struct Output<'a> {
     /// end.
     unsynced: Option<Vec<Box<dyn WriteFile>>>,
     new: NewTables,
-    pub(super) entries_in: u64,
-    pub(super) entries_out: u64,
+    read: u64,
+    written: u64,
     /// What the job reads its inputs with.
     input_bytes: u64,
     buffers: Buffers<'a>,
 }
 
 impl<'a> Output<'a> {
-    /// Nothing yet, for `level`, in a job that began at `now_ms` and whose inputs have
-    /// `input_bytes` of buffers.
+    /// Nothing yet. Tables are built by `options`, which say when that is too, with these
+    /// ids; the inputs have `input_bytes` of buffers.
     pub(super) fn new(
         io: &'a JobIo<'a>,
-        level: Level,
-        now_ms: u64,
+        options: TableOptions,
+        ids: OutputIds<'a>,
         input_bytes: u64,
     ) -> Output<'a> {
         let mut buffers = Buffers::none(io);
@@ -57,15 +88,16 @@ impl<'a> Output<'a> {
             input_bytes,
             buffers,
             io,
-            level,
-            now_ms,
+            now_ms: options.written_ms.unwrap_or(0),
+            options,
+            ids,
             builder: None,
             id: TableId(0),
             tables: Vec::new(),
             unsynced: None,
             new: NewTables { store: Arc::clone(io.files), begun: Vec::new() },
-            entries_in: 0,
-            entries_out: 0,
+            read: 0,
+            written: 0,
         }
     }
 
@@ -86,7 +118,7 @@ impl<'a> Output<'a> {
         cursor: &mut impl Cursor,
         end: Option<&[u8]>,
         retention: &mut Retention<'_>,
-        cutter: &mut Cutter<'_>,
+        cutter: &mut Cutter<'_, impl KeySpan>,
         mut may_be_below: impl FnMut(&[u8]) -> bool,
     ) -> Result<()> {
         let mut since_yield = 0;
@@ -95,7 +127,7 @@ impl<'a> Output<'a> {
             if end.is_some_and(|end| entry.key >= end) {
                 break;
             }
-            self.entries_in += 1;
+            self.read += 1;
             let kept = retention.keep(entry, &mut may_be_below);
             let kept = kept.map_err(|kind| self.unsupported(kind))?;
             let mut bytes = entry.key.len() + entry.value.len();
@@ -103,7 +135,8 @@ impl<'a> Output<'a> {
                 if retention.began_key() || planted!(same_user_key_across_files) {
                     let written = self.builder.as_ref().map_or(0, TableBuilder::estimated_size);
                     let held = self.builder.as_ref().map_or(0, TableBuilder::held_bytes);
-                    if cutter.starts_table(key, written) || held >= HELD_BYTES {
+                    let cut = cutter.starts_table(key, written) || held >= HELD_BYTES;
+                    if cut && !self.ids.are_used_up() {
                         self.finish_table()?;
                     }
                 }
@@ -116,9 +149,14 @@ impl<'a> Output<'a> {
                     true => EntryRef { value: &[], ..cursor.bare_entry() },
                     false => cursor.entry(),
                 };
-                self.entries_out += 1;
+                self.written += 1;
                 bytes = key.len() + value.len();
-                self.builder()?.add(EntryRef { key, seqno, kind, expires_at_ms, value })?;
+                let is_lost = planted!(merge_loses_an_entry)
+                    && self.written == 7
+                    && matches!(self.ids, OutputIds::Named(..));
+                if !is_lost {
+                    self.builder()?.add(EntryRef { key, seqno, kind, expires_at_ms, value })?;
+                }
             }
             since_yield += (bytes + 16) as u64;
             if since_yield >= YIELD_BYTES {
@@ -135,15 +173,18 @@ impl<'a> Output<'a> {
     }
 
     /// Ends the last table and hands all of them over, their names not yet durable, nor
-    /// the small files that are [synced later](Output::synced_later).
-    pub(super) fn finish(mut self) -> Result<Written> {
+    /// the small files that are [synced later](Output::synced_later). `dropped` is what was
+    /// not kept.
+    pub(super) fn finish(mut self, dropped: Dropped) -> Result<Written> {
         self.finish_table()?;
+        let Dropped { superseded, deletes, expired } = dropped;
+        let counts =
+            EntryCounts { read: self.read, written: self.written, superseded, deletes, expired };
         Ok(Written {
             new: self.new,
             unsynced: self.unsynced.unwrap_or_default(),
             tables: self.tables,
-            entries_in: self.entries_in,
-            entries_out: self.entries_out,
+            counts,
         })
     }
 
@@ -156,9 +197,8 @@ impl<'a> Output<'a> {
     }
 
     fn start_table(&mut self) -> Result<()> {
-        self.id = (self.io.next_id)()?;
-        let mut options = (self.io.table_options)(self.id, self.level);
-        options.written_ms = Some(self.now_ms);
+        self.id = self.ids.take()?;
+        let options = TableOptions { id: self.id, ..self.options.clone() };
         self.builder = Some(self.io.files.create(options)?);
         self.new.begun.push(self.id);
         self.count_buffers();
@@ -219,8 +259,7 @@ pub(crate) struct Written {
     unsynced: Vec<Box<dyn WriteFile>>,
     new: NewTables,
     tables: Vec<TableMeta>,
-    pub(super) entries_in: u64,
-    pub(super) entries_out: u64,
+    pub(super) counts: EntryCounts,
 }
 
 impl Written {

@@ -40,15 +40,15 @@ pub(crate) enum Method {
     Drop,
 }
 
-/// Tables of one run.
-#[derive(Clone, Debug)]
-pub(crate) struct InputRun {
+/// Tables of one run. `T` is what is known of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InputRun<T = Arc<TableHandle>> {
     /// The level that the run belongs to.
     pub(crate) level: Level,
     /// The run.
     pub(crate) run: RunId,
     /// Tables of it, in key order; at least one.
-    pub(crate) tables: Vec<Arc<TableHandle>>,
+    pub(crate) tables: Vec<T>,
 }
 
 /// Which run of the target level receives the outputs.

@@ -1,22 +1,23 @@
-//! Carrying out a plan.
+//! Carrying out a job.
 //!
-//! A job is a function of its plan, the snapshots and the moment it began: it
-//! reads nothing else, changes nothing but the files it makes, and answers the
-//! edit that would put them into the tree. Whoever asked for it installs that
-//! edit, or removes the files.
+//! What is written is a function of the job and of the tables that go in: nothing else is
+//! read, nothing is changed but the files that are made, and what they are is answered.
+//! Whoever asked for it installs that, or removes the files.
 
 use super::cut::Cutter;
+use super::job::{CompactionJob, InputTable, JobPart, KeySpan, Outputs, PartOutputs};
 use super::job_io::JobIo;
 use super::older::Older;
-use super::output::{Output, Written};
-use super::plan::{Method, Plan, Reason};
+use super::output::{Output, OutputIds, Written};
+use super::plan::{Plan, Reason};
 use super::visible::{JobTime, Retention};
 use crate::tree::merge::MergeCursor;
 use crate::tree::run_cursor::RunCursor;
-use crate::tree::version::{AddedTable, RunId, TableStore, VersionEdit};
+use crate::tree::version::{AddedTable, RunId, TableHandle, TableStore, VersionEdit};
 use crate::types::error::Result;
-use tanada_format::{Corruption, Level, SeqNo, planted};
-use tanada_table::{Cursor, CursorOptions};
+use std::sync::Arc;
+use tanada_format::{Corruption, Level, SeqNo, TableId, planted};
+use tanada_table::{Cursor, CursorOptions, TableOptions};
 use tanada_vfs::Threads;
 use tanada_vfs::sync::Mutex;
 
@@ -27,7 +28,7 @@ const SYNCS_AT_ONCE: usize = 16;
 const LEAST_PART_BYTES: u64 = 16 << 20;
 
 /// How a flush writes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct OutputOptions<'a> {
     /// As for [`Retention::new`].
     pub(crate) snapshots: &'a [SeqNo],
@@ -36,6 +37,10 @@ pub(crate) struct OutputOptions<'a> {
     pub(crate) table_bytes: u64,
     /// Keys to cut at as well; [`super::flush_guards`].
     pub(crate) guards: &'a [Box<[u8]>],
+    /// How tables are built, but for their ids.
+    pub(crate) table: TableOptions,
+    /// An unused number of the table counter; may have to reserve more in the manifest.
+    pub(crate) next_id: &'a (dyn Fn() -> Result<TableId> + Sync),
 }
 
 /// What a job has done.
@@ -67,35 +72,8 @@ impl JobOutput {
     }
 }
 
-/// Carries out `plan` and answers the edit that installs it. The outputs are
-/// durable then, names included. A move or a drop does no I/O.
-///
-/// `snapshots` and `time` as for [`Retention::new`]. Memory: 1 MiB and some percent
-/// of a table for what it builds; for what it reads the rest of [`JobIo::share_bytes`],
-/// divided among the input runs, though 16 KiB each at least and 512 KiB at most; and one
-/// value, if it is longer than that.
-///
-/// # Errors
-/// Of any input, damage included: the job ends, its outputs are removed, its
-/// inputs are untouched. Of writing. [`crate::Error::Closed`] when
-/// [`JobIo::should_stop`] says so.
-pub(crate) fn run_job(
-    plan: &Plan,
-    snapshots: &[SeqNo],
-    time: impl Into<JobTime>,
-    io: &JobIo<'_>,
-) -> Result<JobOutput> {
-    if plan.method != Method::Merge {
-        let id = (io.next_id)()?;
-        let edit = plan.edit_without_merge(|| id).expect("only a merge needs merging");
-        return Ok(JobOutput { edit, ..JobOutput::default() });
-    }
-    let parts = parts_worth_it(plan, io.threads.parallelism());
-    run_in_parts(plan, split_ranges(plan, parts), snapshots, time.into(), io)
-}
-
-/// Parts that a job falls into where so many threads can run at once.
-fn parts_worth_it(plan: &Plan, parallelism: usize) -> usize {
+/// Parts that a plan falls into where so many threads can run at once.
+pub(crate) fn parts_worth_it(plan: &Plan, parallelism: usize) -> usize {
     // In the background one thread is enough: the others belong to the writers.
     let threads = match plan.reason {
         Reason::Manual => parallelism,
@@ -104,17 +82,34 @@ fn parts_worth_it(plan: &Plan, parallelism: usize) -> usize {
     threads.min((plan.input_bytes() / LEAST_PART_BYTES) as usize).max(1)
 }
 
-/// Merges all `parts` of a plan at once, and puts them together.
-fn run_in_parts(
-    plan: &Plan,
-    parts: Vec<KeyPart>,
-    snapshots: &[SeqNo],
-    time: JobTime,
+/// The input tables of a job that was read from bytes, in a store that has them. No I/O.
+pub(crate) fn find_inputs(job: &CompactionJob, files: &Arc<TableStore>) -> Inputs {
+    let find = |meta: &_| TableHandle::new(Clone::clone(meta), Arc::clone(files));
+    job.inputs.iter().map(|run| run.tables.iter().map(find).collect()).collect()
+}
+
+/// The tables of each input run of a job.
+pub(crate) type Inputs = Vec<Vec<Arc<TableHandle>>>;
+
+/// Carries out `job`, whose input runs are `inputs`, and answers what it has written. That
+/// is durable then, names included.
+///
+/// Memory: 1 MiB and some percent of a table for what it builds; for what it reads the
+/// rest of [`JobIo::share_bytes`], divided among the input runs, though 16 KiB each at
+/// least and 512 KiB at most; and one value, if it is longer than that.
+///
+/// # Errors
+/// Of any input, damage included: the job ends, its outputs are removed, its
+/// inputs are untouched. Of writing. [`crate::Error::Closed`] when
+/// [`JobIo::should_stop`] says so.
+pub(crate) fn run_job<T: InputTable + Sync, N: KeySpan + Sync>(
+    job: &CompactionJob<T, N>,
+    inputs: &Inputs,
     io: &JobIo<'_>,
-) -> Result<JobOutput> {
-    let outcomes: Vec<_> = parts.iter().map(|_| Mutex::new(None)).collect();
-    let tasks = parts.into_iter().zip(&outcomes).map(|(part, outcome)| {
-        let task = move || *outcome.lock() = Some(run_part(plan, part, snapshots, time, io));
+) -> Result<Outputs> {
+    let outcomes: Vec<_> = job.parts.iter().map(|_| Mutex::new(None)).collect();
+    let tasks = job.parts.iter().zip(&outcomes).map(|(part, outcome)| {
+        let task = move || *outcome.lock() = Some(run_part(job, part, inputs, io));
         Box::new(task) as Box<dyn FnOnce() + Send + '_>
     });
     io.threads.run_all(tasks.collect());
@@ -127,71 +122,41 @@ fn run_in_parts(
         }
     }
     match failure {
-        None => join_parts(plan, done, io),
+        None => publish(job, done, io),
         Some(e) => Err(e),
     }
 }
 
-/// A part of a plan's keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct KeyPart {
-    /// First key, inclusive; `None` for all from the first.
-    start: Option<Box<[u8]>>,
-    /// Behind the last key; `None` for all to the last.
-    end: Option<Box<[u8]>>,
-}
-
-/// Cuts a plan's keys into at most `parts` ranges of about equal work. The cuts
-/// lie where tables begin.
-fn split_ranges(plan: &Plan, parts: usize) -> Vec<KeyPart> {
-    let mut starts: Vec<(&[u8], u64)> =
-        plan.tables().map(|t| (&*t.meta().min_key, t.meta().size_bytes)).collect();
-    starts.sort_unstable();
-    let share = plan.input_bytes().div_ceil(parts as u64);
-    let mut cuts: Vec<Box<[u8]>> = Vec::new();
-    let (mut passed, mut last) = (0, starts.first().map(|s| s.0));
-    for (key, bytes) in starts {
-        if passed >= share * (cuts.len() as u64 + 1) && last != Some(key) {
-            cuts.push(key.into());
-            last = Some(key);
-        }
-        passed += bytes;
-    }
-    let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
-    let ends = cuts.iter().cloned().map(Some).chain([None]);
-    starts.zip(ends).map(|(start, end)| KeyPart { start, end }).collect()
-}
-
-/// Merges one part of a plan. On an error no output of this part is left.
-fn run_part(
-    plan: &Plan,
-    part: KeyPart,
-    snapshots: &[SeqNo],
-    time: JobTime,
+/// Merges one part of a job. On an error no output of this part is left.
+fn run_part<T: InputTable, N: KeySpan>(
+    job: &CompactionJob<T, N>,
+    part: &JobPart,
+    inputs: &Inputs,
     io: &JobIo<'_>,
 ) -> Result<Written> {
     // Past the block cache, which a merge would only empty, and with large reads.
     let reading = CursorOptions {
-        read_ahead_bytes: read_ahead(io.share_bytes, plan.inputs.len()),
+        read_ahead_bytes: read_ahead(io.share_bytes, inputs.len()),
         ..CursorOptions::compaction()
     };
-    let inputs = plan.inputs.iter().map(|run| {
-        let cursor = RunCursor::of_part(run.tables.clone(), reading);
-        if plan.inputs.len() > 1 { cursor.on_demand() } else { cursor }
+    let cursors = inputs.iter().map(|tables| {
+        let cursor = RunCursor::of_part(tables.clone(), reading);
+        if inputs.len() > 1 { cursor.on_demand() } else { cursor }
     });
-    let mut merged = MergeCursor::new(inputs.collect());
+    let mut merged = MergeCursor::new(cursors.collect());
     match &part.start {
         None => merged.seek_first()?,
         Some(start) => merged.seek(start, SeqNo::MAX)?,
     }
-    let mut retention = Retention::new(snapshots, time);
-    let mut cutter = Cutter::new(plan.table_bytes, &plan.grandparents, plan.grandparent_bytes);
-    let mut older = Older::new(&plan.older);
-    let input_bytes = plan.inputs.len() as u64 * u64::from(reading.read_ahead_bytes);
-    let mut output = Output::new(io, plan.target, time.clock_ms, input_bytes);
+    let mut retention = Retention::new(&job.snapshots, job.time);
+    let mut cutter = Cutter::new(job.table_bytes, &job.grandparents, job.grandparent_bytes);
+    let mut older = Older::new(&job.older);
+    let input_bytes = inputs.len() as u64 * u64::from(reading.read_ahead_bytes);
+    let ids = OutputIds::Named(part.first_id, part.end_id);
+    let mut output = Output::new(io, job.table_options(part.first_id), ids, input_bytes);
     let may_hold = |key: &[u8]| older.may_hold(key);
     output.write(&mut merged, part.end.as_deref(), &mut retention, &mut cutter, may_hold)?;
-    output.finish()
+    output.finish(retention.dropped())
 }
 
 /// What a job's builder takes, about: the rest of its share is for reading.
@@ -210,35 +175,39 @@ fn read_ahead(share_bytes: u64, inputs: usize) -> u32 {
     each.clamp(LEAST_READ_BYTES, most) as u32
 }
 
-/// Puts all parts of a plan together and makes their names durable, or removes
-/// them.
-fn join_parts(plan: &Plan, parts: Vec<Written>, io: &JobIo<'_>) -> Result<JobOutput> {
-    check_nothing_was_missed(plan, &parts)?;
-    let mut output = complete(parts, io)?;
-    let tables: Vec<_> = output.edit.added.drain(..).map(|added| added.meta).collect();
-    // A new run takes the number of its first table.
-    let first = tables.iter().map(|meta| meta.id).min();
-    let number = first.map_or_else(io.next_id, Ok)?;
-    output.edit = plan.edit(plan.run(|| number), tables);
-    output.bytes_read = plan.input_bytes();
-    Ok(output)
+/// Makes the names of all outputs durable, or removes them.
+fn publish<T: InputTable, N: KeySpan>(
+    job: &CompactionJob<T, N>,
+    mut parts: Vec<Written>,
+    io: &JobIo<'_>,
+) -> Result<Outputs> {
+    check_nothing_was_missed(job, &parts, io.files)?;
+    if parts.iter().any(|part| !part.is_empty()) {
+        io.files.publish()?;
+    }
+    let done = |part: &mut Written| PartOutputs { tables: part.take_tables(), counts: part.counts };
+    Ok(Outputs { parts: parts.iter_mut().map(done).collect() })
 }
 
 /// The inputs gave as many entries as the manifest says they have: else a reader
 /// took something unreadable for the end, and the edit would delete it for good.
-fn check_nothing_was_missed(plan: &Plan, parts: &[Written]) -> Result<()> {
-    let found: u64 = parts.iter().map(|part| part.entries_in).sum();
-    let expected: u64 = plan.tables().map(|table| table.meta().entries).sum();
+fn check_nothing_was_missed<T: InputTable, N: KeySpan>(
+    job: &CompactionJob<T, N>,
+    parts: &[Written],
+    files: &TableStore,
+) -> Result<()> {
+    let found = parts.iter().map(|part| part.counts.read).fold(0, u64::saturating_add);
+    let expected = job.entries();
     if found == expected {
         return Ok(());
     }
-    let names: Vec<_> = plan.tables().map(|table| format!("{}.sst", table.id())).collect();
+    let names: Vec<_> = job.metas().map(|meta| format!("{}.sst", meta.id)).collect();
     let what = format!(
         "the tables {} gave {found} entries where the manifest names {expected}",
         names.join(", ")
     );
-    let first = plan.tables().next().expect("a plan has inputs");
-    Err(Corruption::new(first.path(), 0, what).into())
+    let first = job.metas().next().expect("a job has inputs");
+    Err(Corruption::new(files.path(first.id), 0, what).into())
 }
 
 /// Writes sorted entries, newer than all tables, as a new run of level 0: a flush.
@@ -255,9 +224,11 @@ pub(crate) fn write_unsynced(
 ) -> Result<Written> {
     let mut retention = Retention::new(options.snapshots, options.time);
     let mut cutter = Cutter::with_guards(options.table_bytes, options.guards);
-    let mut output = Output::new(io, Level(0), options.time.clock_ms, 0).synced_later();
+    let table = TableOptions { written_ms: Some(options.time.clock_ms), ..options.table.clone() };
+    let ids = OutputIds::Counter(options.next_id);
+    let mut output = Output::new(io, table, ids, 0).synced_later();
     output.write(&mut cursor, None, &mut retention, &mut cutter, may_be_below)?;
-    output.finish()
+    output.finish(retention.dropped())
 }
 
 /// Makes tables durable that [`write_unsynced`] has written, their names with them, and
@@ -292,7 +263,7 @@ pub(crate) fn sync_written(
     if written.iter().any(|part| !part.is_empty()) {
         files.publish()?;
     }
-    Ok(written.into_iter().map(|part| sum_up(vec![part])).collect())
+    Ok(written.into_iter().map(sum_up).collect())
 }
 
 /// As [`write_unsynced`] and [`sync_written`], for one keyspace.
@@ -306,23 +277,16 @@ pub(crate) fn write_tables(
     Ok(sync_written(vec![written], io.files, io.threads)?.remove(0))
 }
 
-/// Makes the names of all tables durable and sums the parts up.
-fn complete(parts: Vec<Written>, io: &JobIo<'_>) -> Result<JobOutput> {
-    if parts.iter().any(|part| !part.is_empty()) {
-        io.files.publish()?;
-    }
-    Ok(sum_up(parts))
-}
-
-/// Sums parts up, as tables added to level 0 in a run of their own.
-fn sum_up(mut parts: Vec<Written>) -> JobOutput {
+/// What a flush of one keyspace has done: tables for level 0, in a run of their own.
+fn sum_up(mut written: Written) -> JobOutput {
+    let counts = written.counts;
+    let tables = written.take_tables();
     let mut output = JobOutput {
-        entries_in: parts.iter().map(|part| part.entries_in).sum(),
-        entries_out: parts.iter().map(|part| part.entries_out).sum(),
+        bytes_written: tables.iter().map(|meta| meta.size_bytes).sum(),
+        entries_in: counts.read,
+        entries_out: counts.written,
         ..JobOutput::default()
     };
-    let tables: Vec<_> = parts.iter_mut().flat_map(Written::take_tables).collect();
-    output.bytes_written = tables.iter().map(|meta| meta.size_bytes).sum();
     if let Some(first) = tables.iter().map(|meta| meta.id).min() {
         let added = |meta| AddedTable { level: Level(0), run: RunId(first.0), meta };
         output.edit.added = tables.into_iter().map(added).collect();
@@ -330,5 +294,28 @@ fn sum_up(mut parts: Vec<Written>) -> JobOutput {
     output
 }
 
+impl JobOutput {
+    /// What a plan that was carried out by a job has done. `next_id` answers an unused
+    /// number of the table counter; it is asked when there are no outputs.
+    pub(crate) fn of_outputs(
+        plan: &Plan,
+        outputs: Outputs,
+        next_id: impl FnOnce() -> Result<TableId>,
+    ) -> Result<JobOutput> {
+        let counts = outputs.counts();
+        let tables: Vec<_> = outputs.parts.into_iter().flat_map(|part| part.tables).collect();
+        // A new run takes the number of its first table.
+        let first = tables.iter().map(|meta| meta.id).min();
+        let number = first.map_or_else(next_id, Ok)?;
+        Ok(JobOutput {
+            bytes_read: plan.input_bytes(),
+            bytes_written: tables.iter().map(|meta| meta.size_bytes).sum(),
+            entries_in: counts.read,
+            entries_out: counts.written,
+            edit: plan.edit(plan.run(|| number), tables),
+        })
+    }
+}
+
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

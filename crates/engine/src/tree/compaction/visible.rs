@@ -64,6 +64,18 @@ pub(crate) struct Retention<'a> {
     /// The stripe of the version judged last, as the number of snapshots that
     /// do not see it; `None` before the first entry.
     stripe: Option<usize>,
+    dropped: Dropped,
+}
+
+/// Entries that a [`Retention`] has let go, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// Hidden by a newer version, from everybody.
+    pub(crate) superseded: u64,
+    /// Deletes that hide nothing.
+    pub(crate) deletes: u64,
+    /// Puts that have expired, and hide nothing.
+    pub(crate) expired: u64,
 }
 
 impl<'a> Retention<'a> {
@@ -76,7 +88,8 @@ impl<'a> Retention<'a> {
     pub(crate) fn new(snapshots: &'a [SeqNo], time: impl Into<JobTime>) -> Retention<'a> {
         assert!(snapshots.is_sorted(), "snapshots are not ascending: {snapshots:?}");
         let time = time.into();
-        Retention { snapshots, time, key: Vec::new(), began_key: false, stripe: None }
+        let dropped = Dropped::default();
+        Retention { snapshots, time, key: Vec::new(), began_key: false, stripe: None, dropped }
     }
 
     /// The entry as it is to be written, or `None` when nobody can see it.
@@ -111,6 +124,7 @@ impl<'a> Retention<'a> {
         if self.stripe.is_some() && order.is_eq() {
             assert!(Some(stripe) <= self.stripe, "versions of one key are not newest first");
             if self.stripe == Some(stripe) {
+                self.dropped.superseded += 1;
                 return Ok(None); // hidden by the version before it, from everybody
             }
         } else {
@@ -126,11 +140,16 @@ impl<'a> Retention<'a> {
             return Ok(Some(entry));
         }
         if planted!(ttl_exposes_older) && matches!(entry.kind, ValueKind::Put) {
+            self.dropped.expired += 1;
             return Ok(None);
         }
         // In the oldest stripe, no older version of this job is kept.
         let hides_nothing = stripe == 0 || planted!(delete_at_bottom_drops_snapshot_version);
         if hides_nothing && !may_be_below(entry.key) {
+            match entry.kind {
+                ValueKind::Put => self.dropped.expired += 1,
+                _ => self.dropped.deletes += 1,
+            }
             return Ok(None);
         }
         Ok(Some(EntryRef { kind: ValueKind::Delete, expires_at_ms: 0, value: &[], ..entry }))
@@ -141,6 +160,11 @@ impl<'a> Retention<'a> {
     #[inline]
     pub(crate) fn began_key(&self) -> bool {
         self.began_key
+    }
+
+    /// What was let go until now.
+    pub(crate) fn dropped(&self) -> Dropped {
+        self.dropped
     }
 
     #[inline]

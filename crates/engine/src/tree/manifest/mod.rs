@@ -135,14 +135,22 @@ impl Manifest {
         Ok(self.size_bytes())
     }
 
-    /// An unused table id; writes and syncs an edit when the block of reserved
-    /// ids is used up.
+    /// An unused table id, as [`Manifest::table_ids`].
+    #[cfg(test)]
     pub(crate) fn table_id(&mut self) -> Result<TableId> {
+        self.table_ids(1)
+    }
+
+    /// The first of `count` unused table ids that follow each other; writes and syncs an
+    /// edit when the block of reserved ids has fewer.
+    pub(crate) fn table_ids(&mut self, count: u64) -> Result<TableId> {
         loop {
-            if let Some(id) = self.ids.take() {
-                return Ok(id);
+            if let Some(first) = self.ids.take_many(count) {
+                return Ok(first);
             }
-            self.append(&Edit::default())?;
+            // As many as that behind all that were given, and a block for others.
+            let wanted = self.state.next_table_id.0.saturating_add(count);
+            self.append(&Edit { next_table_id: Some(TableId(wanted)), ..Edit::default() })?;
         }
     }
 

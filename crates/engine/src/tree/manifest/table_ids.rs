@@ -30,14 +30,24 @@ impl TableIds {
         TableIds { next: AtomicU64::new(end.0), end: AtomicU64::new(end.0) }
     }
 
-    /// An unused id; `None` when the block is used up, and
-    /// [`Manifest::table_id`](super::Manifest::table_id) must reserve the next.
-    pub(crate) fn take(&self) -> Option<TableId> {
+    /// The first of `count` unused ids that follow each other; `None` when the block has
+    /// fewer, and [`Manifest::table_ids`](super::Manifest::table_ids) must reserve more.
+    pub(crate) fn take_many(&self, count: u64) -> Option<TableId> {
         let end = self.end.load(Ordering::Acquire);
-        self.next
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < end).then_some(n + 1))
-            .ok()
-            .map(TableId)
+        let behind = |n: u64| n.checked_add(count).filter(|&behind| behind <= end);
+        self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, behind).ok().map(TableId)
+    }
+
+    /// Takes back the ids from `first` up to `end`, which were [taken](TableIds::take_many)
+    /// and have named nothing, unless others have been taken since.
+    pub(crate) fn give_back(&self, first: TableId, end: TableId) {
+        let _ = self.next.compare_exchange(end.0, first.0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// An unused id, if the block has one.
+    #[cfg(test)]
+    pub(crate) fn take(&self) -> Option<TableId> {
+        self.take_many(1)
     }
 
     /// The end of the block that an edit should reserve, when less than half of
@@ -77,5 +87,20 @@ mod tests {
         assert_eq!(ids.wanted_end(), None, "half of it is left");
         let next = ids.take().unwrap();
         assert_eq!(ids.wanted_end(), Some(TableId(next.0 + 1 + BLOCK)));
+    }
+
+    #[test]
+    fn ids_of_a_job_follow_each_other_and_what_it_has_not_used_is_taken_again() {
+        let ids = TableIds::new(TableId(1));
+        ids.reserved(TableId(11));
+        assert_eq!(ids.take_many(11), None, "there are ten");
+        assert_eq!(ids.take_many(u64::MAX), None);
+        assert_eq!(ids.take_many(6), Some(TableId(1)));
+        ids.give_back(TableId(3), TableId(7));
+        assert_eq!(ids.take_many(2), Some(TableId(3)));
+        assert_eq!(ids.take(), Some(TableId(5)));
+        // Somebody has taken one behind them.
+        ids.give_back(TableId(4), TableId(5));
+        assert_eq!(ids.take(), Some(TableId(6)));
     }
 }

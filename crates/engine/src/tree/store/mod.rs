@@ -122,11 +122,11 @@ impl TableStore {
         self.deletions.push(Deletion { path: self.path(id), size_bytes });
     }
 
-    /// Opens a table: one or two small reads.
+    /// Opens a table, for the caller alone: one or two small reads.
     ///
     /// # Errors
     /// Those of [`Table::open`].
-    fn open(&self, id: TableId) -> Result<Table, tanada_table::Error> {
+    pub(crate) fn open(&self, id: TableId) -> Result<Table, tanada_table::Error> {
         let fs = &self.table_files;
         let file = fs.open_closable(&self.path(id))?;
         Table::open(file, id, self.database, &self.cache)

@@ -1,7 +1,10 @@
 //! Jobs over real tables in memory: what they write, and what they leave when they fail.
 
 use super::super::disk::*;
+use super::super::job::split_ranges;
+use super::super::plan::Method;
 use super::super::sketch::Sketch;
+use super::super::worker_tests::is_the_same_elsewhere;
 use super::*;
 use crate::tree::compaction::{Begun, Config, InFlight, ManualStep, Moment, plan_range};
 use crate::tree::merge::vec_cursor::{OwnedEntry, VecCursor, sort};
@@ -14,7 +17,7 @@ use tanada_format::ValueKind;
 use tanada_vfs::fault::{EIO, ENOSPC, Op, Rule};
 
 /// The plan that merges everything.
-fn merge_all(disk: &Disk) -> Plan {
+pub(in super::super) fn merge_all(disk: &Disk) -> Plan {
     let base_bytes = 256 << 10;
     let config = Config { table_bytes: 4096, base_bytes, ..Config::for_memtable(64 << 10) };
     let moment = Moment { now_ms: 1000, oldest_snapshot: SeqNo::MAX };
@@ -29,7 +32,7 @@ fn merge_all(disk: &Disk) -> Plan {
 /// Entries with values that do not compress, `runs` of them over the same keys.
 /// Each run's values have a length of their own, so that its tables are cut at
 /// other keys and no part of the runs can be merged without the rest.
-fn overlapping(disk: &mut Disk, runs: u64, keys: u64) -> Vec<OwnedEntry> {
+pub(in super::super) fn overlapping(disk: &mut Disk, runs: u64, keys: u64) -> Vec<OwnedEntry> {
     let mut all = Vec::new();
     for run in 0..runs {
         let entries = (0..keys).map(|key| {
@@ -142,9 +145,10 @@ fn parts_of_a_job_make_the_same_tables_as_the_whole() {
     overlapping(&mut disk, 3, 500);
     let plan = merge_all(&disk);
     let whole = disk.run(&plan, &[]).unwrap();
-    let parts = split_ranges(&plan, 4);
-    assert_eq!(parts.len(), 4);
-    let joined = disk.with_io(|io| run_in_parts(&plan, parts, &[], 1000.into(), io)).unwrap();
+    let job = disk.job(&plan, &[], 4);
+    assert_eq!(job.parts.len(), 4);
+    let outputs = disk.carry_out(&job).unwrap();
+    let joined = JobOutput::of_outputs(&plan, outputs, || unreachable!()).unwrap();
     assert_eq!((joined.entries_in, joined.entries_out), (whole.entries_in, whole.entries_out));
     disk.install(&joined.edit);
     assert_eq!(disk.entries().len(), 500);
@@ -266,10 +270,10 @@ fn one_part_that_fails_takes_the_others_along() {
     overlapping(&mut disk, 3, 500);
     let before = disk.files_on_disk();
     let plan = merge_all(&disk);
-    let parts = split_ranges(&plan, 3);
-    assert_eq!(parts.len(), 3);
+    let job = disk.job(&plan, &[], 3);
+    assert_eq!(job.parts.len(), 3);
     disk.faults.add(Rule::fail(EIO).on(Op::Sync).nth(5));
-    let error = disk.with_io(|io| run_in_parts(&plan, parts, &[], 1000.into(), io)).unwrap_err();
+    let error = disk.carry_out(&job).unwrap_err();
     assert!(matches!(error, Error::Io(_)), "{error}");
     assert_eq!(disk.files_on_disk(), before);
 }
@@ -384,8 +388,10 @@ proptest! {
         let expected: Vec<_> = all.iter().filter_map(keep).collect();
 
         let plan = Plan { method: Method::Merge, ..merge_all(&disk) };
-        let parts = split_ranges(&plan, parts);
-        let output = disk.with_io(|io| run_in_parts(&plan, parts, &snapshots, 1000.into(), io)).unwrap();
+        let job = disk.job(&plan, &snapshots, parts);
+        let outputs = disk.carry_out(&job).unwrap();
+        is_the_same_elsewhere(&disk, &job, &outputs);
+        let output = JobOutput::of_outputs(&plan, outputs, || Ok(TableId(1 << 40))).unwrap();
         // Tables that meet no other are left for another step.
         let whole = plan.tables().count() == disk.version.table_count();
         disk.install(&output.edit);
@@ -400,8 +406,14 @@ proptest! {
 fn a_write_of_nothing_is_an_empty_edit() {
     let disk = Disk::new();
     let cursor = VecCursor::default();
-    let options =
-        OutputOptions { snapshots: &[], time: 1.into(), table_bytes: 1 << 20, guards: &[] };
+    let options = OutputOptions {
+        snapshots: &[],
+        time: 1.into(),
+        table_bytes: 1 << 20,
+        guards: &[],
+        table: disk.options.clone(),
+        next_id: &|| unreachable!("nothing is written"),
+    };
     let output = disk.with_io(|io| write_tables(cursor, &options, io)).unwrap();
     assert!(output.edit.is_empty());
     assert!(!Path::new("/db").join("000001.sst").exists());
