@@ -147,6 +147,7 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
     ("Db::hold_changes", SYNCED),
     ("Position::log_bytes", SYNCED),
     ("Builder::scheduler", "who decides what the background does is the simulation's"),
+    ("Builder::writer_epoch", "only a database that follows a bucket has more than one"),
     ("Db::open", "the builder with its defaults, and so on a clock that nobody holds"),
 ];
 

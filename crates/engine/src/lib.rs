@@ -56,7 +56,9 @@ pub use checkpoint::{CheckpointDir, CheckpointEntry, CheckpointSummary};
 pub use core::simulation::{Scheduler, Tuning};
 pub use opening::repair::{LostPart, RepairReport, RepairedFile, repair};
 pub use read::scan::{Cursor, Iter, Keys, Records};
-pub use tanada_format::{Corruption, Lineage, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};
+pub use tanada_format::{
+    Corruption, Lineage, MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo, WriterEpoch,
+};
 pub use tanada_table::Value;
 pub use tanada_vfs as vfs;
 pub use tree::compaction::run_compaction;

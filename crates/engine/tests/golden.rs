@@ -5,15 +5,17 @@
 mod house;
 
 use house::{
-    DIR, GOLDEN, home, is_log, is_table, kept, kept_first, kept_second, kept_third, machine, make,
-    open, read, used,
+    DIR, GOLDEN, home, is_log, is_table, kept, kept_first, kept_fourth, kept_second, kept_third,
+    machine, make, open, read, used,
 };
 use tanada::vfs::Env;
 
 #[test]
 fn databases_written_by_the_first_version_open_verify_and_read_back() {
     for golden in GOLDEN {
-        for files in [kept_first, kept_second, kept_third, kept].map(|kept| kept(golden)) {
+        for files in
+            [kept_first, kept_second, kept_third, kept_fourth, kept].map(|kept| kept(golden))
+        {
             let (_, expected) = make(golden);
             let machine = machine(&files);
             let now_ms = machine.env().clock.wall_ms();

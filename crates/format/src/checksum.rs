@@ -1,6 +1,6 @@
 //! Checksums and the one hash of a key.
 
-use crate::TableId;
+use crate::{Origin, TableId, WriterEpoch};
 
 /// CRC-32C of `bytes`.
 #[inline]
@@ -50,22 +50,64 @@ pub fn crc32c_before(crc: u32, bytes: &[u8]) -> u32 {
     !state
 }
 
+/// What binds the blocks of one table to it.
+///
+/// Tables of epoch 0 never leave their directory but with it: their id tells them apart. All
+/// others are told apart by all of their [`Origin`], from which 64 bits are hashed: of two
+/// tables, any two places have the same seed with a probability of 2^-64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockSalt(Binding);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Binding {
+    Id(u64),
+    Origin(u64),
+}
+
+impl BlockSalt {
+    /// Of the blocks of this table.
+    pub fn of(origin: &Origin) -> BlockSalt {
+        let Origin { database, epoch, table } = origin;
+        if *epoch == WriterEpoch(0) || crate::planted!(blocks_bound_to_ids_alone) {
+            return BlockSalt::of_id(*table);
+        }
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&database.0);
+        bytes[16..24].copy_from_slice(&epoch.0.to_le_bytes());
+        bytes[24..].copy_from_slice(&table.0.to_le_bytes());
+        BlockSalt(Binding::Origin(xxhash_rust::xxh3::xxh3_64(&bytes)))
+    }
+
+    /// Of the blocks of tables of epoch 0, and of the properties of all.
+    pub fn of_id(table: TableId) -> BlockSalt {
+        BlockSalt(Binding::Id(table.0.rotate_left(40)))
+    }
+
+    #[inline]
+    fn seed(self, offset: u64) -> u64 {
+        // Odd, so that no two places of a table have one seed.
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        match self.0 {
+            Binding::Id(id) => id ^ offset,
+            Binding::Origin(hash) => hash.wrapping_add(offset.wrapping_mul(STEP)),
+        }
+    }
+}
+
 /// Checksum of a stored block, bound to the table and to its place in the file,
 /// so that a block read from elsewhere never passes.
 #[inline]
-pub fn block_checksum(table: TableId, offset: u64, bytes: &[u8]) -> u32 {
-    let seed = table.0.rotate_left(40) ^ offset;
-    xxhash_rust::xxh3::xxh3_64_with_seed(bytes, seed) as u32
+pub fn block_checksum(salt: BlockSalt, offset: u64, bytes: &[u8]) -> u32 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(bytes, salt.seed(offset)) as u32
 }
 
 /// As [`block_checksum`], of a block that comes in pieces.
 pub struct BlockHasher(Box<xxhash_rust::xxh3::Xxh3>);
 
 impl BlockHasher {
-    /// For the block of `table` at `offset`; of no bytes yet. Takes some 600 bytes.
-    pub fn new(table: TableId, offset: u64) -> BlockHasher {
-        let seed = table.0.rotate_left(40) ^ offset;
-        BlockHasher(Box::new(xxhash_rust::xxh3::Xxh3::with_seed(seed)))
+    /// For the block at `offset`; of no bytes yet. Takes some 600 bytes.
+    pub fn new(salt: BlockSalt, offset: u64) -> BlockHasher {
+        BlockHasher(Box::new(xxhash_rust::xxh3::Xxh3::with_seed(salt.seed(offset))))
     }
 
     /// Takes the block's next bytes.
@@ -98,16 +140,59 @@ pub fn hash_key(key: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DatabaseId;
 
     #[test]
     fn a_block_in_pieces_has_the_checksum_of_the_whole() {
         let bytes: Vec<u8> = (0..5_000u32).map(|i| ((i * 37) >> 3) as u8).collect();
         for len in [0, 1, 240, 241, 1024, 5_000] {
-            let whole = block_checksum(TableId(7), 4096, &bytes[..len]);
-            for piece in [1, 3, 64, 1000] {
-                let mut hasher = BlockHasher::new(TableId(7), 4096);
-                bytes[..len].chunks(piece).for_each(|piece| hasher.update(piece));
-                assert_eq!(hasher.finish(), whole, "{len} bytes by {piece}");
+            for salt in [BlockSalt::of(&origin(0, 7)), BlockSalt::of(&origin(5, 7))] {
+                let whole = block_checksum(salt, 4096, &bytes[..len]);
+                for piece in [1, 3, 64, 1000] {
+                    let mut hasher = BlockHasher::new(salt, 4096);
+                    bytes[..len].chunks(piece).for_each(|piece| hasher.update(piece));
+                    assert_eq!(hasher.finish(), whole, "{len} bytes by {piece}");
+                }
+            }
+        }
+    }
+
+    fn origin(epoch: u64, table: u64) -> Origin {
+        let (epoch, table) = (WriterEpoch(epoch), TableId(table));
+        Origin { database: DatabaseId([3; 16]), epoch, table }
+    }
+
+    /// It is on disk: files of the first version were written with it.
+    #[test]
+    fn tables_of_a_directory_are_bound_as_they_always_were() {
+        for (table, offset) in [(7u64, 4096u64), (1 << 24, 1), (u64::MAX, 1 << 41)] {
+            let seed = table.rotate_left(40) ^ offset;
+            let before = xxhash_rust::xxh3::xxh3_64_with_seed(b"block", seed) as u32;
+            assert_eq!(block_checksum(BlockSalt::of(&origin(0, table)), offset, b"block"), before);
+        }
+    }
+
+    /// The disk is lost with the counter on it, and another machine gives the id again: to
+    /// the cache of one who follows both, a block of one table passed for the other's. The
+    /// epoch in the high bits of the id would do no better: there the offset meets it.
+    #[test]
+    fn no_place_of_a_table_has_the_seed_of_a_place_of_another() {
+        let mut seen = std::collections::HashMap::new();
+        let databases = [3, 4].map(|byte| DatabaseId([byte; 16]));
+        for database in databases {
+            for epoch in [0, 1, 2, 1 << 16, 1 << 40, u64::MAX] {
+                for table in [1, 2, 57, 1 << 24, 1 << 40, u64::MAX] {
+                    let origin =
+                        Origin { database, epoch: WriterEpoch(epoch), table: TableId(table) };
+                    if epoch == 0 && (database != databases[0] || table >= 1 << 24) {
+                        continue; // those are told apart by the directory they lie in
+                    }
+                    for offset in [0, 1, 4096, 1 << 16, 1 << 24, 1 << 32, 1 << 39] {
+                        let other =
+                            seen.insert(BlockSalt::of(&origin).seed(offset), (origin, offset));
+                        assert_eq!(other, None, "{origin} at {offset}");
+                    }
+                }
             }
         }
     }

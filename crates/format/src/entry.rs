@@ -35,6 +35,16 @@ impl ValueKind {
             _ => return None,
         })
     }
+
+    /// Whether only a later version can say what the write did. One that does not know it may
+    /// not answer for any key: a range delete hides others than its own.
+    #[inline]
+    pub fn is_reserved(self) -> bool {
+        match self {
+            ValueKind::Delete | ValueKind::Put => false,
+            ValueKind::Merge | ValueKind::RangeDelete | ValueKind::BlobRef => true,
+        }
+    }
 }
 
 /// One version of one key, borrowed from wherever it lies.

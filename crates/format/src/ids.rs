@@ -84,6 +84,49 @@ impl fmt::Display for DatabaseId {
     }
 }
 
+/// Which opening of a database wrote something, where another machine may have opened it
+/// since: a database that follows a bucket raises its epoch at each opening. 0 in a database
+/// that has only ever been in its directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriterEpoch(pub u64);
+
+impl fmt::Display for WriterEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where a table comes from, for ever: wherever it lies, and whoever names it by whatever
+/// id. No two tables have one origin. A table's id alone does not say so: when a disk is
+/// lost, ids that it had given out may be given again, in a later epoch; and databases that
+/// share tables have ids of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The database that wrote it.
+    pub database: DatabaseId,
+    /// The epoch in which it was written.
+    pub epoch: WriterEpoch,
+    /// The id that it was written with.
+    pub table: TableId,
+}
+
+impl Origin {
+    /// Of a table of a database that has only ever been in its directory.
+    pub fn local(database: DatabaseId, table: TableId) -> Origin {
+        Origin { database, epoch: WriterEpoch(0), table }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Origin { database, epoch, table } = self;
+        match epoch {
+            WriterEpoch(0) => write!(f, "table {table} of database {database}"),
+            _ => write!(f, "table {table} of epoch {epoch} of database {database}"),
+        }
+    }
+}
+
 /// 64 random bits that name whose sequence numbers a database hands out: two databases with
 /// one lineage never give one number to different writes. A copy that goes on by itself has
 /// another than what it was copied from, though both have one [`DatabaseId`].

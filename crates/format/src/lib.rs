@@ -14,10 +14,14 @@ mod planted;
 mod record;
 mod varint;
 
-pub use checksum::{BlockHasher, block_checksum, crc32c, crc32c_before, crc32c_extend, hash_key};
+pub use checksum::{
+    BlockHasher, BlockSalt, block_checksum, crc32c, crc32c_before, crc32c_extend, hash_key,
+};
 pub use corruption::Corruption;
 pub use entry::{EntryRef, ValueKind, compare_internal};
-pub use ids::{DatabaseId, KeyspaceId, Level, Lineage, LogId, LogPosition, SeqNo, TableId};
+pub use ids::{
+    DatabaseId, KeyspaceId, Level, Lineage, LogId, LogPosition, Origin, SeqNo, TableId, WriterEpoch,
+};
 pub use limits::{MAX_BATCH_BYTES, MAX_KEY_LEN, MAX_LEVELS, MAX_RECORD_LEN, MAX_VALUE_LEN};
 #[cfg(tanada_planted)]
 pub use planted::is_planted;

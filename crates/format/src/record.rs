@@ -32,7 +32,7 @@
 //! passes. The chained `body_crc` says that no record before this one is missing
 //! or was exchanged. `kind` is never 0, so preallocated zeros are never a record.
 
-use crate::{DatabaseId, crc32c, crc32c_before, crc32c_extend, planted};
+use crate::{DatabaseId, WriterEpoch, crc32c, crc32c_before, crc32c_extend, planted};
 
 /// Bytes of a frame.
 pub const RECORD_FRAME_LEN: usize = 24;
@@ -82,6 +82,15 @@ impl RecordSalt {
         }
         let crc = crc32c_extend(crc32c(&[file as u8]), &database.0);
         RecordSalt(crc32c_extend(crc, &number.to_le_bytes()))
+    }
+
+    /// That of a file with the same number that was begun in this epoch. In epoch 0 it is
+    /// the same.
+    pub fn in_epoch(self, epoch: WriterEpoch) -> RecordSalt {
+        match epoch {
+            WriterEpoch(0) => self,
+            epoch => RecordSalt(crc32c_extend(self.0, &epoch.0.to_le_bytes())),
+        }
     }
 
     fn frame_crc(self, offset: u64, rest: &[u8]) -> u32 {

@@ -10,7 +10,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
-use tanada_format::{DatabaseId, EntryRef, SeqNo, TableId, ValueKind, hash_key};
+use tanada_format::{DatabaseId, EntryRef, Origin, SeqNo, TableId, ValueKind, hash_key};
 use tanada_table::{
     BlockCache, Compression, Cursor, CursorOptions, GetContext, Table, TableBuilder, TableCursor,
     TableOptions,
@@ -112,7 +112,7 @@ fn main() {
         let cache = BlockCache::new(4 << 30);
         let open = || {
             let file = env.fs.open(&path).unwrap();
-            Arc::new(Table::open(file, TableId(1), DATABASE, &cache).unwrap())
+            Arc::new(Table::open(file, Origin::local(DATABASE, TableId(1)), &cache).unwrap())
         };
         timed("open", 1, 0, || drop(open()));
         let table = open();

@@ -11,7 +11,7 @@ use crate::filter;
 use crate::index::fences;
 use crate::index::{Handle, PartitionBuilder, TopBuilder};
 use crate::meta::expiries::ExpiryCounts;
-use crate::meta::footer::{FORMAT_VERSION, Footer};
+use crate::meta::footer::{BOUND_TO_ORIGIN, FORMAT_VERSION, Footer};
 use crate::meta::properties::{TableProperties, TopHandle};
 use crate::seal::compression::{Compression, Compressor};
 use crate::seal::sealed::{MAX_RAW_LEN, TRAILER_LEN, seal};
@@ -19,7 +19,8 @@ use long_block::LongBlock;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tanada_format::{
-    DatabaseId, EntryRef, KeyspaceId, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo, TableId, hash_key,
+    BlockSalt, DatabaseId, EntryRef, KeyspaceId, MAX_KEY_LEN, MAX_VALUE_LEN, Origin, SeqNo,
+    TableId, WriterEpoch, hash_key,
 };
 use tanada_vfs::WriteFile;
 
@@ -37,10 +38,12 @@ const PARTITION_SPAN: u64 = 1 << 30;
 /// What a [`TableBuilder`] is told.
 #[derive(Clone, Debug)]
 pub struct TableOptions {
-    /// The table's id; bound into every checksum.
+    /// The table's id; bound into every checksum, with the two that follow.
     pub id: TableId,
     /// The database's id.
     pub database: DatabaseId,
+    /// The epoch in which the database writes it.
+    pub epoch: WriterEpoch,
     /// How blocks are compressed.
     pub compression: Compression,
     /// Data blocks are cut at this many bytes, before compression.
@@ -61,6 +64,7 @@ impl TableOptions {
         TableOptions {
             id,
             database,
+            epoch: WriterEpoch(0),
             compression,
             block_size: 4032,
             bits_per_key: 10.0,
@@ -68,13 +72,18 @@ impl TableOptions {
             written_ms: None,
         }
     }
+
+    /// Where the table comes from, for ever.
+    pub fn origin(&self) -> Origin {
+        Origin { database: self.database, epoch: self.epoch, table: self.id }
+    }
 }
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableSummary {
-    /// The table's id.
-    pub id: TableId,
+    /// The table's id, and who wrote it.
+    pub origin: Origin,
     /// Bytes of the file.
     pub size_bytes: u64,
     /// Counts and bounds.
@@ -90,6 +99,8 @@ pub struct TableBuilder {
     file: Box<dyn WriteFile>,
     path: PathBuf,
     options: TableOptions,
+    /// Binds its blocks to it.
+    salt: BlockSalt,
     probes: u32,
     compressor: Compressor,
     properties: TableProperties,
@@ -136,6 +147,7 @@ impl TableBuilder {
             filter_probes: u64::from(probes),
             block_size: u64::from(options.block_size),
             keyspace: options.keyspace,
+            epoch: options.epoch,
             ..TableProperties::default()
         };
         TableBuilder {
@@ -144,6 +156,7 @@ impl TableBuilder {
             probes,
             compressor: Compressor::new(options.compression),
             expiries: options.written_ms.map(ExpiryCounts::new),
+            salt: BlockSalt::of(&options.origin()),
             options,
             properties,
             out: Vec::with_capacity(WRITE_BYTES + (64 << 10)),
@@ -304,11 +317,16 @@ impl TableBuilder {
 
         // From here on nothing is counted: the properties cannot count themselves.
         let told = self.properties.clone();
+        // They say which epoch it is, so they are not bound to it.
+        self.salt = BlockSalt::of_id(self.options.id);
         let properties = self.seal_plain(&told.encode())?;
         let footer = Footer {
             properties,
             file_len: self.offset() + crate::meta::footer::FOOTER_LEN as u64,
-            required_features: 0,
+            required_features: match self.options.epoch {
+                WriterEpoch(0) => 0,
+                _ => BOUND_TO_ORIGIN,
+            },
             optional_features: 0,
             database: self.options.database,
             table: self.options.id,
@@ -316,8 +334,8 @@ impl TableBuilder {
         };
         self.out.extend_from_slice(&footer.encode());
         self.flush()?;
-        let (id, size_bytes) = (self.options.id, self.written);
-        Ok((TableSummary { id, size_bytes, properties: told }, self.file))
+        let (origin, size_bytes) = (self.options.origin(), self.written);
+        Ok((TableSummary { origin, size_bytes, properties: told }, self.file))
     }
 
     /// Gives up. Returns the path of the file, which the caller removes.
@@ -353,11 +371,11 @@ impl TableBuilder {
 
     /// Writes a block of this entry alone, from where the value lies.
     fn write_alone(&mut self, entry: &EntryRef<'_>) -> Result<(), Error> {
-        let (id, offset) = (self.options.id, self.offset());
+        let (salt, offset) = (self.salt, self.offset());
         let block = LongBlock::new(entry);
         let raw_len = block.raw_len();
         let mut compressor = self.take_compressor();
-        let len = block.seal(id, offset, &mut compressor, &mut |bytes| self.append(bytes));
+        let len = block.seal(salt, offset, &mut compressor, &mut |bytes| self.append(bytes));
         compressor.trim(2 * ALONE_BYTES);
         self.compressor = compressor;
         let handle = Handle { offset, len: len? as u32 };
@@ -420,7 +438,7 @@ impl TableBuilder {
         let offset = self.offset();
         assert!(raw.len() <= MAX_RAW_LEN, "a block holds one entry of the largest size");
         self.properties.max_block_len = self.properties.max_block_len.max(raw.len() as u64);
-        let len = seal(&mut self.out, raw, self.options.id, offset, &mut self.compressor) as u32;
+        let len = seal(&mut self.out, raw, self.salt, offset, &mut self.compressor) as u32;
         if self.out.len() >= WRITE_BYTES {
             self.flush()?;
         }

@@ -12,7 +12,7 @@ use crate::{BlockCache, Cursor, CursorOptions, Error, GetContext, Table, TableCu
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use tanada_format::{DatabaseId, SeqNo, TableId, hash_key};
+use tanada_format::{DatabaseId, Origin, SeqNo, TableId, hash_key};
 use tanada_vfs::ReadFile;
 
 /// The table that [`table`] takes its bytes for.
@@ -87,13 +87,13 @@ pub fn table(data: &[u8]) {
     let file = Arc::new(Bytes(data.to_vec()));
     let cache = BlockCache::new(1 << 20);
     let mut saved = 0u64;
-    let salvaged = salvage::<Error>(&*file, ID, DATABASE, |_| {
+    let salvaged = salvage::<Error>(&*file, Origin::local(DATABASE, ID), |_| {
         saved += 1;
         Ok(())
     });
-    let Ok(table) = Table::open(file, ID, DATABASE, &cache) else { return };
+    let Ok(table) = Table::open(file, Origin::local(DATABASE, ID), &cache) else { return };
     let table = Arc::new(table);
-    let verified = table.verify(DATABASE);
+    let verified = table.verify();
     let mut cursor = TableCursor::new(table.clone(), CursorOptions::scan());
     let mut walked = cursor.seek_first();
     let mut entries = 0u64;
@@ -138,6 +138,7 @@ impl ReadFile for Bytes {
 mod tests {
     use super::*;
     use crate::{Compression, TableBuilder, TableOptions};
+    use tanada_format::BlockSalt;
     use tanada_format::{EntryRef, ValueKind};
     use tanada_vfs::Env;
 
@@ -215,11 +216,17 @@ mod tests {
             let file = env.fs.open(path).unwrap();
             let mut bytes = vec![0; file.len() as usize];
             file.read_exact_at(&mut bytes, 0).unwrap();
-            let opened = crate::read::table::Opened::read(&*file, ID, DATABASE).unwrap();
+            let opened =
+                crate::read::table::Opened::read(&*file, Origin::local(DATABASE, ID)).unwrap();
             let raw = |handle: crate::index::Handle| {
                 let sealed = &bytes[handle.offset as usize..handle.end() as usize];
-                crate::seal::sealed::open_alone(sealed.to_vec(), ID, handle.offset, 1 << 20)
-                    .unwrap()
+                crate::seal::sealed::open_alone(
+                    sealed.to_vec(),
+                    BlockSalt::of_id(ID),
+                    handle.offset,
+                    1 << 20,
+                )
+                .unwrap()
             };
             let part = opened.top.partitions()[0];
             let partition = Partition::parse(&raw(part.index)).unwrap();

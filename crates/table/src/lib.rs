@@ -28,7 +28,7 @@ mod alone;
 pub use builder::{TableBuilder, TableOptions, TableSummary};
 pub use cache::sieve::{Node, Sieve};
 pub use cache::{BlockCache, BlockCacheStats, ReadInFlight};
-pub use check::salvage::{Gap, Salvage, database_of, salvage};
+pub use check::salvage::{Gap, Salvage, database_of, epoch_of, salvage};
 pub use check::verify::VerifyReport;
 pub use counters::Counters;
 pub use epoch::{Limbo, Link, Pin, Pinned, Published, pin};

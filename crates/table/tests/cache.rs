@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
-use tanada_format::{SeqNo, TableId, hash_key};
+use tanada_format::{Origin, SeqNo, TableId, hash_key};
 use tanada_table::{
     BlockCache, BlockCacheStats, CacheUse, Compression, Cursor, CursorOptions, Error, FilterStats,
     GetContext, GetTrace, ReadMode, Table, TableCursor, TableOptions,
@@ -94,7 +94,7 @@ fn huge_values_work_with_every_compression() {
         all.push(Entry::put("user:000050y", 7, &huge[..4_000_000]));
         let all = house::sorted(all);
         let table = table(TableOptions { compression, ..options() }, &all);
-        table.verify(DATABASE).unwrap();
+        table.verify().unwrap();
         let key = b"user:000050x";
         let found = table.get(key, hash_key(key), SeqNo::MAX, &GetContext::default()).unwrap();
         assert!(found.unwrap().value == huge);
@@ -113,7 +113,7 @@ fn memory_only_reads_never_touch_the_disk_and_answer_once_the_blocks_are_there()
     write(&env, options(), &entries(2000));
     let cache = BlockCache::new(1 << 20);
     let file = Arc::new(CountingFile::new(bytes(&env)));
-    let table = Table::open(file.clone(), ID, DATABASE, &cache).unwrap();
+    let table = Table::open(file.clone(), Origin::local(DATABASE, ID), &cache).unwrap();
     let opening = file.reads.load(Ordering::Relaxed);
     assert_eq!(opening, 1, "opening a small table takes one read");
     let memory = GetContext { mode: ReadMode::MemoryOnly, ..GetContext::default() };
@@ -199,7 +199,9 @@ fn walking_on_reads_much_at_once_and_jumping_about_does_not() {
     let compression = Compression::None;
     let summary = write(&env, TableOptions { compression, ..options() }, &entries(5000));
     let file = Arc::new(CountingFile::new(bytes(&env)));
-    let table = Arc::new(Table::open(file.clone(), ID, DATABASE, &BlockCache::new(0)).unwrap());
+    let table = Arc::new(
+        Table::open(file.clone(), Origin::local(DATABASE, ID), &BlockCache::new(0)).unwrap(),
+    );
     let count = |run: &dyn Fn(&mut TableCursor)| {
         let before = (file.reads.load(Ordering::Relaxed), file.bytes.load(Ordering::Relaxed));
         run(&mut TableCursor::new(table.clone(), CursorOptions::compaction()));
@@ -268,7 +270,7 @@ fn readers_evictions_and_changes_of_capacity_race_without_a_wrong_value_or_accou
         scope.spawn(move || {
             for _ in 0..OPENINGS {
                 let file = env.fs.open(Path::new("/other")).unwrap();
-                let table = Table::open(file, TableId(8), DATABASE, cache).unwrap();
+                let table = Table::open(file, Origin::local(DATABASE, TableId(8)), cache).unwrap();
                 for i in (0..500).step_by(29) {
                     let got = get(&table, i, &GetContext::default()).unwrap();
                     assert_eq!(got.unwrap(), value(i));
@@ -294,7 +296,8 @@ fn two_readers_who_miss_the_same_block_pay_for_it_once() {
     write(&env, TableOptions { bits_per_key: 0.0, compression, ..options() }, &entries(10));
     let file = Arc::new(MeetingFile { bytes: Bytes(bytes(&env)), meet: Barrier::new(2) });
     let cache = BlockCache::new(1 << 20);
-    let table = Table::open(Arc::new(OpenFirst(file)), ID, DATABASE, &cache).unwrap();
+    let table =
+        Table::open(Arc::new(OpenFirst(file)), Origin::local(DATABASE, ID), &cache).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             // Both threads read the index, then both the data: each read waits for the other.
@@ -492,7 +495,8 @@ fn a_reader_is_known_to_be_at_the_file_while_it_reads_and_a_job_never_is() {
     let (cache, seen) = (BlockCache::new(1 << 20), Arc::new(AtomicU64::new(0)));
     let file = env.fs.open(Path::new("/t")).unwrap();
     let watched = Watched { file, cache: Arc::clone(&cache), seen: Arc::clone(&seen) };
-    let table = Arc::new(Table::open(Arc::new(watched), ID, DATABASE, &cache).unwrap());
+    let table =
+        Arc::new(Table::open(Arc::new(watched), Origin::local(DATABASE, ID), &cache).unwrap());
     let most = || seen.swap(0, Ordering::Relaxed);
     assert_eq!((most(), cache.reads()), (0, (0, 0)), "an opening is no reader's read");
 

@@ -6,7 +6,9 @@ mod house;
 use house::{DATABASE, Entry, ID, bytes, open_bytes, options, sorted, write};
 use std::path::Path;
 use std::sync::Arc;
-use tanada_format::{DatabaseId, SeqNo, TableId, ValueKind, block_checksum, crc32c, hash_key};
+use tanada_format::{
+    BlockSalt, DatabaseId, Origin, SeqNo, TableId, ValueKind, block_checksum, crc32c, hash_key,
+};
 use tanada_table::{
     BlockCache, Compression, Cursor, CursorOptions, Error, GetContext, Table, TableCursor,
     TableOptions,
@@ -86,7 +88,7 @@ fn each_flipped_byte_gives_the_right_value_or_an_error_that_names_the_place() {
     let cache = BlockCache::new(1 << 20);
     let table = open_bytes(good.clone(), &cache).unwrap();
     assert!(!read_all(&entries, &table));
-    table.verify(DATABASE).unwrap();
+    table.verify().unwrap();
     for i in 0..good.len() {
         for flip in [0x01, 0x80, 0xff] {
             let mut bad = good.clone();
@@ -96,7 +98,7 @@ fn each_flipped_byte_gives_the_right_value_or_an_error_that_names_the_place() {
                 Err(other) => panic!("byte {i}: {other}"),
                 Ok(table) => {
                     let failed = read_all(&entries, &table);
-                    let error = table.verify(DATABASE).expect_err("verify reads every byte");
+                    let error = table.verify().expect_err("verify reads every byte");
                     let Error::Corruption(c) = error else { panic!("byte {i}: {error}") };
                     assert!(c.offset <= i as u64 && i as u64 - c.offset < 700, "byte {i}: {c}");
                     assert!(failed, "byte {i} is read by no one");
@@ -135,7 +137,10 @@ fn a_table_of_another_database_or_under_another_name_is_refused() {
     let cache = BlockCache::new(1 << 20);
     for (id, database) in [(TableId(8), DATABASE), (ID, DatabaseId([1; 16]))] {
         let file = Arc::new(house::Bytes(good.clone()));
-        assert!(matches!(Table::open(file, id, database, &cache), Err(Error::Corruption(_))));
+        assert!(matches!(
+            Table::open(file, Origin::local(database, id), &cache),
+            Err(Error::Corruption(_))
+        ));
     }
 }
 
@@ -185,7 +190,7 @@ fn changed_bytes_under_right_checksums_never_panic() {
             for flip in [1, 0x7f, 0x80, 0xff] {
                 let mut bad = good.clone();
                 bad[i] ^= flip;
-                let sum = block_checksum(ID, start as u64, &bad[start..end - 4]);
+                let sum = block_checksum(BlockSalt::of_id(ID), start as u64, &bad[start..end - 4]);
                 bad[end - 4..end].copy_from_slice(&sum.to_le_bytes());
                 let Ok(table) = open_bytes(bad, &cache) else { continue };
                 for e in &entries {
@@ -202,7 +207,7 @@ fn changed_bytes_under_right_checksums_never_panic() {
                 let _ = cursor.seek(b"user:0013", SeqNo::MAX);
                 let _ = cursor.seek_before(b"user:0013");
                 let _ = cursor.seek_last();
-                let _ = table.verify(DATABASE);
+                let _ = table.verify();
             }
         }
     }
@@ -215,7 +220,7 @@ fn sealed_blocks(file: &[u8]) -> Vec<(usize, usize)> {
     while start < file.len() - 88 {
         let end = (start + 9..=file.len() - 88)
             .find(|&end| {
-                let sum = block_checksum(ID, start as u64, &file[start..end - 4]);
+                let sum = block_checksum(BlockSalt::of_id(ID), start as u64, &file[start..end - 4]);
                 file[end - 4..end] == sum.to_le_bytes()
             })
             .expect("blocks lie one behind the other");

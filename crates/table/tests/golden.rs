@@ -8,7 +8,7 @@
 
 mod house;
 
-use house::{DATABASE, Entry, bytes, open_bytes, options, sorted, write};
+use house::{Entry, bytes, open_bytes, options, sorted, write};
 use tanada_format::{SeqNo, ValueKind, hash_key};
 use tanada_table::{
     BlockCache, Compression, Cursor, CursorOptions, GetContext, TableCursor, TableOptions,
@@ -55,7 +55,7 @@ fn tables_written_by_the_first_version_read_back() {
     for (name, compression, golden) in GOLDEN {
         let table = open_bytes(golden.to_vec(), &BlockCache::new(1 << 20)).expect(name);
         assert_eq!(table.properties().compression, compression);
-        table.verify(DATABASE).expect(name);
+        table.verify().expect(name);
         let mut cursor = TableCursor::new(table.clone(), CursorOptions::scan());
         cursor.seek_first().expect(name);
         for e in &entries {

@@ -6,7 +6,7 @@ use house::{Bytes, DATABASE, Entry, ID, bytes, open_bytes, options, sorted, tabl
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tanada_format::{MAX_KEY_LEN, SeqNo, hash_key};
+use tanada_format::{MAX_KEY_LEN, Origin, SeqNo, hash_key};
 use tanada_table::{
     BlockCache, Compression, Cursor, CursorOptions, Error, GetContext, Table, TableBuilder,
     TableCursor, TableOptions,
@@ -29,7 +29,7 @@ fn keys_of_the_greatest_length_work_at_every_place_where_keys_are_kept() {
         let entries = sorted(entries);
         let table = table(TableOptions { compression, ..options() }, &entries);
         assert_eq!(table.properties().max_key.len(), MAX_KEY_LEN);
-        table.verify(DATABASE).unwrap();
+        table.verify().unwrap();
         for e in &entries {
             let found = table.get(&e.key, hash_key(&e.key), e.seqno, &GetContext::default());
             assert_eq!(found.unwrap().unwrap().value, e.value);
@@ -46,7 +46,7 @@ fn keys_of_the_greatest_length_work_at_every_place_where_keys_are_kept() {
 #[test]
 fn a_table_without_entries_is_a_table() {
     let table = table(options(), &[]);
-    table.verify(DATABASE).unwrap();
+    table.verify().unwrap();
     let context = GetContext::default();
     assert_eq!(table.get(b"k", hash_key(b"k"), SeqNo::MAX, &context).unwrap(), None);
     assert!(!table.may_contain(b"k", hash_key(b"k"), &context).unwrap());
@@ -126,7 +126,7 @@ fn a_failed_read_is_an_error_each_time_and_is_forgotten_once_reads_work_again() 
     let broken = Arc::new(AtomicBool::new(false));
     let file = FailingFile { file: Bytes(bytes(&env)), broken: broken.clone() };
     let cache = BlockCache::new(1 << 20);
-    let table = Arc::new(Table::open(Arc::new(file), ID, DATABASE, &cache).unwrap());
+    let table = Arc::new(Table::open(Arc::new(file), Origin::local(DATABASE, ID), &cache).unwrap());
     let get = |e: &Entry| table.get(&e.key, hash_key(&e.key), SeqNo::MAX, &GetContext::default());
     for options in [CursorOptions::scan(), CursorOptions::compaction()] {
         let mut cursor = TableCursor::new(table.clone(), options);
@@ -140,7 +140,7 @@ fn a_failed_read_is_an_error_each_time_and_is_forgotten_once_reads_work_again() 
         }
         assert!(matches!(result, Err(Error::Io(_))) && !cursor.valid() && steps < 2000);
         assert!(matches!(get(&entries[1999]), Err(Error::Io(_))));
-        assert!(matches!(table.verify(DATABASE), Err(Error::Io(_))));
+        assert!(matches!(table.verify(), Err(Error::Io(_))));
         assert!(matches!(cursor.seek(b"user:001999", SeqNo::MAX), Err(Error::Io(_))));
         broken.store(false, Ordering::Relaxed);
         cursor.seek(b"user:001000", SeqNo::MAX).unwrap();

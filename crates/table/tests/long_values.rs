@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tanada_format::{EntryRef, SeqNo, ValueKind, hash_key};
+use tanada_format::{EntryRef, Origin, SeqNo, ValueKind, hash_key};
 use tanada_table::{
     BlockCache, Compression, Cursor, CursorOptions, Error, GetContext, Table, TableCursor,
     TableOptions, Value,
@@ -93,7 +93,8 @@ fn readers_of_long_values_stay_together_within_what_blocks_may_take() {
         let cache = BlockCache::new(capacity);
         let file =
             Arc::new(Watched { file: Bytes(bytes(&env)), cache: cache.clone(), most: 0.into() });
-        let table = Arc::new(Table::open(file.clone(), ID, DATABASE, &cache).unwrap());
+        let table =
+            Arc::new(Table::open(file.clone(), Origin::local(DATABASE, ID), &cache).unwrap());
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let (table, all) = (&table, &all);
@@ -276,7 +277,8 @@ fn a_damaged_long_block_is_an_error_to_who_reads_it_and_to_who_only_looks_at_it(
             let mut bad = good.clone();
             bad[place] ^= 0x40;
             let cache = BlockCache::new(64 * MIB);
-            let table = Table::open(Arc::new(Bytes(bad)), ID, DATABASE, &cache).unwrap();
+            let table =
+                Table::open(Arc::new(Bytes(bad)), Origin::local(DATABASE, ID), &cache).unwrap();
             let table = Arc::new(table);
             let offset = |outcome: Result<(), Error>| match outcome {
                 Err(Error::Corruption(corruption)) => corruption.offset,
@@ -290,7 +292,7 @@ fn a_damaged_long_block_is_an_error_to_who_reads_it_and_to_who_only_looks_at_it(
                 assert_eq!(offset(cursor.seek_first()), 0);
                 assert!(!cursor.valid());
             }
-            assert!(table.verify(DATABASE).is_err());
+            assert!(table.verify().is_err());
             assert!(cache.stats().unlisted_bytes < MIB, "but for spare runs");
         }
     }
@@ -341,7 +343,8 @@ fn each_read_of_looking_at_a_long_value_and_of_loading_it_may_fail_and_the_next_
         let file = FailsOnce { file: Bytes(good.clone()), reads_left: u64::MAX.into() };
         let file = Arc::new(file);
         let cache = BlockCache::new(64 * MIB);
-        let table = Arc::new(Table::open(file.clone(), ID, DATABASE, &cache).unwrap());
+        let table =
+            Arc::new(Table::open(file.clone(), Origin::local(DATABASE, ID), &cache).unwrap());
         let mut cursor = TableCursor::new(table, CursorOptions::compaction()).on_demand();
         file.reads_left.store(number, Ordering::Relaxed);
         let outcome = cursor.seek_first().and_then(|()| cursor.load());
@@ -409,7 +412,7 @@ fn a_cursor_on_demand_reads_short_blocks_beside_a_long_one_in_as_few_reads_as_ot
     write(&env, options(), &all);
     let file = Arc::new(Counted { file: Bytes(bytes(&env)), reads: 0.into() });
     let cache = BlockCache::new(0);
-    let table = Arc::new(Table::open(file.clone(), ID, DATABASE, &cache).unwrap());
+    let table = Arc::new(Table::open(file.clone(), Origin::local(DATABASE, ID), &cache).unwrap());
     let reads_of = |cursor: TableCursor| {
         let mut cursor = cursor;
         let before = file.reads.load(Ordering::Relaxed);

@@ -3,7 +3,7 @@
 
 mod house;
 
-use house::{DATABASE, Entry, options, read, sorted, write};
+use house::{Entry, options, read, sorted, write};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tanada_format::{SeqNo, ValueKind, awkward_keys, compare_internal, hash_key};
@@ -97,7 +97,7 @@ proptest! {
         let summary = write(&env, options.clone(), &entries);
         let cache = BlockCache::new(capacity);
         let table = read(&env, &cache);
-        let report = table.verify(DATABASE).unwrap();
+        let report = table.verify().unwrap();
         prop_assert_eq!(report.entries, entries.len() as u64);
         prop_assert_eq!(report.bytes, summary.size_bytes);
         prop_assert_eq!(table.properties(), &summary.properties);
@@ -197,7 +197,7 @@ fn versions_of_one_key_over_many_blocks_are_found_at_every_seqno() {
     assert!(summary.properties.partitions > 1, "{:?}", summary.properties);
     assert_eq!(summary.properties.keys, 3);
     let table = read(&env, &BlockCache::new(1 << 20));
-    table.verify(DATABASE).unwrap();
+    table.verify().unwrap();
     let context = GetContext::default();
     for seqno in 0..=40_011 {
         let got = table.get(b"key", hash_key(b"key"), SeqNo(seqno), &context).unwrap();

@@ -424,6 +424,18 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "two_compactions_same_inputs",
         unit!("tree::compaction::tests::two_compactions_same_inputs")
     ),
+    one!(
+        "missing_edit_passes",
+        unit!("tree::manifest::tests::numbers::an_edit_that_is_missing_or_stands_twice_is_damage")
+    ),
+    one!(
+        "blocks_bound_to_ids_alone",
+        Test {
+            room: "table",
+            target: "origin",
+            name: "a_block_of_the_same_id_and_place_in_another_epoch_does_not_pass",
+        }
+    ),
     planted(
         "merge_loses_an_entry",
         &[

@@ -26,7 +26,7 @@ use crate::types::stats::{ClockStats, Stats};
 use crate::write::batch::Batch;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tanada_format::{KeyspaceId, Lineage, SeqNo};
+use tanada_format::{KeyspaceId, Lineage, SeqNo, WriterEpoch};
 use tanada_table::Value;
 use tanada_vfs::Env;
 
@@ -41,6 +41,7 @@ pub struct Builder {
     threads: Option<usize>,
     create_if_missing: bool,
     compactor: Option<Arc<dyn Compactor>>,
+    epoch: Option<WriterEpoch>,
     env: Env,
     simulation: Simulation,
 }
@@ -82,6 +83,14 @@ impl Builder {
     /// Whether a database that is not there is created (default) or refused.
     pub fn create_if_missing(mut self, yes: bool) -> Builder {
         self.create_if_missing = yes;
+        self
+    }
+
+    /// Opens it as the writer of this epoch, for a database that follows a bucket: what is
+    /// written bears it, and what a writer of a later epoch has written is refused. Default:
+    /// that of the last opening, 0 where there was none.
+    pub fn writer_epoch(mut self, epoch: WriterEpoch) -> Builder {
+        self.epoch = Some(epoch);
         self
     }
 
@@ -142,7 +151,8 @@ impl Builder {
             )));
         }
         let config = Config::new(self.memory, self.durability, self.compression, threads);
-        let config = config.compacted_by(self.compactor).simulated(self.simulation);
+        let config = config.in_epoch(self.epoch).compacted_by(self.compactor);
+        let config = config.simulated(self.simulation);
         let core = recovery::open(self.env, self.path, config, self.create_if_missing)?;
         // Should a thread not start, dropping the handle ends those that did, and lets go
         // of the directory.
@@ -222,6 +232,7 @@ impl Db {
             threads: None,
             create_if_missing: true,
             compactor: None,
+            epoch: None,
             env,
             simulation: Simulation::default(),
         }

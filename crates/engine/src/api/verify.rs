@@ -66,7 +66,7 @@ impl Core {
             let version = Arc::clone(&keyspace.view.load().version);
             for handle in version.tables() {
                 report.tables += 1;
-                let checked = handle.table().and_then(|t| t.verify(self.reading.database_id));
+                let checked = handle.table().and_then(|t| t.verify());
                 match checked.map_err(Error::from) {
                     Ok(table) => {
                         report.blocks += table.blocks;

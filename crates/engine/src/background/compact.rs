@@ -119,6 +119,7 @@ impl Core {
         };
         let settings = JobSettings {
             database: self.reading.database_id,
+            epoch: self.reading.epoch,
             keyspace: keyspace.id,
             format: TableFormat::of(&self.table_options(keyspace)),
             snapshots: moment.seqnos,

@@ -271,6 +271,7 @@ impl Core {
         let mut options = TableOptions::new(TableId(0), self.reading.database_id);
         options.compression = (*keyspace.compression.lock()).into();
         options.keyspace = Some(keyspace.id);
+        options.epoch = self.reading.epoch;
         self.config.simulation.table(options)
     }
 

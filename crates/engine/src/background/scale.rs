@@ -33,6 +33,8 @@ fn resident_bytes() -> u64 {
 fn added(level: u8, run: u64, id: u64, key: u64, size_bytes: u64) -> AddedTable {
     let meta = TableMeta {
         id: TableId(id),
+        origin: None,
+        tail_bytes: 0,
         size_bytes,
         raw_bytes: size_bytes,
         entries: 1000,

@@ -7,7 +7,7 @@ use crate::core::Core;
 use crate::core::jobs::MadeCheckpoint;
 use crate::tree::manifest::Manifest;
 use crate::types::error::{Error, Result};
-use crate::wal::{self, RecoverFrom};
+use crate::wal::{self, LogOwner, RecoverFrom};
 use std::path::{Path, PathBuf};
 use tanada_format::{SeqNo, planted};
 
@@ -78,12 +78,13 @@ impl Core {
         let database = self.reading.database_id;
         let should_stop = || if self.stopping() { Err(Error::Closed) } else { Ok(()) };
         let mut moment = self.checkpoint_moment()?;
+        let owner = LogOwner { database, epoch: moment.state.epoch };
         let buffers = JobBuffers::take(self, COPY_BYTES as i64);
 
         let copy_log = |moment: &Moment| {
             let source = (&*self.reading.path, &*moment.segments);
             let target = (dir, moment.log_id());
-            wal::copy(env, source, database, &moment.log, target, &should_stop)
+            wal::copy(env, source, owner, &moment.log, target, &should_stop)
         };
         let mut log = None;
         if planted!(checkpoint_log_before_tables) {
@@ -95,7 +96,6 @@ impl Core {
         let mut putter = Putter {
             fs: &*env.fs,
             dir,
-            database,
             cache: &self.reading.block_cache,
             should_stop: &should_stop,
             only_copies: false,
@@ -114,7 +114,7 @@ impl Core {
         // Read back, as an opening would.
         let manifest_bytes = Manifest::check_copy(&*env.fs, dir, database, &moment.state)?;
         let from = RecoverFrom { log: log.id, synced: moment.state.log_synced() };
-        wal::recover(env, dir, database, from, |_, _| should_stop())?;
+        wal::recover(env, dir, owner, from, |_, _| should_stop())?;
         drop(buffers);
         Ok(CheckpointSummary {
             path: PathBuf::new(),

@@ -5,7 +5,7 @@ use crate::types::error::{Error, Result};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use tanada_format::{Corruption, DatabaseId};
+use tanada_format::Corruption;
 use tanada_table::{BlockCache, Table};
 use tanada_vfs::{FileSystem, cannot_link};
 
@@ -25,7 +25,6 @@ pub(super) struct Tables {
 pub(super) struct Putter<'p> {
     pub(super) fs: &'p dyn FileSystem,
     pub(super) dir: &'p Path,
-    pub(super) database: DatabaseId,
     pub(super) cache: &'p Arc<BlockCache>,
     pub(super) should_stop: &'p dyn Fn() -> Result<()>,
     /// Links are not tried again: source and target lie on two file systems.
@@ -82,8 +81,8 @@ impl Putter<'_> {
         }
         copy.sync()?;
         // New bytes, that nobody has read yet: damage of the source would be copied too.
-        let copied = Table::open(self.fs.open(to)?, table.id(), self.database, self.cache)
-            .and_then(|copied| copied.verify(self.database));
+        let copied = Table::open(self.fs.open(to)?, table.origin(), self.cache)
+            .and_then(|copied| copied.verify());
         copied.map(drop).map_err(Error::from)
     }
 }

@@ -8,6 +8,7 @@ use crate::types::compactor::Compactor;
 use crate::types::options::{Compression, Durability};
 use crate::wal::SegmentSizes;
 use std::sync::Arc;
+use tanada_format::WriterEpoch;
 use tanada_table::BlockCache;
 use tanada_vfs::FileSystem;
 
@@ -20,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) memory: u64,
     pub(crate) threads: usize,
     pub(crate) compaction: compaction::Config,
+    /// In which epoch to open it; `None`: in the one it was opened in last.
+    pub(crate) epoch: Option<WriterEpoch>,
     /// Who carries out compactions, if not this process.
     pub(crate) compactor: Option<Arc<dyn Compactor>>,
     pub(crate) simulation: Simulation,
@@ -35,13 +38,28 @@ impl Config {
         let memtable = Budget::new(memory, threads as u64).memtable_seal;
         let compaction = compaction::Config::for_memtable(memtable);
         let simulation = Simulation::default();
-        let compactor = None;
-        Config { durability, compression, memory, threads, compaction, compactor, simulation }
+        let (epoch, compactor) = (None, None);
+        Config {
+            durability,
+            compression,
+            memory,
+            threads,
+            compaction,
+            epoch,
+            compactor,
+            simulation,
+        }
     }
 
     /// With somebody who carries out compactions.
     pub(crate) fn compacted_by(mut self, compactor: Option<Arc<dyn Compactor>>) -> Config {
         self.compactor = compactor;
+        self
+    }
+
+    /// Opened in this epoch.
+    pub(crate) fn in_epoch(mut self, epoch: Option<WriterEpoch>) -> Config {
+        self.epoch = epoch;
         self
     }
 

@@ -41,7 +41,7 @@ use crate::tree::manifest::{self, CreatedKeyspace, Current, Edit, Found, Manifes
 use crate::tree::version::{Deletion, TableStore, Version};
 use crate::types::error::{Error, Result};
 use crate::types::keyspace_options;
-use crate::wal::{self, RecordPlace, RecoverFrom, Tail, WalWriter};
+use crate::wal::{self, LogOwner, RecordPlace, RecoverFrom, Tail, WalWriter};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,7 +90,14 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     let trees = check_budget(&budget, replay.keyspaces())?;
     budget.account.take(Part::Trees, trees);
     let tail = replay_log(&env, &path, tables.database, &manifest, &mut replay, &mut token)?;
-    let mut wal = WalWriter::create(&env, &path, tables.database, &tail, config.log_sizes())?;
+    if let Some(epoch) = config.epoch {
+        manifest.begin_epoch(epoch)?;
+        // Durable before there is a log that says so.
+        manifest.append(&Edit::default())?;
+    }
+    let epoch = manifest.state().epoch;
+    let owner = LogOwner { database: tables.database, epoch };
+    let mut wal = WalWriter::create(&env, &path, owner, &tail, config.log_sizes())?;
     // What is useless from now on, whatever the manifest says. At once, or openings that
     // die one after the other would leave a file each. What cannot be removed now is left
     // to the background.
@@ -123,6 +130,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     let names = replay.keyspaces().iter().map(|keyspace| (keyspace.name.clone(), keyspace.id));
     let reading = Reading {
         database_id: tables.database,
+        epoch,
         lineage,
         row_cache: RowCache::new(budget.divide(RowCacheUse::Untried, 0).row_cache),
         row_cache_worth: Worth::new(),
@@ -292,7 +300,8 @@ fn replay_log(
     // A flush syncs the log before its edit, so this much was durable.
     let from = RecoverFrom { log: state.oldest_log, synced: state.log_synced() };
     let visit = |place: RecordPlace<'_>, payload: &[u8]| replay.group(&place, payload, token);
-    Ok(wal::recover(env, path, database, from, visit)?.tail)
+    let owner = LogOwner { database, epoch: state.epoch };
+    Ok(wal::recover(env, path, owner, from, visit)?.tail)
 }
 
 #[cfg(test)]

@@ -221,6 +221,10 @@ impl Replay {
             let Some(marks) = self.marks.get(id.0 as usize) else {
                 return Err(place.corruption(0, "it writes to a keyspace that does not exist"));
             };
+            if entry.kind.is_reserved() {
+                // Reads of other keys, too, would be answered wrongly.
+                return Err(place.unsupported(format!("it holds a write of kind {:?}", entry.kind)));
+            }
             if place.start >= marks.from {
                 self.cost.add(id, entry.key.len(), entry.value.len());
             }

@@ -20,7 +20,7 @@ use crate::types::stats::ClockStats;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tanada_format::{DatabaseId, Lineage, SeqNo, planted};
+use tanada_format::{DatabaseId, Lineage, SeqNo, WriterEpoch, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::Env;
 use tanada_vfs::sync::atomic::{AtomicBool, AtomicU64};
@@ -53,6 +53,8 @@ pub(crate) struct Reading {
     pub(crate) path: PathBuf,
     pub(crate) database_id: DatabaseId,
     pub(crate) lineage: Lineage,
+    /// In which it was opened.
+    pub(crate) epoch: WriterEpoch,
 
     // Tiers and accounts, each with locks of its own inside.
     pub(crate) block_cache: Arc<BlockCache>,

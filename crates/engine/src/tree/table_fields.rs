@@ -3,7 +3,7 @@
 
 use crate::tree::fields::{DecodeError, Field, once, put, put_tagged, put_u64};
 use crate::tree::version::{AddedTable, RunId, TableMeta};
-use tanada_format::{Level, SeqNo, TableId};
+use tanada_format::{DatabaseId, Level, Origin, SeqNo, TableId, WriterEpoch};
 use tanada_table::ExpiryQuantiles;
 
 // Field numbers. They are on disk.
@@ -25,6 +25,14 @@ pub(crate) mod table {
     pub(crate) const MAX_EXPIRES_AT_MS: u64 = 15;
     pub(crate) const SUPERSEDED: u64 = 16;
     pub(crate) const EXPIRY_QUANTILES: u64 = 17;
+    pub(crate) const ORIGIN: u64 = 18;
+    pub(crate) const TAIL_BYTES: u64 = 19;
+}
+
+mod origin {
+    pub(super) const DATABASE: u64 = 1;
+    pub(super) const EPOCH: u64 = 2;
+    pub(super) const TABLE: u64 = 3;
 }
 
 /// A table, and where it lies in the tree.
@@ -54,6 +62,17 @@ pub(crate) fn put_table(out: &mut Vec<u8>, AddedTable { level, run, meta }: &Add
         // Who does not know it judges the table by its last value that expires.
         put_tagged(out, table::EXPIRY_QUANTILES << 1 | 1, &quantiles.encode());
     }
+    if let Some(origin) = meta.origin.as_deref() {
+        let mut fields = Vec::with_capacity(40);
+        put(&mut fields, origin::DATABASE, &origin.database.0);
+        put_u64(&mut fields, origin::EPOCH, Some(origin.epoch.0));
+        put_u64(&mut fields, origin::TABLE, Some(origin.table.0));
+        put(out, table::ORIGIN, &fields);
+    }
+    if meta.tail_bytes != 0 {
+        // Who does not know it finds out when it opens the table.
+        put_tagged(out, table::TAIL_BYTES << 1 | 1, &meta.tail_bytes.to_le_bytes());
+    }
 }
 
 /// The table of this field, and where it lies in the tree.
@@ -62,7 +81,7 @@ pub(crate) fn put_table(out: &mut Vec<u8>, AddedTable { level, run, meta }: &Add
 /// [`DecodeError`]; facts that contradict each other too.
 pub(crate) fn decode_table(outer: &Field<'_>) -> Result<AddedTable, DecodeError> {
     let (mut level, mut min_key, mut max_key) = (None, None, None);
-    let mut expiry_quantiles = None;
+    let (mut expiry_quantiles, mut origin, mut tail_bytes) = (None, None, None);
     // The numbers by field number, all of them `u64`.
     let mut numbers = [None; table::SUPERSEDED as usize + 1];
     let mut fields = outer.fields();
@@ -77,6 +96,8 @@ pub(crate) fn decode_table(outer: &Field<'_>) -> Result<AddedTable, DecodeError>
                 let quantiles = quantiles.map_err(|what| field.damaged(what))?;
                 once(&mut expiry_quantiles, Box::new(quantiles), &field)?
             }
+            table::ORIGIN => once(&mut origin, Box::new(decode_origin(&field)?), &field)?,
+            table::TAIL_BYTES => once(&mut tail_bytes, field.u64()?, &field)?,
             known @ table::ID..=table::SUPERSEDED => {
                 once(&mut numbers[known as usize], field.u64()?, &field)?
             }
@@ -88,7 +109,9 @@ pub(crate) fn decode_table(outer: &Field<'_>) -> Result<AddedTable, DecodeError>
     let need = |n: u64| number(n).ok_or_else(missing);
     let meta = TableMeta {
         id: TableId(need(table::ID)?),
+        origin,
         size_bytes: need(table::SIZE_BYTES)?,
+        tail_bytes: tail_bytes.unwrap_or(0),
         raw_bytes: need(table::RAW_BYTES)?,
         entries: need(table::ENTRIES)?,
         tombstones: need(table::TOMBSTONES)?,
@@ -106,4 +129,23 @@ pub(crate) fn decode_table(outer: &Field<'_>) -> Result<AddedTable, DecodeError>
     meta.check().map_err(|what| outer.damaged(what))?;
     let level = level.ok_or_else(missing)?;
     Ok(AddedTable { level, run: RunId(need(table::RUN)?), meta })
+}
+
+fn decode_origin(outer: &Field<'_>) -> Result<Origin, DecodeError> {
+    let (mut database, mut epoch, mut id) = (None, None, None);
+    let mut fields = outer.fields();
+    while let Some(field) = fields.next()? {
+        match field.number {
+            origin::DATABASE => once(&mut database, DatabaseId(field.array()?), &field)?,
+            origin::EPOCH => once(&mut epoch, WriterEpoch(field.u64()?), &field)?,
+            origin::TABLE => once(&mut id, TableId(field.u64()?), &field)?,
+            _ => field.skip()?,
+        }
+    }
+    let missing = || outer.damaged("a table's origin lacks a field");
+    Ok(Origin {
+        database: database.ok_or_else(missing)?,
+        epoch: epoch.ok_or_else(missing)?,
+        table: id.ok_or_else(missing)?,
+    })
 }

@@ -7,13 +7,13 @@
 //! as [`carry`](super::carry) does when a database is opened.
 
 use super::carry::write_again;
-use super::header::{LOG_HEADER_LEN, LogHeader};
+use super::header::{LOG_HEADER_LEN, LogHeader, LogOwner};
 use super::part::Part;
 use super::segment::{Segment, log_path};
 use crate::types::error::Result;
 use std::ops::Range;
 use std::path::Path;
-use tanada_format::{DatabaseId, LogId, LogPosition, RecordCursor, planted};
+use tanada_format::{LogId, LogPosition, RecordCursor, planted};
 use tanada_vfs::{Env, WriteFile};
 
 /// Pieces are put together up to so many bytes.
@@ -44,11 +44,12 @@ pub(crate) struct CopiedLog {
 pub(crate) fn copy(
     env: &Env,
     (dir, segments): (&Path, &[Segment]),
-    database: DatabaseId,
+    owner: impl Into<LogOwner>,
     part: &Range<LogPosition>,
     (target, id): (&Path, LogId),
     should_stop: &dyn Fn() -> Result<()>,
 ) -> Result<CopiedLog> {
+    let LogOwner { database, epoch } = owner.into();
     let mut source = Part::open(env, (dir, segments), database, part, should_stop)?;
     let chain = source.chain();
     let bytes = LOG_HEADER_LEN + (part.end.0 - part.start.0);
@@ -56,6 +57,7 @@ pub(crate) fn copy(
     let mut file = Buffered::new(env.fs.create(&log_path(target, id))?);
     let header = LogHeader {
         database,
+        epoch,
         id,
         base: part.start,
         predecessor: None,

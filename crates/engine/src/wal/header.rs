@@ -17,15 +17,20 @@
 //! | 88 | 8 | bytes reserved for the file |
 //! | 96 | 128 | encryption header, zeros: room for key ids, wrapped keys and nonces |
 //! | 224 | 4 | 1: the file's length was durable when this header was written, so a shorter file was cut; 0: it was not |
-//! | 228 | 24 | reserved, zeros |
+//! | 228 | 8 | epoch of the writer that began the log; 0 in a database that has only ever been in its directory |
+//! | 236 | 16 | reserved, zeros |
 //! | 252 | 4 | CRC-32C of bytes 0 to 252 |
+//!
+//! Required features: bit 0, the epoch is not 0, and records are bound to it.
 //!
 //! Every version keeps magic, version, and the checksum over these 256 bytes
 //! where they are, so that an older program can say "newer" and not "damaged".
 
 use crate::types::error::{Error, Result};
 use std::path::Path;
-use tanada_format::{Corruption, DatabaseId, LogId, LogPosition, RecordFile, RecordSalt, crc32c};
+use tanada_format::{
+    Corruption, DatabaseId, LogId, LogPosition, RecordFile, RecordSalt, WriterEpoch, crc32c,
+};
 
 /// Bytes of a log's header. A multiple of the records' alignment.
 pub(crate) const LOG_HEADER_LEN: u64 = 256;
@@ -34,10 +39,38 @@ const MAGIC: [u8; 8] = *b"TANADLOG";
 const VERSION: u32 = 1;
 const CRC_AT: usize = LOG_HEADER_LEN as usize - 4;
 
+/// The epoch is not 0.
+const HAS_EPOCH: u64 = 1;
+/// Where in the header it stands.
+pub(super) const EPOCH_AT: usize = 228;
+
+/// Whose logs: a database, opened in an epoch. Logs of later epochs are another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogOwner {
+    pub(crate) database: DatabaseId,
+    pub(crate) epoch: WriterEpoch,
+}
+
+impl LogOwner {
+    /// What binds the records of a log that was begun in this epoch.
+    pub(crate) fn salt(self, id: LogId) -> RecordSalt {
+        RecordSalt::new(RecordFile::Log, self.database, id.0).in_epoch(self.epoch)
+    }
+}
+
+/// Of a database that has only ever been in its directory.
+impl From<DatabaseId> for LogOwner {
+    fn from(database: DatabaseId) -> LogOwner {
+        LogOwner { database, epoch: WriterEpoch(0) }
+    }
+}
+
 /// A log's header, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogHeader {
     pub database: DatabaseId,
+    /// The epoch of the writer that began it.
+    pub epoch: WriterEpoch,
     pub id: LogId,
     pub base: LogPosition,
     /// `None` for the first log of a database.
@@ -76,6 +109,10 @@ impl LogHeader {
         put(80, &self.chain.to_le_bytes());
         put(88, &self.capacity.to_le_bytes());
         put(224, &u32::from(self.length_durable).to_le_bytes());
+        if self.epoch != WriterEpoch(0) {
+            put(16, &HAS_EPOCH.to_le_bytes());
+            put(EPOCH_AT, &self.epoch.0.to_le_bytes());
+        }
         let crc = crc32c(&out[..CRC_AT]);
         out[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         out
@@ -108,8 +145,9 @@ impl LogHeader {
         if u32_at(8) != VERSION || u32_at(12) != LOG_HEADER_LEN as u32 {
             return Err(unsupported(format!("it is a log of format version {}", u32_at(8))));
         }
-        if u64_at(16) != 0 {
-            return Err(unsupported(format!("it requires features {:#x}", u64_at(16))));
+        let unknown = u64_at(16) & !HAS_EPOCH;
+        if unknown != 0 {
+            return Err(unsupported(format!("it requires features {unknown:#x}")));
         }
         if u32_at(84) != 0 {
             return Err(unsupported(format!("it is encrypted by scheme {}", u32_at(84))));
@@ -117,6 +155,10 @@ impl LogHeader {
         let corrupt = |offset, what: String| Corruption::new(path, offset, what);
         let header = LogHeader {
             database: DatabaseId(bytes[32..48].try_into().expect("16 bytes of the header")),
+            epoch: match u64_at(16) & HAS_EPOCH {
+                0 => WriterEpoch(0),
+                _ => WriterEpoch(u64_at(EPOCH_AT)),
+            },
             id: LogId(u64_at(48)),
             base: LogPosition(u64_at(56)),
             predecessor: Some(LogId(u64_at(64))).filter(|id| id.0 != 0),
@@ -140,7 +182,7 @@ impl LogHeader {
 
     /// What binds this log's records to it.
     pub(crate) fn salt(&self) -> RecordSalt {
-        RecordSalt::new(RecordFile::Log, self.database, self.id.0)
+        LogOwner { database: self.database, epoch: self.epoch }.salt(self.id)
     }
 
     /// Where in the stream the byte at `offset` of the file stands.
@@ -160,6 +202,7 @@ mod tests {
     fn sample() -> LogHeader {
         LogHeader {
             database: DatabaseId([3; 16]),
+            epoch: WriterEpoch(0),
             id: LogId(12),
             base: LogPosition(4096),
             predecessor: Some(LogId(11)),
@@ -201,11 +244,22 @@ mod tests {
 
     #[test]
     fn what_is_newer_is_called_newer_and_not_damaged() {
-        for (at, by) in [(8, 2), (16, 1), (23, 0x80), (84, 1)] {
+        for (at, by) in [(8, 2), (16, 2), (23, 0x80), (84, 1)] {
             let error = parse(&changed(at, &[by])).unwrap_err();
             assert!(matches!(error, Error::Unsupported { .. }), "{error}");
         }
         assert!(parse(&changed(24, &[0xff; 8])).is_ok(), "optional features are ignored");
+    }
+
+    #[test]
+    fn the_epoch_reads_back_and_binds_the_records() {
+        let header = LogHeader { epoch: WriterEpoch(1 << 40), ..sample() };
+        let bytes = header.encode();
+        assert_eq!(parse(&bytes).unwrap(), Parsed::Header(header));
+        assert_eq!(bytes[16], 1, "who does not know it refuses the log");
+        assert_eq!(sample().encode()[16], 0);
+        let other = LogHeader { epoch: WriterEpoch(2), ..sample() };
+        assert!(header.salt() != sample().salt() && header.salt() != other.salt());
     }
 
     #[test]

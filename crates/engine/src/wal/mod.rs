@@ -42,9 +42,12 @@ mod recover_tests;
 mod handle_tests;
 #[cfg(test)]
 mod range_tests;
+#[cfg(test)]
+mod epoch_tests;
 
 pub(crate) use copy::copy;
 pub(crate) use handle::{DEFAULT_NAME, Holder, LogHold, LogPin, NextSync, SegmentSizes, WalHandle};
+pub(crate) use header::LogOwner;
 pub(crate) use part::{Part, check_begin};
 pub(crate) use range::{LogDir, RANGE_BYTES, RangeReader};
 pub(crate) use reader::RecordPlace;

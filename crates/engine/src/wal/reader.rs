@@ -4,14 +4,14 @@
 //! Reads through a window, so memory is bounded by the largest record; between two
 //! walks a reader holds neither the window nor the file, for there may be many logs.
 
-use super::header::{LOG_HEADER_LEN, LogHeader, Parsed};
+use super::header::{LOG_HEADER_LEN, LogHeader, LogOwner, Parsed};
 use super::segment::{kind, log_path};
 use crate::types::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tanada_format::{
-    Corruption, DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RECORD_ALIGN, RECORD_FRAME_LEN,
-    RecordCursor, RecordFile, RecordFrame, RecordSalt, SHORT_FRAME_LEN, ShortFrame,
+    Corruption, LogId, LogPosition, MAX_RECORD_LEN, RECORD_ALIGN, RECORD_FRAME_LEN, RecordCursor,
+    RecordFrame, RecordSalt, SHORT_FRAME_LEN, ShortFrame,
 };
 use tanada_vfs::{Env, ReadFile};
 
@@ -29,7 +29,7 @@ pub(super) struct LogReader {
     pub(super) path: PathBuf,
     pub(super) len: u64,
     pub(super) parsed: Parsed,
-    database: DatabaseId,
+    owner: LogOwner,
     env: Env,
     /// There while a walk or a scan reads.
     file: Option<Arc<dyn ReadFile>>,
@@ -64,6 +64,11 @@ impl RecordPlace<'_> {
     /// Damage at byte `at` of the payload.
     pub(crate) fn corruption(&self, at: usize, what: &'static str) -> Error {
         Corruption::new(self.file, self.offset + at as u64, what).into()
+    }
+
+    /// The record holds what only a later version knows.
+    pub(crate) fn unsupported(&self, what: String) -> Error {
+        Error::Unsupported { file: self.file.into(), what }
     }
 }
 
@@ -134,17 +139,18 @@ impl LogReader {
     pub(super) fn open(
         env: &Env,
         dir: &Path,
-        database: DatabaseId,
+        owner: impl Into<LogOwner>,
         id: LogId,
     ) -> Result<LogReader> {
+        let owner = owner.into();
         let path = log_path(dir, id);
         let file = env.fs.open(&path)?;
         let mut header = vec![0; file.len().min(LOG_HEADER_LEN) as usize];
         file.read_exact_at(&mut header, 0)?;
-        let parsed = LogHeader::parse(&header, &path, database, id)?;
+        let parsed = LogHeader::parse(&header, &path, owner.database, id)?;
         let (len, env) = (file.len(), env.clone());
         let (window, window_start) = (Vec::new(), 0);
-        Ok(LogReader { id, path, len, parsed, database, env, file: None, window, window_start })
+        Ok(LogReader { id, path, len, parsed, owner, env, file: None, window, window_start })
     }
 
     pub(super) fn header(&self) -> Option<&LogHeader> {
@@ -272,7 +278,11 @@ impl LogReader {
 
     /// Looks for valid frames at every possible place from `offset` on.
     pub(super) fn scan(&mut self, offset: u64) -> Result<Remains> {
-        let salt = RecordSalt::new(RecordFile::Log, self.database, self.id.0);
+        let salt = match self.header() {
+            Some(header) => header.salt(),
+            // Of one whose header is lost it is likely.
+            None => self.owner.salt(self.id),
+        };
         let mut remains = Remains::default();
         let mut at = offset;
         while at < self.len {

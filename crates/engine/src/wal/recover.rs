@@ -20,12 +20,12 @@
 //! so are logs that lay behind it. Where two logs name the same
 //! predecessor, the later one knew better.
 
-use super::header::{LOG_HEADER_LEN, LogHeader, Parsed};
+use super::header::{EPOCH_AT, LOG_HEADER_LEN, LogHeader, LogOwner, Parsed};
 use super::reader::{End, LogReader, OTHER_RECORDS, RecordPlace};
 use super::segment::{Segment, Tail, kind, log_path, parse_log_name};
 use crate::types::error::{Error, Result};
 use std::path::{Path, PathBuf};
-use tanada_format::{DatabaseId, LogId, LogPosition, planted};
+use tanada_format::{LogId, LogPosition, planted};
 use tanada_vfs::Env;
 
 /// Where the manifest says that recovery begins.
@@ -62,24 +62,34 @@ pub(crate) struct Torn {
 }
 
 /// Visits every commit group from the oldest needed log on, in commit order,
-/// and says where the stream ends. Writes nothing. Reads every needed log once;
+/// and says where the stream ends. `owner` says whose logs they are: the epoch is that of
+/// the manifest, behind which no log of it is. Writes nothing. Reads every needed log once;
 /// takes memory for the largest record.
 ///
 /// # Errors
 /// `MissingFile` for a needed log that is not there, `Corruption` with file and
-/// offset for damage to what had been synced, `Unsupported` for a log of a newer
+/// offset for damage to what had been synced, or for another writer's log, `Unsupported` for a log of a newer
 /// version; what `visit` answers. Groups may have been visited before.
 pub(crate) fn recover(
     env: &Env,
     dir: &Path,
-    database: DatabaseId,
+    owner: impl Into<LogOwner>,
     from: RecoverFrom,
     mut visit: impl FnMut(RecordPlace<'_>, &[u8]) -> Result<()>,
 ) -> Result<Recovered> {
+    let owner @ LogOwner { epoch, .. } = owner.into();
     let mut segments = list(env, dir)?;
     let mut logs = Vec::new();
     for segment in segments.iter().filter(|segment| segment.id >= from.log) {
-        logs.push(LogReader::open(env, dir, database, segment.id)?);
+        let log = LogReader::open(env, dir, owner, segment.id)?;
+        if let Some(later) = log.header().map(|h| h.epoch).filter(|&later| later > epoch) {
+            let what = format!(
+                "the log was begun in epoch {later}, and the manifest is of epoch {epoch}: \
+                 it is another writer's"
+            );
+            return Err(log.corruption(EPOCH_AT as u64, what));
+        }
+        logs.push(log);
     }
     if logs.first().is_none_or(|log| log.id != from.log) {
         return Err(Error::MissingFile { file: log_path(dir, from.log) });
@@ -111,6 +121,10 @@ pub(crate) fn recover(
             }
             Some((next, _)) if planted!(older_wal_lost_newer_kept) => at = next,
             Some((next, next_header)) if next_header.base == end.position => {
+                if next_header.epoch < header.epoch {
+                    let what = "the log was begun in an earlier epoch than the one it follows";
+                    return Err(logs[next].corruption(EPOCH_AT as u64, what));
+                }
                 if next_header.chain != end.chain {
                     return Err(logs[next].corruption(80, OTHER_RECORDS));
                 }

@@ -2,15 +2,15 @@
 //! are none.
 
 use super::group::{Group, decode_entry};
-use super::header::{LOG_HEADER_LEN, LogHeader, Parsed};
+use super::header::{LOG_HEADER_LEN, LogHeader, LogOwner, Parsed};
 use super::segment::kind;
 use crate::salvage::RecordBytes;
 use crate::types::error::Result;
 use std::ops::Range;
 use std::path::Path;
 use tanada_format::{
-    DatabaseId, KeyspaceId, LogId, LogPosition, RECORD_FRAME_LEN, RecordFile, RecordFrame,
-    RecordSalt, SHORT_FRAME_LEN, SeqNo, crc32c, crc32c_before, read_varint,
+    DatabaseId, KeyspaceId, LogId, LogPosition, RECORD_FRAME_LEN, RecordFrame, RecordSalt,
+    SHORT_FRAME_LEN, SeqNo, crc32c, crc32c_before, read_varint,
 };
 
 /// What is left of one log.
@@ -70,7 +70,10 @@ impl SalvagedLog {
             Parsed::Blank => log.blank = bytes.iter().all(|&b| b == 0),
             Parsed::Unreadable => {}
         }
-        let salt = RecordSalt::new(RecordFile::Log, database, id.0);
+        let salt = match &log.header {
+            Some(header) => header.salt(),
+            None => LogOwner::from(database).salt(id),
+        };
         let chains = match &log.header {
             Some(header) => vec![header.chain],
             None => likely_chains(bytes, salt, before),

@@ -2,13 +2,13 @@
 
 use super::carry::Carried;
 use super::handle::{SegmentSizes, Spare, WalHandle};
-use super::header::{LOG_HEADER_LEN, LogHeader};
+use super::header::{LOG_HEADER_LEN, LogHeader, LogOwner};
 use super::segment::{Tail, kind, log_path};
 use crate::types::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use tanada_format::{
-    DatabaseId, LogId, LogPosition, MAX_RECORD_LEN, RecordCursor, SHORT_PAYLOAD_END, planted,
-    record_len, record_padding,
+    LogId, LogPosition, MAX_RECORD_LEN, RecordCursor, SHORT_PAYLOAD_END, planted, record_len,
+    record_padding,
 };
 use tanada_vfs::{Env, LogFile};
 
@@ -36,7 +36,7 @@ pub(super) const MARK_BYTES: u64 = record_len(0);
 /// 3. After a failed append or sync, nothing is appended or synced any more.
 #[derive(Debug)]
 pub(crate) struct WalWriter {
-    database: DatabaseId,
+    owner: LogOwner,
     handle: WalHandle,
     id: LogId,
     file: Box<dyn LogFile>,
@@ -71,10 +71,11 @@ impl WalWriter {
     pub(crate) fn create(
         env: &Env,
         dir: &Path,
-        database: DatabaseId,
+        owner: impl Into<LogOwner>,
         tail: &Tail,
         sizes: SegmentSizes,
     ) -> Result<WalWriter> {
+        let owner @ LogOwner { database, epoch } = owner.into();
         let mut carried = Carried::find(env, dir, database, tail)?;
         let handle = WalHandle::new(env, dir, tail, sizes);
         let id = handle.new_id();
@@ -90,6 +91,7 @@ impl WalWriter {
         let mut file = create_fitting(env, &unfinished, capacity, least)?;
         let header = LogHeader {
             database,
+            epoch,
             id,
             base: tail.synced,
             predecessor: tail.predecessor,
@@ -112,7 +114,7 @@ impl WalWriter {
         handle.started(id, &*file, true);
         handle.began_durably(tail.position);
         let mut writer = WalWriter {
-            database,
+            owner,
             handle,
             id,
             file,
@@ -272,7 +274,8 @@ impl WalWriter {
     fn go_on_in(&mut self, mut next: Spare) -> Result<()> {
         let synced = self.handle.synced_position();
         let header = LogHeader {
-            database: self.database,
+            database: self.owner.database,
+            epoch: self.owner.epoch,
             id: next.id,
             base: self.position,
             predecessor: Some(self.id),

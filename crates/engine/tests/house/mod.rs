@@ -229,6 +229,12 @@ pub(crate) fn kept_third(golden: Golden) -> Files {
     files_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/third").join(golden.name))
 }
 
+/// As [`kept`], of the version before edits of the manifest were numbered.
+pub(crate) fn kept_fourth(golden: Golden) -> Files {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fourth");
+    files_in(&dir.join(golden.name))
+}
+
 fn files_in(home: &Path) -> Files {
     let mut files = files_of(&Env::real(), home);
     for (_, bytes) in files.iter_mut().filter(|(name, _)| is_log(name)) {

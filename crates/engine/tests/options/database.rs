@@ -307,6 +307,14 @@ pub(crate) fn open() {
     assert_eq!(db.iter().map(Result::unwrap).count(), 2);
 }
 
+pub(crate) fn writer_epoch() {
+    let machine = MemoryMachine::new(1);
+    let open = |epoch| builder(&machine).writer_epoch(tanada::WriterEpoch(epoch)).open();
+    open(5).unwrap().close().unwrap();
+    assert!(matches!(open(4), Err(Error::InvalidArgument(_))));
+    open(5).unwrap();
+}
+
 /// Does every second job that it is handed, as another process would.
 #[derive(Debug)]
 struct EverySecond {

@@ -7,7 +7,7 @@ use crate::Error;
 use crate::data::data_block;
 use crate::seal::compression::{Compression, Compressor};
 use crate::seal::lz4_sequences::Joiner;
-use tanada_format::{BlockHasher, EntryRef, TableId};
+use tanada_format::{BlockHasher, BlockSalt, EntryRef};
 
 /// Compressed at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -38,12 +38,12 @@ impl<'e> LongBlock<'e> {
     /// Those of `append`; then a part of it was appended.
     pub(crate) fn seal(
         &self,
-        table: TableId,
+        salt: BlockSalt,
         offset: u64,
         compressor: &mut Compressor,
         append: &mut impl FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<usize, Error> {
-        let (mut hasher, mut len) = (BlockHasher::new(table, offset), 0);
+        let (mut hasher, mut len) = (BlockHasher::new(salt, offset), 0);
         let mut emit = |bytes: &[u8]| {
             hasher.update(bytes);
             len += bytes.len();
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::data::data_block::DataBlock;
     use crate::seal::sealed;
-    use tanada_format::{SeqNo, ValueKind, hash_key};
+    use tanada_format::{SeqNo, TableId, ValueKind, hash_key};
 
     fn entry(value: &[u8]) -> EntryRef<'_> {
         let (seqno, kind) = (SeqNo(7), ValueKind::Put);
@@ -119,7 +119,7 @@ mod tests {
     fn sealed_in_parts(value: &[u8], kind: Compression) -> (Vec<u8>, usize) {
         let (mut sealed, mut compressor) = (Vec::new(), Compressor::new(kind));
         let block = LongBlock::new(&entry(value));
-        let len = block.seal(TableId(3), 40, &mut compressor, &mut |bytes| {
+        let len = block.seal(BlockSalt::of_id(TableId(3)), 40, &mut compressor, &mut |bytes| {
             sealed.extend_from_slice(bytes);
             Ok(())
         });
@@ -141,7 +141,8 @@ mod tests {
                 let (sealed, raw_len) = sealed_in_parts(value, kind);
                 let pays = pays && kind != Compression::None;
                 assert_eq!(sealed.len() < raw_len, pays, "{kind:?}");
-                let raw = sealed::open_alone(sealed, TableId(3), 40, raw_len).unwrap();
+                let raw =
+                    sealed::open_alone(sealed, BlockSalt::of_id(TableId(3)), 40, raw_len).unwrap();
                 let slot = DataBlock::parse(&raw).unwrap().get(b"a key of some length", SeqNo(9));
                 assert!(slot.unwrap().unwrap().value == value, "{kind:?}");
             }

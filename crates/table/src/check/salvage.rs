@@ -1,6 +1,6 @@
 //! Reads what can still be read of a damaged table, and says where the gaps are.
 //!
-//! Each block has a checksum of its own, bound to the table's id and to its
+//! Each block has a checksum of its own, bound to the table's origin and to its
 //! place, so a block that passes is what was written, whatever has become of
 //! the rest. Where the index is gone too, blocks are found by trying at which
 //! places a checksum passes; that needs nothing but the id in the file's name.
@@ -24,7 +24,8 @@ use search::Search;
 use std::cmp::Ordering;
 use std::ops::{Bound, Range};
 use tanada_format::{
-    DatabaseId, EntryRef, MAX_KEY_LEN, SeqNo, TableId, compare_internal, hash_key,
+    BlockSalt, DatabaseId, EntryRef, MAX_KEY_LEN, Origin, SeqNo, WriterEpoch, compare_internal,
+    hash_key,
 };
 use tanada_vfs::ReadFile;
 
@@ -95,16 +96,15 @@ impl Gap {
 /// when it is another table or of another database; what `visit` answers.
 pub fn salvage<E: From<Error>>(
     file: &dyn ReadFile,
-    id: TableId,
-    database: DatabaseId,
+    origin: Origin,
     mut visit: impl FnMut(EntryRef<'_>) -> Result<(), E>,
 ) -> Result<Salvage, E> {
     let mut found = Salvage::default();
-    let mut parts = Parts::read(file, id, database, &mut found.notes)?;
+    let mut parts = Parts::read(file, origin, &mut found.notes)?;
     let mut walk = Walk::default();
-    match parts.indexes(file, id, &mut found.notes) {
-        Some(indexes) => by_index(file, id, &parts, &indexes, &mut walk, &mut found, &mut visit)?,
-        None => by_search(file, id, &mut parts, &mut walk, &mut found, &mut visit)?,
+    match parts.indexes(file, &mut found.notes) {
+        Some(indexes) => by_index(file, &parts, &indexes, &mut walk, &mut found, &mut visit)?,
+        None => by_search(file, &mut parts, &mut walk, &mut found, &mut visit)?,
     }
     found.entries = walk.entries;
     found.properties = parts.properties;
@@ -114,6 +114,14 @@ pub fn salvage<E: From<Error>>(
 /// The database that the table says it belongs to, if its footer is whole.
 pub fn database_of(file: &dyn ReadFile) -> Option<DatabaseId> {
     footer(file).ok().map(|footer| footer.database)
+}
+
+/// The epoch in which the table says it was written, if its footer and its properties are
+/// whole.
+pub fn epoch_of(file: &dyn ReadFile) -> Option<WriterEpoch> {
+    let footer = footer(file).ok()?;
+    let raw = raw(file, BlockSalt::of_id(footer.table), footer.properties, MAX_RAW_LEN).ok()?;
+    TableProperties::parse(&raw).ok().map(|properties| properties.epoch)
 }
 
 /// The entries handed out so far.
@@ -188,7 +196,6 @@ impl Walk {
 /// All indexes are whole: each block that is not is one gap, between two fences.
 fn by_index<E: From<Error>>(
     file: &dyn ReadFile,
-    id: TableId,
     parts: &Parts,
     indexes: &[Partition],
     walk: &mut Walk,
@@ -199,7 +206,7 @@ fn by_index<E: From<Error>>(
         for b in 0..index.count() {
             let handle = index.handle(b);
             let fences = index.fences();
-            let read = raw(file, id, handle, MAX_RAW_LEN);
+            let read = raw(file, parts.salt, handle, MAX_RAW_LEN);
             let checked =
                 read.as_ref().map_err(Damage::clone).and_then(|raw| DataBlock::parse(raw));
             let checked = checked.and_then(|data| walk.check(&data).map(|_| data));
@@ -228,7 +235,7 @@ fn by_index<E: From<Error>>(
                 None => parts.last_key(),
             };
             let bytes = handle.offset..handle.end();
-            let filters = parts.filter(file, id, p).into_iter().collect();
+            let filters = parts.filter(file, p).into_iter().collect();
             found.gaps.push(Gap { bytes, what, from, to, filters });
         }
     }
@@ -239,7 +246,6 @@ fn by_index<E: From<Error>>(
 /// them is a gap between the keys on both sides.
 fn by_search<E: From<Error>>(
     file: &dyn ReadFile,
-    id: TableId,
     parts: &mut Parts,
     walk: &mut Walk,
     found: &mut Salvage,
@@ -256,11 +262,12 @@ fn by_search<E: From<Error>>(
         return Ok(());
     }
     let told = parts.properties.as_ref().map(|p| p.max_block_len as usize);
-    let mut search = Search::new(&bytes, id, told.unwrap_or(MAX_RAW_LEN));
+    let salt = parts.salt;
+    let mut search = Search::new(&bytes, salt, told.unwrap_or(MAX_RAW_LEN));
     let blocks = search.blocks();
     let open = |block: &Range<usize>| {
         let sealed = bytes[block.clone()].to_vec();
-        sealed::open_alone(sealed, id, block.start as u64, MAX_RAW_LEN)
+        sealed::open_alone(sealed, salt, block.start as u64, MAX_RAW_LEN)
     };
     if parts.properties.is_none() {
         // They lie last. Nothing else has all the tags.
@@ -280,7 +287,7 @@ fn by_search<E: From<Error>>(
         },
     };
     let certain = end < len;
-    let mut filters = parts.filters(file, id);
+    let mut filters = parts.filters(file);
     if filters.is_empty() && certain && parts.top.is_none() {
         // Filters lie behind the data blocks, and before all that is no filter.
         let behind = blocks.iter().skip_while(|block| (block.start as u64) < end);

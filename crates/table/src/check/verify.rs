@@ -12,7 +12,7 @@ use crate::meta::properties::TableProperties;
 use crate::read::read_ahead::ReadAhead;
 use crate::read::table::{Opened, Table};
 use std::cmp::Ordering;
-use tanada_format::{DatabaseId, EntryRef, SeqNo, compare_internal, hash_key};
+use tanada_format::{EntryRef, SeqNo, compare_internal, hash_key};
 
 /// Bytes read at once.
 const READ_BYTES: u32 = 512 << 10;
@@ -51,8 +51,8 @@ impl Table {
     ///
     /// # Errors
     /// The first thing that is wrong: [`Error::Corruption`] naming its offset.
-    pub fn verify(&self, database: DatabaseId) -> Result<VerifyReport, Error> {
-        let opened = Opened::read(self.file(), self.id(), database)?;
+    pub fn verify(&self) -> Result<VerifyReport, Error> {
+        let opened = Opened::read(self.file(), self.origin())?;
         let properties = &opened.properties;
         let mut walk = Walk::default();
         let mut ahead = ReadAhead::new(READ_BYTES, CacheUse::Fill);
@@ -132,6 +132,7 @@ impl Table {
             max_block_len: told.max_block_len,
             block_size: told.block_size,
             keyspace: told.keyspace,
+            epoch: told.epoch,
             expiry_quantiles: told.expiry_quantiles.clone(),
             top: told.top,
             ..walk.counted.clone()

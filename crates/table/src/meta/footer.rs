@@ -25,8 +25,11 @@ use tanada_format::{DatabaseId, TableId, crc32c, crc32c_extend};
 pub(crate) const FOOTER_LEN: usize = 88;
 /// The version written, and the newest one read.
 pub(crate) const FORMAT_VERSION: u32 = 1;
-/// Required features known here: none yet. Bit 0 is kept for encryption.
-pub(crate) const KNOWN_FEATURES: u32 = 0;
+/// Required feature: the blocks but the properties are bound to all of the table's origin,
+/// of which the properties say the epoch. Else to the table's id alone, and the epoch is 0.
+pub(crate) const BOUND_TO_ORIGIN: u32 = 1 << 1;
+/// Required features known here. Bit 0 is kept for encryption.
+pub(crate) const KNOWN_FEATURES: u32 = BOUND_TO_ORIGIN;
 const MAGIC: &[u8; 8] = b"TANADAst";
 const CRC_AT: usize = 76;
 

@@ -9,7 +9,7 @@ use crate::damage::{Damage, Fields};
 use crate::index::Handle;
 use crate::meta::expiries::ExpiryQuantiles;
 use crate::seal::compression::Compression;
-use tanada_format::{EntryRef, KeyspaceId, SeqNo, ValueKind, write_varint};
+use tanada_format::{EntryRef, KeyspaceId, SeqNo, ValueKind, WriterEpoch, write_varint};
 
 /// Counts and bounds of one table.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -72,6 +72,8 @@ pub struct TableProperties {
     pub expiry_quantiles: Option<Box<ExpiryQuantiles>>,
     /// The keyspace whose entries these are; not every table says so.
     pub keyspace: Option<KeyspaceId>,
+    /// The epoch in which the database wrote it.
+    pub epoch: WriterEpoch,
     pub(crate) top: TopHandle,
 }
 
@@ -91,6 +93,12 @@ impl TableProperties {
     /// Rate at which the filter says "maybe" to an absent key, by theory.
     pub fn theoretical_false_positive_rate(&self) -> f64 {
         crate::filter::theoretical_false_positive_rate(self.filter_bits_per_key())
+    }
+
+    /// Entries of kinds that are [reserved](ValueKind::is_reserved).
+    pub fn reserved_entries(&self) -> u64 {
+        let kinds = [self.range_tombstones, self.merge_operands, self.blob_refs];
+        kinds.into_iter().fold(0, u64::saturating_add)
     }
 
     pub(crate) fn top_handle(&self) -> Result<Handle, Damage> {
@@ -174,6 +182,9 @@ impl TableProperties {
         if let Some(quantiles) = &self.expiry_quantiles {
             bytes(30, &quantiles.encode());
         }
+        if self.epoch != WriterEpoch(0) {
+            bytes(31, &self.epoch.0.to_le_bytes());
+        }
         out
     }
 
@@ -200,6 +211,10 @@ impl TableProperties {
                     p.keyspace = Some(KeyspaceId(u32::from_le_bytes(id)));
                 }
                 30 => p.expiry_quantiles = Some(Box::new(ExpiryQuantiles::parse(value)?)),
+                31 => {
+                    let epoch = value.try_into().map_err(|_| "the epoch is not a number")?;
+                    p.epoch = WriterEpoch(u64::from_le_bytes(epoch));
+                }
                 _ => {}
             }
         }
@@ -273,6 +288,8 @@ mod tests {
         let expiry_quantiles = Some(Box::new(ExpiryQuantiles([70, 71, 72, 73, 74, 75, 76])));
         let with_quantiles = TableProperties { expiry_quantiles, ..with_keyspace };
         assert_eq!(TableProperties::parse(&with_quantiles.encode()).unwrap(), with_quantiles);
+        let with_epoch = TableProperties { epoch: WriterEpoch(9), ..with_quantiles };
+        assert_eq!(TableProperties::parse(&with_epoch.encode()).unwrap(), with_epoch);
         let mut bytes = p.encode();
         assert_eq!(TableProperties::parse(&bytes).unwrap(), p);
         for cut in 0..bytes.len() {

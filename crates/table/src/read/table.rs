@@ -20,7 +20,7 @@ use crate::seal::sealed;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use tanada_format::{Corruption, DatabaseId, TableId};
+use tanada_format::{BlockSalt, Corruption, Origin};
 use tanada_vfs::ReadFile;
 
 /// One open table file. Immutable; read by many threads at once.
@@ -30,7 +30,9 @@ use tanada_vfs::ReadFile;
 /// answers.
 pub struct Table {
     file: Arc<dyn ReadFile>,
-    id: TableId,
+    origin: Origin,
+    /// Binds its blocks to it.
+    salt: BlockSalt,
     properties: TableProperties,
     top: Top,
     slots: Arc<Slots>,
@@ -43,20 +45,19 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Unsupported`] when a newer version wrote it,
-    /// [`Error::Corruption`] when it is damaged or is not this table of this
-    /// database, [`Error::Io`].
+    /// [`Error::Corruption`] when it is damaged or comes from elsewhere, [`Error::Io`].
     pub fn open(
         file: Arc<dyn ReadFile>,
-        id: TableId,
-        database: DatabaseId,
+        origin: Origin,
         cache: &Arc<BlockCache>,
     ) -> Result<Table, Error> {
-        let opened = Opened::read(&*file, id, database)?;
+        let opened = Opened::read(&*file, origin)?;
         let partitions = opened.top.partitions().len();
         let slots = Slots::new(opened.top.blocks() as usize + 2 * partitions);
         let table = Table {
             file,
-            id,
+            origin,
+            salt: BlockSalt::of(&origin),
             properties: opened.properties,
             top: opened.top,
             slots,
@@ -66,9 +67,9 @@ impl Table {
         Ok(table)
     }
 
-    /// The table's id.
-    pub fn id(&self) -> TableId {
-        self.id
+    /// Where it comes from.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Counts and bounds.

@@ -9,7 +9,7 @@
 
 use crate::damage::Damage;
 use crate::seal::compression::{Compression, Compressor, decompress};
-use tanada_format::{MAX_KEY_LEN, MAX_VALUE_LEN, TableId, block_checksum};
+use tanada_format::{BlockSalt, MAX_KEY_LEN, MAX_VALUE_LEN, block_checksum};
 
 /// Bytes behind each block.
 pub(crate) const TRAILER_LEN: usize = 9;
@@ -23,7 +23,7 @@ pub(crate) const MAX_RAW_LEN: usize = MAX_VALUE_LEN + MAX_KEY_LEN + 4096;
 pub(crate) fn seal(
     out: &mut Vec<u8>,
     raw: &[u8],
-    table: TableId,
+    salt: BlockSalt,
     offset: u64,
     compressor: &mut Compressor,
 ) -> usize {
@@ -38,7 +38,7 @@ pub(crate) fn seal(
             Compression::None
         }
     };
-    close(out, start, raw.len(), kind, table, offset);
+    close(out, start, raw.len(), kind, salt, offset);
     out.len() - start
 }
 
@@ -48,13 +48,13 @@ fn close(
     start: usize,
     raw_len: usize,
     kind: Compression,
-    table: TableId,
+    salt: BlockSalt,
     offset: u64,
 ) {
     let raw_len = u32::try_from(raw_len).expect("a block is bounded by MAX_RAW_LEN");
     out.extend_from_slice(&raw_len.to_le_bytes());
     out.push(kind as u8);
-    let sum = block_checksum(table, offset, &out[start..]);
+    let sum = block_checksum(salt, offset, &out[start..]);
     out.extend_from_slice(&sum.to_le_bytes());
 }
 
@@ -109,13 +109,13 @@ pub(crate) fn told(
 /// wrong length never takes memory.
 pub(crate) fn check(
     sealed: &[u8],
-    table: TableId,
+    salt: BlockSalt,
     offset: u64,
     max_raw_len: usize,
 ) -> Result<Checked<'_>, Damage> {
     const SHORT: &str = "a block is shorter than its trailer";
     let (covered, sum) = sealed.split_last_chunk::<4>().ok_or(SHORT)?;
-    if block_checksum(table, offset, covered) != u32::from_le_bytes(*sum) {
+    if block_checksum(salt, offset, covered) != u32::from_le_bytes(*sum) {
         return Err("a block's checksum does not match".into());
     }
     let trailer = sealed.last_chunk().ok_or(SHORT)?;
@@ -128,12 +128,12 @@ pub(crate) fn check(
 /// the longest block seen. What was stored raw is answered where it lies.
 pub(crate) fn open<'a>(
     sealed: &'a [u8],
-    table: TableId,
+    salt: BlockSalt,
     offset: u64,
     max_raw_len: usize,
     scratch: &'a mut Vec<u8>,
 ) -> Result<&'a [u8], Damage> {
-    let checked = check(sealed, table, offset, max_raw_len)?;
+    let checked = check(sealed, salt, offset, max_raw_len)?;
     if checked.is_raw() {
         return Ok(checked.stored);
     }
@@ -149,11 +149,11 @@ pub(crate) fn open<'a>(
 /// there is nothing to decompress.
 pub(crate) fn open_alone(
     mut sealed: Vec<u8>,
-    table: TableId,
+    salt: BlockSalt,
     offset: u64,
     max_raw_len: usize,
 ) -> Result<Vec<u8>, Damage> {
-    let checked = check(&sealed, table, offset, max_raw_len)?;
+    let checked = check(&sealed, salt, offset, max_raw_len)?;
     let raw_len = checked.raw_len;
     if checked.is_raw() {
         sealed.truncate(raw_len);
@@ -167,6 +167,11 @@ pub(crate) fn open_alone(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tanada_format::TableId;
+
+    fn salt(table: u64) -> BlockSalt {
+        BlockSalt::of_id(TableId(table))
+    }
 
     #[test]
     fn each_compression_reads_back_and_noise_is_stored_raw() {
@@ -180,18 +185,18 @@ mod tests {
                 [(&text[..], kind != Compression::None), (&noise, false), (b"", false)]
             {
                 let mut out = vec![7];
-                let len = seal(&mut out, raw, TableId(3), 40, &mut compressor);
+                let len = seal(&mut out, raw, salt(3), 40, &mut compressor);
                 assert_eq!(len, out.len() - 1);
                 assert_eq!(len < raw.len(), pays);
                 let mut scratch = Vec::new();
-                let opened = open(&out[1..], TableId(3), 40, raw.len(), &mut scratch);
+                let opened = open(&out[1..], salt(3), 40, raw.len(), &mut scratch);
                 assert_eq!(opened.unwrap(), raw);
                 let alone = out[1..].to_vec();
-                assert_eq!(open_alone(alone, TableId(3), 40, raw.len()).unwrap(), raw);
-                assert!(open_alone(out[1..].to_vec(), TableId(4), 40, raw.len()).is_err());
-                assert!(open_alone(out[1..].to_vec(), TableId(3), 41, raw.len()).is_err());
+                assert_eq!(open_alone(alone, salt(3), 40, raw.len()).unwrap(), raw);
+                assert!(open_alone(out[1..].to_vec(), salt(4), 40, raw.len()).is_err());
+                assert!(open_alone(out[1..].to_vec(), salt(3), 41, raw.len()).is_err());
                 if !raw.is_empty() {
-                    assert!(open_alone(out[1..].to_vec(), TableId(3), 40, raw.len() - 1).is_err());
+                    assert!(open_alone(out[1..].to_vec(), salt(3), 40, raw.len() - 1).is_err());
                 }
             }
         }
@@ -200,18 +205,12 @@ mod tests {
     #[test]
     fn a_changed_byte_or_a_cut_is_an_error() {
         let mut out = Vec::new();
-        seal(
-            &mut out,
-            &b"mountain".repeat(30),
-            TableId(1),
-            0,
-            &mut Compressor::new(Compression::Lz4),
-        );
+        seal(&mut out, &b"mountain".repeat(30), salt(1), 0, &mut Compressor::new(Compression::Lz4));
         for i in 0..out.len() {
             let mut bad = out.clone();
             bad[i] ^= 0x40;
-            assert!(open_alone(bad, TableId(1), 0, 1 << 20).is_err(), "byte {i}");
-            assert!(open_alone(out[..i].to_vec(), TableId(1), 0, 1 << 20).is_err(), "cut at {i}");
+            assert!(open_alone(bad, salt(1), 0, 1 << 20).is_err(), "byte {i}");
+            assert!(open_alone(out[..i].to_vec(), salt(1), 0, 1 << 20).is_err(), "cut at {i}");
         }
     }
 
@@ -239,12 +238,12 @@ mod tests {
                     let mut block = b"not really compressed".to_vec();
                     block.extend_from_slice(&raw_len.to_le_bytes());
                     block.push(kind);
-                    let sum = block_checksum(TableId(1), 0, &block);
+                    let sum = block_checksum(salt(1), 0, &block);
                     block.extend_from_slice(&sum.to_le_bytes());
                     let what = format!("{raw_len} bytes, {bound} allowed, kind {kind}");
                     let mut scratch = Vec::new();
-                    assert!(open(&block, TableId(1), 0, bound, &mut scratch).is_err(), "{what}");
-                    assert!(open_alone(block, TableId(1), 0, bound).is_err(), "{what}");
+                    assert!(open(&block, salt(1), 0, bound, &mut scratch).is_err(), "{what}");
+                    assert!(open_alone(block, salt(1), 0, bound).is_err(), "{what}");
                 }
             }
         });

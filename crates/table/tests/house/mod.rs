@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use tanada_format::{DatabaseId, EntryRef, SeqNo, TableId, ValueKind, compare_internal};
+use tanada_format::{DatabaseId, EntryRef, Origin, SeqNo, TableId, ValueKind, compare_internal};
 use tanada_table::{BlockCache, Error, Table, TableBuilder, TableOptions, TableSummary};
 use tanada_vfs::{Env, ReadFile};
 
@@ -79,7 +79,7 @@ pub(crate) fn write(env: &Env, options: TableOptions, entries: &[Entry]) -> Tabl
 
 pub(crate) fn read(env: &Env, cache: &Arc<BlockCache>) -> Arc<Table> {
     let file = env.fs.open(Path::new("/t")).unwrap();
-    Arc::new(Table::open(file, ID, DATABASE, cache).unwrap())
+    Arc::new(Table::open(file, Origin::local(DATABASE, ID), cache).unwrap())
 }
 
 /// A table of these entries, in a cache of 1 MiB.
@@ -122,5 +122,5 @@ impl ReadFile for Bytes {
 
 /// Opens bytes as table [`ID`].
 pub(crate) fn open_bytes(bytes: Vec<u8>, cache: &Arc<BlockCache>) -> Result<Arc<Table>, Error> {
-    Table::open(Arc::new(Bytes(bytes)), ID, DATABASE, cache).map(Arc::new)
+    Table::open(Arc::new(Bytes(bytes)), Origin::local(DATABASE, ID), cache).map(Arc::new)
 }

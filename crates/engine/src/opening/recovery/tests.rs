@@ -9,7 +9,7 @@ use crate::types::options::Compression;
 use crate::wal::group::{GroupEntry, GroupHeader, encode_entry};
 use crate::{Db, Durability, KeyspaceOptions};
 use std::sync::atomic::AtomicBool;
-use tanada_format::{LogPosition, SeqNo, ValueKind};
+use tanada_format::{LogPosition, SeqNo, ValueKind, WriterEpoch};
 use tanada_vfs::MemoryMachine;
 use tanada_vfs::fault::{EIO, Faults, Op, Rule};
 
@@ -74,6 +74,69 @@ fn with_records<'p>(
     })
     .unwrap();
     place.unwrap()
+}
+
+/// A later version has deleted a range, or merged into a key: answers to other keys, too,
+/// depend on what this one cannot read.
+#[test]
+fn a_log_with_a_write_of_a_reserved_kind_is_refused_whole() {
+    for kind in [ValueKind::Merge, ValueKind::RangeDelete, ValueKind::BlobRef] {
+        let machine = closed();
+        let mut payload = GroupHeader::new(SeqNo(1 << 30), 1).bytes().to_vec();
+        let keyspace = KeyspaceId::DEFAULT;
+        let entry = GroupEntry { keyspace, kind, expires_at_ms: 0, key: b"a", value: b"z" };
+        encode_entry(&mut payload, &entry);
+        let (log, _) = with_record(&machine, &payload);
+        match open_on(machine.env()) {
+            Err(Error::Unsupported { file, what }) => {
+                assert_eq!(file, log);
+                assert!(what.contains(&format!("{kind:?}")), "{what}");
+            }
+            opened => panic!("{kind:?}: {:?}", opened.map(drop)),
+        }
+    }
+}
+
+#[test]
+fn each_opening_in_an_epoch_writes_with_it_and_none_goes_back() {
+    let machine = closed();
+    let open_in = |epoch: Option<u64>| {
+        let builder = Db::builder(dir()).env(machine.env());
+        match epoch {
+            Some(epoch) => builder.writer_epoch(WriterEpoch(epoch)).open(),
+            None => builder.open(),
+        }
+    };
+    for epoch in [3, 4, 9] {
+        let db = open_in(Some(epoch)).unwrap();
+        db.put(format!("key{epoch}"), "in a table").unwrap();
+        db.flush().unwrap();
+        db.put(format!("logged{epoch}"), "in the log").unwrap();
+        assert_eq!(db.verify().unwrap().damage, Vec::<String>::new());
+        db.close().unwrap();
+    }
+    let env = machine.env();
+    let current = current(&env);
+    let manifest = Manifest::open(manifest_of(&env, current.database), &current).unwrap();
+    let tables = manifest.state().keyspaces.values().flat_map(|k| k.tables.tables());
+    let mut epochs: Vec<_> = tables.map(|table| table.origin().epoch.0).collect();
+    epochs.sort_unstable();
+    assert_eq!(epochs, [3, 4, 9], "tables say who wrote them");
+    drop(manifest);
+
+    for behind in [0, 8] {
+        let error = open_in(Some(behind)).unwrap_err();
+        assert!(matches!(&error, Error::InvalidArgument(_)), "{error}");
+    }
+    let db = open_in(None).unwrap();
+    for epoch in [3, 4, 9] {
+        assert_eq!(db.get(format!("key{epoch}")).unwrap().unwrap(), "in a table");
+        assert_eq!(db.get(format!("logged{epoch}")).unwrap().unwrap(), "in the log");
+    }
+    db.compact(..).unwrap();
+    assert_eq!(db.get("key3").unwrap().unwrap(), "in a table");
+    assert_eq!(db.get("one").unwrap().unwrap(), "value");
+    assert_eq!(db.verify().unwrap().damage, Vec::<String>::new());
 }
 
 /// A commit group of one put.

@@ -7,7 +7,7 @@ use crate::types::error::Result;
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tanada_format::{DatabaseId, EntryRef, KeyspaceId, SeqNo, TableId};
+use tanada_format::{DatabaseId, EntryRef, KeyspaceId, Origin, SeqNo, TableId};
 use tanada_table::{
     BlockCache, Compression, Cursor, CursorOptions, Table, TableBuilder, TableCursor, TableOptions,
 };
@@ -29,8 +29,7 @@ pub(super) const LOG_RANK: Rank = Some((-1, std::cmp::Reverse(0)));
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub(super) path: PathBuf,
-    pub(super) id: TableId,
-    pub(super) database: DatabaseId,
+    pub(super) origin: Origin,
     pub(super) min_key: Vec<u8>,
     pub(super) max_key: Vec<u8>,
     pub(super) rank: Rank,
@@ -92,13 +91,14 @@ impl<'a> Target<'a> {
         }
         let properties = writing.builder.finish()?.properties;
         let (min_key, max_key) = (properties.min_key, properties.max_key);
-        Ok(Some(Source { path, id, database: self.database, min_key, max_key, rank }))
+        let origin = Origin::local(self.database, id);
+        Ok(Some(Source { path, origin, min_key, max_key, rank }))
     }
 
     /// Opens a source.
     pub(super) fn open(&self, source: &Source) -> Result<Arc<Table>> {
         let file = self.env.fs.open(&source.path)?;
-        Ok(Arc::new(Table::open(file, source.id, source.database, &self.cache)?))
+        Ok(Arc::new(Table::open(file, source.origin, &self.cache)?))
     }
 
     /// Removes the tables that were only on the way.

@@ -9,9 +9,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::path::Path;
-use tanada_format::{DatabaseId, KeyspaceId, SeqNo, TableId};
+use tanada_format::{DatabaseId, KeyspaceId, Origin, SeqNo, TableId};
 use tanada_table::{Compression, Gap, Salvage, Table, TableProperties, salvage};
-use tanada_vfs::FileSystem;
+use tanada_vfs::{FileSystem, ReadFile};
 
 /// Whose a table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +33,17 @@ impl LostRange {
     /// Whether a version of `key` newer than the one found may be lost here.
     pub(super) fn may_hold_newer(&self, key: &[u8], found: (Rank, SeqNo)) -> bool {
         may_be_newer((self.rank, self.max_seqno), found) && self.gap.may_hold(key)
+    }
+}
+
+/// Where a table comes from: as the manifest says, or as its own end does.
+fn origin_of(id: TableId, database: DatabaseId, known: &Known, file: &dyn ReadFile) -> Origin {
+    match known.tables.get(&id).and_then(|(_, added)| added.meta.origin.as_deref()) {
+        Some(origin) => *origin,
+        None => {
+            let epoch = tanada_table::epoch_of(file).unwrap_or_default();
+            Origin { epoch, ..Origin::local(database, id) }
+        }
     }
 }
 
@@ -115,8 +126,9 @@ pub(super) fn read(
             }
         };
         let bytes = file.len();
-        let whole = Table::open(file.clone(), id, database, &target.cache)
-            .and_then(|table| table.verify(database).map(|_| table));
+        let origin = origin_of(id, database, known, &*file);
+        let whole = Table::open(file.clone(), origin, &target.cache)
+            .and_then(|table| table.verify().map(|_| table));
         let mut done = |entries, whole| {
             report.files.push(RepairedFile { file: name.clone(), bytes, entries, whole });
         };
@@ -129,8 +141,7 @@ pub(super) fn read(
                     let owner = owner_of(id, known, Some(properties), report);
                     let source = Source {
                         path,
-                        id,
-                        database,
+                        origin,
                         min_key: properties.min_key.clone(),
                         max_key: properties.max_key.clone(),
                         rank: rank_of(id, known),
@@ -146,7 +157,7 @@ pub(super) fn read(
         }
         let mut writing = target.begin(Compression::None, None)?;
         let mut last = SeqNo::ZERO;
-        let saved = salvage::<Error>(&*file, id, database, |entry| {
+        let saved = salvage::<Error>(&*file, origin, |entry| {
             last = last.max(entry.seqno);
             writing.add(entry)
         });

@@ -106,6 +106,9 @@ pub(crate) fn check_outputs<T: InputTable, N: KeySpan>(
             if table.min_seqno < seqnos.0 || table.max_seqno > seqnos.1 {
                 return wrong("has writes that no input has");
             }
+            if table.origin != job.origin_of(table.id) {
+                return wrong("comes from elsewhere");
+            }
             if table.created_ms != job.time.clock_ms {
                 return wrong("was not written at the time of the job");
             }
@@ -138,7 +141,7 @@ fn check_counts(part: &PartOutputs) -> Result<(), BadOutputs> {
 /// [`Error::Corruption`](crate::Error::Corruption) naming the table; those of opening it.
 pub(crate) fn check_files(outputs: &Outputs, files: &TableStore) -> Result<()> {
     for told in outputs.tables() {
-        let table = files.open(told.id)?;
+        let table = files.open(told)?;
         if described(&table, told) != *told {
             let what = "it is not the table that the compaction says it has written";
             return Err(Corruption::new(files.path(told.id), 0, what).into());
@@ -150,7 +153,7 @@ pub(crate) fn check_files(outputs: &Outputs, files: &TableStore) -> Result<()> {
 /// What a table says of itself. When it was written it does not say.
 fn described(table: &Table, told: &TableMeta) -> TableMeta {
     let summary = TableSummary {
-        id: table.id(),
+        origin: table.origin(),
         size_bytes: table.size_bytes(),
         properties: table.properties().clone(),
     };

@@ -80,6 +80,7 @@ impl Disk {
     pub(super) fn job(&self, plan: &Plan, snapshots: &[SeqNo], parts: usize) -> OwnJob {
         let settings = JobSettings {
             database: DATABASE,
+            epoch: self.options.epoch,
             keyspace: KeyspaceId(3),
             format: TableFormat::of(&self.options),
             snapshots: snapshots.to_vec(),

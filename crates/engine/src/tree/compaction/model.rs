@@ -181,6 +181,8 @@ impl Model {
         let size_bytes = entries.len() as u64 * ENTRY_BYTES;
         TableMeta {
             id,
+            origin: None,
+            tail_bytes: 0,
             size_bytes,
             raw_bytes: size_bytes,
             entries: entries.len() as u64,

@@ -7,7 +7,7 @@ use super::visible::{Dropped, Retention, UnsupportedKind};
 use crate::tree::version::{TableMeta, TableStore};
 use crate::types::error::{Error, Result};
 use std::sync::Arc;
-use tanada_format::{EntryRef, TableId, ValueKind, planted};
+use tanada_format::{EntryRef, Origin, TableId, ValueKind, WriterEpoch, planted};
 use tanada_table::{Cursor, TableBuilder, TableOptions, TableSummary};
 use tanada_vfs::WriteFile;
 
@@ -283,9 +283,12 @@ impl Written {
 /// What the manifest says of a table that was written at `created_ms`.
 pub(crate) fn describe(summary: TableSummary, created_ms: u64) -> TableMeta {
     let properties = summary.properties;
+    let Origin { epoch, table, .. } = summary.origin;
     TableMeta {
-        id: summary.id,
+        id: table,
+        origin: (epoch != WriterEpoch(0)).then(|| Box::new(summary.origin)),
         size_bytes: summary.size_bytes,
+        tail_bytes: summary.size_bytes - properties.data_bytes,
         raw_bytes: properties.raw_key_bytes + properties.raw_value_bytes,
         entries: properties.entries,
         tombstones: properties.tombstones,

@@ -82,6 +82,8 @@ fn table(text: &str) -> TableMeta {
     let (min, max) = words.next().unwrap().split_once('-').unwrap();
     let mut meta = TableMeta {
         id: TableId(id),
+        origin: None,
+        tail_bytes: 0,
         size_bytes: 400,
         raw_bytes: 400,
         entries: 4,

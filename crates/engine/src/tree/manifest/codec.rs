@@ -1,6 +1,6 @@
 //! Edits as bytes: fields, whose numbers docs/format/manifest.md lists.
 
-use super::edit::{ChangedKeyspace, CreatedKeyspace, Edit};
+use super::edit::{ChangedKeyspace, CreatedKeyspace, Edit, EditNumber};
 use crate::control::belief::DurableTime;
 pub(crate) use crate::tree::fields::{DecodeError, Problem};
 use crate::tree::fields::{Field, Fields, once, put, put_tagged, put_u32, put_u64};
@@ -27,6 +27,7 @@ mod top {
     pub(super) const SEQNO_CEILING: u64 = 11;
     pub(super) const TIME: u64 = 12;
     pub(super) const LINEAGE: u64 = 13;
+    pub(super) const NUMBER: u64 = 14;
 }
 mod time {
     pub(super) const FLOOR_MS: u64 = 1;
@@ -41,6 +42,7 @@ mod keyspace {
     pub(super) const ADDED: u64 = 8;
     pub(super) const REMOVED: u64 = 9;
 }
+
 /// The payload of `edit`.
 pub(crate) fn encode(edit: &Edit) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
@@ -50,6 +52,10 @@ pub(crate) fn encode(edit: &Edit) -> Vec<u8> {
     put_u64(&mut out, top::LAST_SEQNO, edit.last_seqno.map(|n| n.0));
     put_u64(&mut out, top::CLOCK_HIGH_MS, edit.clock_high_ms);
     put_u64(&mut out, top::LOG_SYNCED, edit.log_synced.map(|p| p.0));
+    if let Some(number) = edit.number {
+        // Who does not know it counts no edits: the next that does begins anew.
+        put_tagged(&mut out, top::NUMBER << 1 | 1, &number.0.to_le_bytes());
+    }
     // Who does not know these three leaves them out of the next manifest. Then nobody knows
     // any more how far numbers have been given: the next opening begins another lineage.
     if let Some(ceiling) = edit.seqno_ceiling {
@@ -120,6 +126,7 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Edit, DecodeError> {
             top::LOG_SYNCED => once(&mut edit.log_synced, LogPosition(field.u64()?), &field)?,
             top::SEQNO_CEILING => once(&mut edit.seqno_ceiling, SeqNo(field.u64()?), &field)?,
             top::LINEAGE => once(&mut edit.lineage, Lineage(field.array()?), &field)?,
+            top::NUMBER => once(&mut edit.number, EditNumber(field.u64()?), &field)?,
             top::TIME => once(&mut edit.time, decode_time(&field)?, &field)?,
             top::CREATED => edit.created.push(decode_created(&field)?),
             top::CHANGED => edit.changed.push(decode_changed(&field)?),

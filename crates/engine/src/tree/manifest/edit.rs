@@ -2,13 +2,34 @@
 
 use crate::control::belief::DurableTime;
 use crate::tree::version::VersionEdit;
+use std::fmt;
 use tanada_format::{KeyspaceId, Lineage, LogId, LogPosition, SeqNo, TableId};
+
+/// Which edit of a database's manifest, counted from 1. 0: none that was numbered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct EditNumber(pub(crate) u64);
+
+impl EditNumber {
+    /// That of the edit behind this one.
+    pub(crate) fn next(self) -> EditNumber {
+        EditNumber(self.0 + 1)
+    }
+}
+
+impl fmt::Display for EditNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// All or nothing: what changes together. A field that is `None` or empty stays as
 /// it is; a number that is lower than what the manifest has changes nothing, so
 /// that two jobs may read a growing number in one order and append in the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Edit {
+    /// Its place among all edits of the database: one more than that of the edit before. Set
+    /// by the manifest itself; a snapshot has the number of the last edit that is in it.
+    pub(crate) number: Option<EditNumber>,
     /// Table ids from here on have never been used. Set by the manifest itself.
     pub(crate) next_table_id: Option<TableId>,
     /// Keyspace ids from here on have never been used. Follows from `created`;

@@ -9,42 +9,53 @@
 //! | 24 | 8 | optional feature bits: who does not know one may read on |
 //! | 32 | 16 | database id |
 //! | 48 | 8 | number of the manifest, as in its name |
-//! | 56 | 64 | encryption header; all zero: not encrypted |
+//! | 56 | 56 | encryption header; all zero: not encrypted |
+//! | 112 | 8 | epoch of the writer; 0 in a database that has only ever been in its directory |
 //! | 120 | 4 | zero |
 //! | 124 | 4 | CRC-32C of bytes 0 to 124 |
+//!
+//! Required feature bits: 0, the epoch is not 0, and records are bound to it. 1 to 3 are
+//! kept for merge operands, range deletes and blob references: whoever first writes one of
+//! them into a database says so in a new manifest before.
 
 use crate::types::error::{Error, Result};
 use std::path::Path;
-use tanada_format::{Corruption, DatabaseId, crc32c};
+use tanada_format::{Corruption, DatabaseId, WriterEpoch, crc32c};
 
 /// Bytes of the header, in every format version.
 pub(crate) const HEADER_LEN: usize = 128;
 
 const MAGIC: &[u8; 8] = b"TANADAMF";
 const FORMAT_VERSION: u32 = 1;
-/// Required feature bits that this version knows: none yet.
-const KNOWN_FEATURES: u64 = 0;
+/// The epoch is not 0.
+const HAS_EPOCH: u64 = 1;
+/// Required feature bits that this version knows.
+const KNOWN_FEATURES: u64 = HAS_EPOCH;
 
-/// The header of manifest `number` of `database`.
-pub(crate) fn encode(database: DatabaseId, number: u64) -> [u8; HEADER_LEN] {
+/// The header of manifest `number` of `database`, written in `epoch`.
+pub(crate) fn encode(database: DatabaseId, number: u64, epoch: WriterEpoch) -> [u8; HEADER_LEN] {
     let mut out = [0; HEADER_LEN];
     out[0..8].copy_from_slice(MAGIC);
     out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
     out[32..48].copy_from_slice(&database.0);
     out[48..56].copy_from_slice(&number.to_le_bytes());
+    if epoch != WriterEpoch(0) {
+        out[16..24].copy_from_slice(&HAS_EPOCH.to_le_bytes());
+        out[112..120].copy_from_slice(&epoch.0.to_le_bytes());
+    }
     let crc = crc32c(&out[..124]);
     out[124..].copy_from_slice(&crc.to_le_bytes());
     out
 }
 
 /// Checks that `bytes`, read from the front of `file`, are the header of
-/// manifest `number` of `database`.
+/// manifest `number` of `database`; the epoch in which it was written.
 pub(crate) fn check(
     bytes: &[u8; HEADER_LEN],
     file: &Path,
     database: DatabaseId,
     number: u64,
-) -> Result<()> {
+) -> Result<WriterEpoch> {
     let damaged = |offset, what: &'static str| Err(Corruption::new(file, offset, what).into());
     let u64_at =
         |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("the header is longer"));
@@ -57,7 +68,8 @@ pub(crate) fn check(
     }
     let version = u64_at(8) as u32;
     let unknown = u64_at(16) & !KNOWN_FEATURES;
-    let encrypted = bytes[56..120].iter().any(|&b| b != 0);
+    let has_epoch = u64_at(16) & HAS_EPOCH != 0;
+    let encrypted = bytes[56..112].iter().any(|&b| b != 0);
     let what = if version != FORMAT_VERSION {
         format!("its format version is {version}, and only {FORMAT_VERSION} is known here")
     } else if unknown != 0 {
@@ -69,14 +81,25 @@ pub(crate) fn check(
     } else if u64_at(48) != number {
         return damaged(48, "it is another manifest, renamed");
     } else {
-        return Ok(());
+        return Ok(WriterEpoch(if has_epoch { u64_at(112) } else { 0 }));
     };
     Err(Error::Unsupported { file: file.into(), what })
 }
 
 /// The database that the manifest which begins so says it belongs to.
 pub(crate) fn database_of(bytes: &[u8]) -> Option<DatabaseId> {
+    let bytes = sound(bytes)?;
+    Some(DatabaseId(bytes[32..48].try_into().expect("16 bytes of the header")))
+}
+
+/// The epoch in which the manifest that begins so says it was written.
+pub(crate) fn epoch_of(bytes: &[u8]) -> Option<WriterEpoch> {
+    let bytes = sound(bytes)?;
+    Some(WriterEpoch(u64::from_le_bytes(bytes[112..120].try_into().expect("8 bytes of it"))))
+}
+
+fn sound(bytes: &[u8]) -> Option<&[u8; HEADER_LEN]> {
     let bytes = bytes.first_chunk::<HEADER_LEN>()?;
     let sound = bytes[..8] == *MAGIC && bytes[124..] == crc32c(&bytes[..124]).to_le_bytes();
-    sound.then(|| DatabaseId(bytes[32..48].try_into().expect("16 bytes of the header")))
+    sound.then_some(bytes)
 }

@@ -41,7 +41,7 @@ use header::HEADER_LEN;
 use log::ManifestLog;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tanada_format::{Corruption, KeyspaceId, TableId, planted};
+use tanada_format::{Corruption, KeyspaceId, TableId, WriterEpoch, planted};
 
 /// The manifest of an open database.
 ///
@@ -187,6 +187,7 @@ impl Manifest {
         }
         let mut edit = edit.clone();
         edit.next_table_id = edit.next_table_id.max(self.ids.wanted_end());
+        edit.number = Some(self.state.edit_number.next());
         let before = self.state.before(&edit);
         let mut changed = match apply(&mut self.state, &mut self.live, &edit, &self.files) {
             Ok(changed) => changed,
@@ -219,9 +220,33 @@ impl Manifest {
         if self.failed.is_none()
             && let Some(mut log) = self.log.take()
         {
+            let number = Some(self.state.edit_number.next());
             // Dropped here: nothing is to follow it in this file.
-            let _ = log.append(log::KIND_EDIT, &codec::encode(edit));
+            let edit = Edit { number, ..edit.clone() };
+            let _ = log.append(log::KIND_EDIT, &codec::encode(&edit));
         }
+    }
+
+    /// Goes on in `epoch`, which the next manifest will say: this one is given up, so the
+    /// next edit makes it durable. No I/O.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when the database has been opened in a later epoch.
+    pub(crate) fn begin_epoch(&mut self, epoch: WriterEpoch) -> Result<()> {
+        if epoch < self.state.epoch {
+            return Err(Error::InvalidArgument(format!(
+                "{} has been opened in epoch {}, and epoch {epoch} is behind it: another \
+                 opening has taken it over",
+                self.files.dir.display(),
+                self.state.epoch
+            )));
+        }
+        if epoch > self.state.epoch {
+            self.current_bytes = self.size_bytes();
+            self.log = None;
+            self.state.epoch = epoch;
+        }
+        Ok(())
     }
 
     /// Whether some keyspace has this table.

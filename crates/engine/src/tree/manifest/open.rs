@@ -58,7 +58,7 @@ impl Manifest {
         let path = files.dir.join(FileName::Manifest(current.manifest).to_string());
         let contents = reader::read(&*files.fs, &path, files.database, current.manifest)?;
         let damaged = |what: String| Error::from(Corruption::new(&path, HEADER_LEN as u64, what));
-        let mut state = State::default();
+        let mut state = State::in_epoch(contents.state.epoch);
         let mut live = LiveTables::default();
         apply(&mut state, &mut live, &contents.state.snapshot(), &files)
             .map_err(|e| damaged(e.0))?;

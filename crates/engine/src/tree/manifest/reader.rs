@@ -58,12 +58,12 @@ pub(crate) fn read(
     }
     let mut head = [0; HEADER_LEN];
     file.read_exact_at(&mut head, 0)?;
-    header::check(&head, path, database, number)?;
+    let epoch = header::check(&head, path, database, number)?;
 
-    let salt = RecordSalt::new(RecordFile::Manifest, database, number);
+    let salt = RecordSalt::new(RecordFile::Manifest, database, number).in_epoch(epoch);
     let mut reader =
         Reader { file: &*file, path, at: RecordCursor::new(salt, HEADER_LEN as u64, 0) };
-    let mut state = State::default();
+    let mut state = State::in_epoch(epoch);
     let mut torn_at = None;
     let mut first = true;
     loop {

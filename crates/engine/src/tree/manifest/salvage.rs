@@ -123,7 +123,8 @@ impl Known {
 
     /// Takes what is proven of a damaged manifest; later manifests overrule earlier ones.
     fn salvage(&mut self, database: DatabaseId, number: u64, bytes: &[u8]) {
-        let salt = RecordSalt::new(RecordFile::Manifest, database, number);
+        let epoch = header::epoch_of(bytes).unwrap_or_default();
+        let salt = RecordSalt::new(RecordFile::Manifest, database, number).in_epoch(epoch);
         let kinds = &[KIND_SNAPSHOT, KIND_EDIT, KIND_MARKER];
         let found = RecordBytes { bytes, salt, from: HEADER_LEN, kinds }.salvage(&[0]);
         for (_, payload) in found.records {

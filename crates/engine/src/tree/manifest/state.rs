@@ -6,13 +6,15 @@
 //! thousands of edits would make opening slow.
 
 use super::codec::{MAX_NAME_LEN, MAX_OPTIONS_LEN};
-use super::edit::{ChangedKeyspace, CreatedKeyspace, Edit};
+use super::edit::{ChangedKeyspace, CreatedKeyspace, Edit, EditNumber};
 use crate::control::belief::DurableTime;
 use crate::tree::version::{AddedTable, InvalidEdit, RemovedTable, Version, VersionEdit};
 use crate::types::error::Result;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use tanada_format::{KeyspaceId, Lineage, LogId, LogPosition, SeqNo, TableId};
+use tanada_format::{
+    KeyspaceId, Lineage, LogId, LogPosition, SeqNo, TableId, WriterEpoch, planted,
+};
 
 /// What a keyspace takes in an edit beside its name and options, and a table beside its
 /// keys: at most.
@@ -26,6 +28,10 @@ pub(crate) const MAX_KEYSPACES: usize = 65_536;
 /// The database as the manifest knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct State<T> {
+    /// The epoch in which the manifest is written. It stands in the manifest's header.
+    pub(crate) epoch: WriterEpoch,
+    /// The last edit; 0 when edits were not numbered, as by versions that did not know it.
+    pub(crate) edit_number: EditNumber,
     /// Table ids below may have been used, those from here on never were.
     pub(crate) next_table_id: TableId,
     /// Recovery begins with this log; 0 while no edit has named one.
@@ -76,6 +82,8 @@ pub(crate) struct Keyspace<T> {
 impl<T> Default for State<T> {
     fn default() -> State<T> {
         State {
+            epoch: WriterEpoch(0),
+            edit_number: EditNumber(0),
             next_table_id: TableId(1),
             oldest_log: LogId(0),
             next_keyspace_id: KeyspaceId(0),
@@ -92,6 +100,13 @@ impl<T> Default for State<T> {
     }
 }
 
+impl<T> State<T> {
+    /// Nothing yet, written in this epoch.
+    pub(super) fn in_epoch(epoch: WriterEpoch) -> State<T> {
+        State { epoch, ..State::default() }
+    }
+}
+
 impl<T: Default> State<T> {
     /// Applies `edit`; `tables` changes the tables of a keyspace.
     ///
@@ -103,6 +118,7 @@ impl<T: Default> State<T> {
         edit: &Edit,
         mut tables: impl FnMut(KeyspaceId, &mut T, &VersionEdit) -> std::result::Result<(), InvalidEdit>,
     ) -> std::result::Result<(), InvalidEdit> {
+        self.count(edit.number)?;
         raise(&mut self.next_table_id, edit.next_table_id);
         raise(&mut self.oldest_log, edit.oldest_log);
         raise(&mut self.last_seqno, edit.last_seqno);
@@ -152,6 +168,8 @@ impl<T: Default> State<T> {
         Before {
             keyspaces: keyspaces.collect(),
             numbers: State {
+                epoch: self.epoch,
+                edit_number: self.edit_number,
                 next_table_id: self.next_table_id,
                 oldest_log: self.oldest_log,
                 next_keyspace_id: self.next_keyspace_id,
@@ -185,6 +203,25 @@ impl<T: Default> State<T> {
             names: std::mem::take(&mut self.names),
             ..numbers
         };
+    }
+
+    /// Counts an edit. One is missing, or stands twice, where its number does not follow.
+    /// The first number may be any: a snapshot has that of the last edit in it.
+    fn count(&mut self, number: Option<EditNumber>) -> std::result::Result<(), InvalidEdit> {
+        let last = self.edit_number;
+        match number {
+            Some(EditNumber(0)) => return Err(InvalidEdit("an edit has the number 0".into())),
+            Some(number) if last == EditNumber(0) || number == last.next() => {
+                self.edit_number = number;
+            }
+            None if last == EditNumber(0) => {}
+            _ if planted!(missing_edit_passes) => self.edit_number = number.unwrap_or(last),
+            Some(number) => {
+                return Err(InvalidEdit(format!("edit {number} follows edit {last}")));
+            }
+            None => return Err(InvalidEdit(format!("behind edit {last} one has no number"))),
+        }
+        Ok(())
     }
 
     fn create(&mut self, created: &CreatedKeyspace) -> std::result::Result<(), InvalidEdit> {
@@ -232,6 +269,7 @@ impl<T: Default> State<T> {
             tables: tables(&k.tables),
         });
         Edit {
+            number: Some(self.edit_number).filter(|&number| number > EditNumber(0)),
             next_table_id: Some(self.next_table_id),
             oldest_log: Some(self.oldest_log),
             next_keyspace_id: Some(self.next_keyspace_id),
@@ -263,7 +301,7 @@ impl State<Arc<Version>> {
         mut write: impl FnMut(&Edit) -> Result<()>,
     ) -> Result<()> {
         // The last part alone has the next keyspace id: those before it create
-        // keyspaces with smaller ones.
+        // keyspaces with smaller ones. So it has the number: all parts are one edit.
         let mut part = Edit {
             next_table_id: Some(self.next_table_id),
             oldest_log: Some(self.oldest_log),
@@ -304,6 +342,7 @@ impl State<Arc<Version>> {
             }
         }
         part.next_keyspace_id = Some(self.next_keyspace_id);
+        part.number = Some(self.edit_number).filter(|&number| number > EditNumber(0));
         write(&part)
     }
 

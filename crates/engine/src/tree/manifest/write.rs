@@ -159,8 +159,9 @@ pub(super) fn write_snapshot(
     state: &State<Arc<Version>>,
     part_bytes: usize,
 ) -> Result<ManifestLog> {
-    file.append(&header::encode(current.database, current.manifest))?;
+    file.append(&header::encode(current.database, current.manifest, state.epoch))?;
     let salt = RecordSalt::new(RecordFile::Manifest, current.database, current.manifest);
+    let salt = salt.in_epoch(state.epoch);
     let at = RecordCursor::new(salt, HEADER_LEN as u64, 0);
     let mut log = ManifestLog::new(file, at);
     let mut kind = KIND_SNAPSHOT;

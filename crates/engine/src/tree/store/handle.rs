@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use tanada_format::{TableId, planted};
+use tanada_format::{Origin, TableId, planted};
 use tanada_table::{Error, Link, Pin, Pinned, Table};
 use tanada_vfs::sync::{Mutex, atomic, unchecked};
 
@@ -64,6 +64,11 @@ impl TableHandle {
         self.meta.id
     }
 
+    /// Where the table comes from.
+    pub(crate) fn origin(&self) -> Origin {
+        self.store.origin(&self.meta)
+    }
+
     /// The path of the file.
     pub(crate) fn path(&self) -> PathBuf {
         self.store.path(self.meta.id)
@@ -104,7 +109,7 @@ impl TableHandle {
             }
             let table = match last.upgrade() {
                 Some(table) => table,
-                None => Arc::new(self.store.open(self.meta.id)?),
+                None => Arc::new(self.store.open(&self.meta)?),
             };
             *last = Arc::downgrade(&table);
             self.store.open_tables.add(&self.me, &table);

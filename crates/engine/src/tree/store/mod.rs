@@ -22,7 +22,7 @@ pub(crate) use table_meta::{GARBAGE_PERCENT, TableMeta};
 use crate::types::error::{Error, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tanada_format::{DatabaseId, TableId, planted};
+use tanada_format::{DatabaseId, Origin, TableId, planted};
 use tanada_table::{BlockCache, Table, TableBuilder, TableOptions};
 use tanada_vfs::{DescriptorStats, FileSystem, OpenFiles};
 
@@ -125,11 +125,26 @@ impl TableStore {
     /// Opens a table, for the caller alone: one or two small reads.
     ///
     /// # Errors
-    /// Those of [`Table::open`].
-    pub(crate) fn open(&self, id: TableId) -> Result<Table, tanada_table::Error> {
-        let fs = &self.table_files;
-        let file = fs.open_closable(&self.path(id))?;
-        Table::open(file, id, self.database, &self.cache)
+    /// Those of [`Table::open`]; `Unsupported` when it holds an entry of a kind that is
+    /// reserved.
+    pub(crate) fn open(&self, meta: &TableMeta) -> Result<Table, tanada_table::Error> {
+        let path = self.path(meta.id);
+        let file = self.table_files.open_closable(&path)?;
+        let table = Table::open(file, self.origin(meta), &self.cache)?;
+        match table.properties().reserved_entries() {
+            0 => Ok(table),
+            // Reads of other keys, too, would be answered wrongly.
+            n => {
+                let what = format!("it holds {n} entries of kinds that only a later version reads");
+                Err(tanada_table::Error::Unsupported { file: path, what })
+            }
+        }
+    }
+
+    /// Where a table comes from.
+    pub(crate) fn origin(&self, meta: &TableMeta) -> Origin {
+        let own = || Origin::local(self.database, meta.id);
+        meta.origin.as_deref().copied().unwrap_or_else(own)
     }
 
     /// Closes tables until they fit into their share of the cache as it is now.

@@ -1,6 +1,6 @@
 //! What the tree knows of a table without opening it. The manifest stores it.
 
-use tanada_format::{SeqNo, TableId, planted};
+use tanada_format::{Origin, SeqNo, TableId, planted};
 use tanada_table::{EXPIRY_PARTS, ExpiryQuantiles};
 
 /// Share of a table, in percent, that is garbage before it is rewritten for that.
@@ -12,14 +12,22 @@ pub(crate) const GARBAGE_PERCENT: u64 = 25;
 /// 1. `min_key <= max_key`, both 1 B to 64 KiB long.
 /// 2. `1 <= entries`, `tombstones <= entries`, `min_seqno <= max_seqno <= SeqNo::MAX`.
 /// 3. `superseded < entries`: each key has a newest one.
-/// 4. `min_expires_at_ms == 0` exactly when `max_expires_at_ms == 0`, and the
+/// 4. `tail_bytes <= size_bytes`.
+/// 5. `min_expires_at_ms == 0` exactly when `max_expires_at_ms == 0`, and the
 ///    first is not after the second. Quantiles lie between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TableMeta {
     /// Names the file.
     pub(crate) id: TableId,
+    /// Where the table comes from, to which its blocks are bound; `None` for one that this
+    /// database wrote with this id in epoch 0.
+    pub(crate) origin: Option<Box<Origin>>,
     /// Length of the file.
     pub(crate) size_bytes: u64,
+    /// Bytes at the end of the file that hold all but data blocks: filters, indexes,
+    /// properties, footer. One read of them is enough to find any key; 0 when that is not
+    /// known.
+    pub(crate) tail_bytes: u64,
     /// Bytes of keys and values before compression.
     pub(crate) raw_bytes: u64,
     /// Versions of keys, tombstones included.
@@ -61,6 +69,9 @@ impl TableMeta {
         }
         if self.min_key > self.max_key {
             return Err("a table's smallest key is behind its largest");
+        }
+        if self.tail_bytes > self.size_bytes {
+            return Err("a table's tail is longer than its file");
         }
         if self.entries == 0 || self.tombstones > self.entries || self.expiring > self.entries {
             return Err("a table's entry counts contradict each other");

@@ -24,6 +24,30 @@ fn key(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }
 
+/// A table in which a later version has put what hides other keys than its own.
+#[test]
+fn a_table_with_an_entry_of_a_reserved_kind_is_refused_whole() {
+    for kind in [ValueKind::Merge, ValueKind::RangeDelete, ValueKind::BlobRef] {
+        let store = TableStore::new(Env::memory(1).fs, "/", DATABASE, BlockCache::new(0));
+        let mut builder = store.create(TableOptions::new(TableId(1), DATABASE)).unwrap();
+        let (seqno, expires_at_ms) = (SeqNo(1), 0);
+        let put = ValueKind::Put;
+        for (key, kind) in [(b"a", kind), (b"b", put)] {
+            builder.add(EntryRef { key, seqno, kind, expires_at_ms, value: b"z" }).unwrap();
+        }
+        builder.finish().unwrap();
+        let meta = TableMeta { id: TableId(1), ..build(&store, 2) };
+        let handle = TableHandle::new(meta, store);
+        match handle.table() {
+            Err(tanada_table::Error::Unsupported { file, what }) => {
+                assert_eq!(file, handle.path());
+                assert!(what.contains("later version"), "{what}");
+            }
+            opened => panic!("{kind:?}: {opened:?}"),
+        }
+    }
+}
+
 fn build(store: &TableStore, id: u64) -> TableMeta {
     let options = TableOptions { block_size: 64, ..TableOptions::new(TableId(id), DATABASE) };
     let mut builder = store.create(options).unwrap();
@@ -41,8 +65,10 @@ fn build(store: &TableStore, id: u64) -> TableMeta {
     let summary = builder.finish().unwrap();
     store.publish().unwrap();
     TableMeta {
-        id: summary.id,
+        id: summary.origin.table,
+        origin: None,
         size_bytes: summary.size_bytes,
+        tail_bytes: 0,
         raw_bytes: 0,
         entries: ENTRIES,
         tombstones: 0,
@@ -168,7 +194,7 @@ fn threads_read_tables_that_others_close() {
                     let handle = &handles[thread];
                     let pin = tanada_table::pin();
                     if let Some(table) = handle.opened_table(&pin) {
-                        assert_eq!(table.id(), handle.id());
+                        assert_eq!(table.origin().table, handle.id());
                         assert_eq!(table.properties().entries, ENTRIES);
                     }
                 }

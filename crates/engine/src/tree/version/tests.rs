@@ -45,6 +45,8 @@ fn files() -> Arc<TableStore> {
 fn meta(id: u64, min: &[u8], max: &[u8]) -> TableMeta {
     TableMeta {
         id: TableId(id),
+        origin: None,
+        tail_bytes: 0,
         size_bytes: 1000,
         raw_bytes: 2000,
         entries: 10,

@@ -8,7 +8,7 @@ use crate::meta::footer::{FOOTER_LEN, Footer};
 use crate::meta::properties::TableProperties;
 use crate::seal::sealed::{self, MAX_RAW_LEN};
 use std::ops::Bound;
-use tanada_format::{Corruption, DatabaseId, TableId};
+use tanada_format::{BlockSalt, Corruption, Origin};
 use tanada_vfs::ReadFile;
 
 /// What is left of the parts behind the data blocks.
@@ -17,16 +17,18 @@ pub(super) struct Parts {
     pub(super) top: Option<Top>,
     /// Blocks end before this.
     pub(super) limit: u64,
+    /// Binds the blocks to the table.
+    pub(super) salt: BlockSalt,
 }
 
 impl Parts {
     pub(super) fn read(
         file: &dyn ReadFile,
-        id: TableId,
-        database: DatabaseId,
+        origin: Origin,
         notes: &mut Vec<String>,
     ) -> Result<Parts, Error> {
-        let mut parts = Parts { properties: None, top: None, limit: file.len() };
+        let salt = BlockSalt::of(&origin);
+        let mut parts = Parts { properties: None, top: None, limit: file.len(), salt };
         let footer = match footer(file) {
             Ok(footer) => footer,
             Err(what) => {
@@ -38,16 +40,22 @@ impl Parts {
         if let Some(what) = footer.unsupported() {
             return Err(Error::Unsupported { file: file.path().to_path_buf(), what });
         }
-        if footer.database != database || footer.table != id {
+        if footer.database != origin.database || footer.table != origin.table {
             let what = format!("it is table {} of database {}", footer.table, footer.database);
             return Err(Corruption::new(file.path(), at, what).into());
         }
         parts.limit = at;
-        let properties = raw(file, id, footer.properties, MAX_RAW_LEN)
+        let by_id = BlockSalt::of_id(origin.table);
+        let properties = raw(file, by_id, footer.properties, MAX_RAW_LEN)
             .and_then(|raw| TableProperties::parse(&raw));
+        if let Ok(TableProperties { epoch, .. }) = &properties {
+            parts.salt = BlockSalt::of(&Origin { epoch: *epoch, ..origin });
+        }
         let top = properties.as_ref().map_err(|_| None).and_then(|properties| {
             let handle = properties.top_handle().map_err(Some)?;
-            raw(file, id, handle, MAX_RAW_LEN).and_then(|raw| Top::parse(&raw, at)).map_err(Some)
+            raw(file, parts.salt, handle, MAX_RAW_LEN)
+                .and_then(|raw| Top::parse(&raw, at))
+                .map_err(Some)
         });
         match top {
             Ok(top) => parts.top = Some(top),
@@ -65,14 +73,13 @@ impl Parts {
     pub(super) fn indexes(
         &self,
         file: &dyn ReadFile,
-        id: TableId,
         notes: &mut Vec<String>,
     ) -> Option<Vec<Partition>> {
         let (top, _) = (self.top.as_ref()?, self.properties.as_ref()?);
         let mut indexes = Vec::with_capacity(top.partitions().len());
         let mut at = 0;
         for handle in top.partitions() {
-            let index = raw(file, id, handle.index, MAX_RAW_LEN).and_then(|raw| {
+            let index = raw(file, self.salt, handle.index, MAX_RAW_LEN).and_then(|raw| {
                 let index = Partition::parse(&raw)?;
                 let agrees = index.count() == handle.blocks as usize
                     && index.count() > 0
@@ -95,18 +102,18 @@ impl Parts {
     }
 
     /// The filter of partition `p`; none: unknown.
-    pub(super) fn filter(&self, file: &dyn ReadFile, id: TableId, p: usize) -> Option<KeptFilter> {
+    pub(super) fn filter(&self, file: &dyn ReadFile, p: usize) -> Option<KeptFilter> {
         let handle = self.top.as_ref()?.partitions().get(p)?.filter;
         if handle.len == 0 {
             return None;
         }
-        raw(file, id, handle, MAX_RAW_LEN).ok().and_then(KeptFilter::parse)
+        raw(file, self.salt, handle, MAX_RAW_LEN).ok().and_then(KeptFilter::parse)
     }
 
     /// The filters of all partitions, or none of them.
-    pub(super) fn filters(&self, file: &dyn ReadFile, id: TableId) -> Vec<KeptFilter> {
+    pub(super) fn filters(&self, file: &dyn ReadFile) -> Vec<KeptFilter> {
         let count = self.top.as_ref().map_or(0, |top| top.partitions().len());
-        let all: Option<Vec<KeptFilter>> = (0..count).map(|p| self.filter(file, id, p)).collect();
+        let all: Option<Vec<KeptFilter>> = (0..count).map(|p| self.filter(file, p)).collect();
         all.unwrap_or_default()
     }
 
@@ -136,7 +143,7 @@ pub(super) fn footer(file: &dyn ReadFile) -> Result<Footer, Damage> {
 /// A block, checked and decompressed. A disk that refuses to read it is damage too.
 pub(super) fn raw(
     file: &dyn ReadFile,
-    id: TableId,
+    salt: BlockSalt,
     handle: Handle,
     max: usize,
 ) -> Result<Vec<u8>, Damage> {
@@ -145,5 +152,5 @@ pub(super) fn raw(
     }
     let mut bytes = vec![0; handle.len as usize];
     file.read_exact_at(&mut bytes, handle.offset).map_err(|e| Damage::from(e.to_string()))?;
-    sealed::open_alone(bytes, id, handle.offset, max)
+    sealed::open_alone(bytes, salt, handle.offset, max)
 }

@@ -2,12 +2,12 @@
 
 use crate::seal::sealed::TRAILER_LEN;
 use std::ops::Range;
-use tanada_format::{TableId, block_checksum};
+use tanada_format::{BlockSalt, block_checksum};
 
 /// Looks for sealed blocks in the bytes of a table.
 pub(super) struct Search<'a> {
     bytes: &'a [u8],
-    id: TableId,
+    salt: BlockSalt,
     max_raw_len: usize,
     /// Bytes that may still be hashed: garbage must not take for ever.
     budget: u64,
@@ -15,9 +15,9 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(bytes: &'a [u8], id: TableId, max_raw_len: usize) -> Search<'a> {
+    pub(super) fn new(bytes: &'a [u8], salt: BlockSalt, max_raw_len: usize) -> Search<'a> {
         let budget = 64 * bytes.len() as u64 + (64 << 20);
-        Search { bytes, id, max_raw_len, budget, gave_up: false }
+        Search { bytes, salt, max_raw_len, budget, gave_up: false }
     }
 
     /// All blocks, in order.
@@ -85,6 +85,6 @@ impl<'a> Search<'a> {
         let Some((covered, sum)) = self.bytes[block.clone()].split_last_chunk::<4>() else {
             return false;
         };
-        block_checksum(self.id, block.start as u64, covered) == u32::from_le_bytes(*sum)
+        block_checksum(self.salt, block.start as u64, covered) == u32::from_le_bytes(*sum)
     }
 }

@@ -88,7 +88,7 @@ impl Table {
             return Ok(block);
         }
         // An index partition or a filter serves many data blocks.
-        if kind == Kind::Data && !self.cache.admits(self.id, number, &block) {
+        if kind == Kind::Data && !self.cache.admits(self.origin.table, number, &block) {
             self.cache.count_miss(kind);
             return Ok(block);
         }
@@ -159,7 +159,7 @@ impl Table {
         let memory = Some(self.memory());
         if kind == Kind::Data {
             let damaged = |damage| self.damaged(handle.offset, damage);
-            let checked = sealed::check(sealed, self.id, handle.offset, self.max_block_len());
+            let checked = sealed::check(sealed, self.salt, handle.offset, self.max_block_len());
             let checked = checked.map_err(damaged)?;
             let permit = match checked.raw_len > LONG_BYTES {
                 true => Some(self.cache.admit_long(checked.raw_len, cache, None)?),
@@ -171,7 +171,7 @@ impl Table {
         }
         RAW.with(|raw| {
             let raw = &mut *raw.borrow_mut();
-            let block = sealed::open(sealed, self.id, handle.offset, self.max_block_len(), raw)
+            let block = sealed::open(sealed, self.salt, handle.offset, self.max_block_len(), raw)
                 .and_then(|raw| block::decode(kind, raw, handle.offset, memory));
             if raw.len() > SCRATCH_LEN {
                 *raw = Vec::new();

@@ -65,7 +65,7 @@ impl Table {
         drop(in_flight);
         let Some(told) = told else { return self.decode(kind, handle, &buffer, cache) };
         let damaged = |damage| self.damaged(offset, damage);
-        let checked = sealed::check(&buffer[at..], self.id, offset, self.max_block_len());
+        let checked = sealed::check(&buffer[at..], self.salt, offset, self.max_block_len());
         let checked = checked.map_err(damaged)?;
         if checked.raw_len != told.raw_len {
             return Err(damaged("a block has changed while it was read".into()));
@@ -106,7 +106,7 @@ impl Table {
     /// up to `keep` of them.
     fn check_in_pieces(&self, handle: Handle, keep: usize) -> Result<Vec<u8>, Error> {
         const SUM_LEN: u64 = 4;
-        let mut hasher = BlockHasher::new(self.id, handle.offset);
+        let mut hasher = BlockHasher::new(self.salt, handle.offset);
         let (mut at, end) = (handle.offset, handle.end() - SUM_LEN);
         let mut piece = vec![0; PIECE_LEN.min(handle.len as usize)];
         let mut kept = Vec::new();

@@ -3,10 +3,10 @@
 use crate::Error;
 use crate::damage::Damage;
 use crate::index::{Handle, Top};
-use crate::meta::footer::{FOOTER_LEN, Footer};
+use crate::meta::footer::{BOUND_TO_ORIGIN, FOOTER_LEN, Footer};
 use crate::meta::properties::TableProperties;
 use crate::seal::sealed;
-use tanada_format::{Corruption, DatabaseId, MAX_KEY_LEN, TableId};
+use tanada_format::{BlockSalt, Corruption, MAX_KEY_LEN, Origin, WriterEpoch};
 use tanada_vfs::ReadFile;
 
 /// What is read at once when a table is opened: nearly always all it takes.
@@ -24,11 +24,7 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    pub(crate) fn read(
-        file: &dyn ReadFile,
-        id: TableId,
-        database: DatabaseId,
-    ) -> Result<Opened, Error> {
+    pub(crate) fn read(file: &dyn ReadFile, origin: Origin) -> Result<Opened, Error> {
         let path = file.path();
         let damaged = |offset, what: Damage| Error::from(Corruption::new(path, offset, what.0));
         let len = file.len();
@@ -44,12 +40,18 @@ impl Opened {
         if let Some(what) = footer.unsupported() {
             return Err(Error::Unsupported { file: path.to_path_buf(), what });
         }
-        if footer.database != database {
-            let what = format!("it belongs to database {}, not {database}", footer.database);
+        if footer.database != origin.database {
+            let what =
+                format!("it belongs to database {}, not {}", footer.database, origin.database);
             return Err(damaged(footer_at, what.into()));
         }
-        if footer.table != id {
-            let what = format!("it is table {}, not {id}", footer.table);
+        if footer.table != origin.table {
+            let what = format!("it is table {}, not {}", footer.table, origin.table);
+            return Err(damaged(footer_at, what.into()));
+        }
+        let has_epoch = footer.required_features & BOUND_TO_ORIGIN != 0;
+        if has_epoch != (origin.epoch != WriterEpoch(0)) {
+            let what = format!("it is not {origin}, but one of another epoch");
             return Err(damaged(footer_at, what.into()));
         }
         if footer.file_len != len {
@@ -58,7 +60,7 @@ impl Opened {
         }
 
         // From the tail when it lies there, else read.
-        let sealed = |handle: Handle, max_len: usize| -> Result<Vec<u8>, Error> {
+        let sealed = |handle: Handle, salt, max_len: usize| -> Result<Vec<u8>, Error> {
             if handle.end() > footer_at {
                 return Err(damaged(handle.offset, "a block reaches into the footer".into()));
             }
@@ -72,16 +74,20 @@ impl Opened {
                     &read
                 }
             };
-            sealed::open_alone(bytes.to_vec(), id, handle.offset, max_len)
+            sealed::open_alone(bytes.to_vec(), salt, handle.offset, max_len)
                 .map_err(|what| damaged(handle.offset, what))
         };
         let at = footer.properties;
-        let properties = sealed(at, MAX_PROPERTIES_LEN)?;
+        let properties = sealed(at, BlockSalt::of_id(origin.table), MAX_PROPERTIES_LEN)?;
         let properties =
             TableProperties::parse(&properties).map_err(|what| damaged(at.offset, what))?;
+        if properties.epoch != origin.epoch {
+            let what = format!("it is of epoch {}, not {}", properties.epoch, origin.epoch);
+            return Err(damaged(at.offset, what.into()));
+        }
         let top_at = properties.top_handle().map_err(|what| damaged(at.offset, what))?;
         let max_len = usize::try_from(properties.max_block_len).unwrap_or(usize::MAX);
-        let top = Top::parse(&sealed(top_at, max_len)?, footer_at)
+        let top = Top::parse(&sealed(top_at, BlockSalt::of(&origin), max_len)?, footer_at)
             .map_err(|what| damaged(top_at.offset, what))?;
         if u64::from(top.blocks()) != properties.data_blocks
             || top.partitions().len() as u64 != properties.partitions

@@ -50,6 +50,8 @@ fn outputs_that_reach_beyond_their_job_are_refused() {
     assert!(seqnos.ends_with("000031.sst has writes that no input has"), "{seqnos}");
     let id = refused(|o| o.parts[1].tables[1].id = TableId(29));
     assert!(id.ends_with("000029.sst has an id that the job did not give it"), "{id}");
+    let origin = refused(|o| o.parts[1].tables[1].origin = None);
+    assert!(origin.ends_with("000031.sst comes from elsewhere"), "{origin}");
     let twice = refused(|o| o.parts[1].tables[1].id = TableId(30));
     assert!(twice.ends_with("000030.sst has an id that the job did not give it"), "{twice}");
     let time = refused(|o| o.parts[1].tables[1].created_ms = 1001);

@@ -7,7 +7,7 @@ use crate::tree::compaction::visible::JobTime;
 use crate::tree::fields::{DecodeError, Field, Fields, once, put, put_u32, put_u64};
 use crate::tree::table_fields::{decode_table, put_table};
 use crate::tree::version::{AddedTable, TableMeta};
-use tanada_format::{KeyspaceId, Level, MAX_KEY_LEN, SeqNo, TableId};
+use tanada_format::{KeyspaceId, Level, MAX_KEY_LEN, SeqNo, TableId, WriterEpoch};
 use tanada_table::Compression;
 
 // Field numbers. They leave the process.
@@ -23,6 +23,7 @@ mod top {
     pub(super) const OLDER_RUN: u64 = 9;
     pub(super) const GRANDPARENT: u64 = 10;
     pub(super) const PART: u64 = 11;
+    pub(super) const EPOCH: u64 = 12;
 }
 mod format {
     pub(super) const COMPRESSION: u64 = 1;
@@ -56,6 +57,7 @@ impl<T: InputTable, N: KeySpan> CompactionJob<T, N> {
     pub(crate) fn encode(&self) -> Result<Vec<u8>, JobBytesError> {
         let mut out = frame::begin(Kind::Job, self.database);
         put_u32(&mut out, top::KEYSPACE, Some(self.keyspace.0));
+        put_u64(&mut out, top::EPOCH, Some(self.epoch.0));
         put(&mut out, top::TARGET, &[self.target.0]);
         put_u64(&mut out, top::TABLE_BYTES, Some(self.table_bytes));
         put_u64(&mut out, top::GRANDPARENT_BYTES, Some(self.grandparent_bytes));
@@ -119,7 +121,7 @@ impl CompactionJob {
     /// [`JobBytesError`]; never panics, whatever the bytes.
     pub(crate) fn decode(bytes: &[u8]) -> Result<CompactionJob, JobBytesError> {
         let (database, content) = frame::open(Kind::Job, bytes)?;
-        let (mut keyspace, mut target, mut table_bytes) = (None, None, None);
+        let (mut keyspace, mut epoch, mut target, mut table_bytes) = (None, None, None, None);
         let (mut grandparent_bytes, mut format, mut time, mut snapshots) = (None, None, None, None);
         let mut inputs: Vec<InputRun<TableMeta>> = Vec::new();
         let (mut older, mut grandparents, mut parts) = (Vec::new(), Vec::new(), Vec::new());
@@ -127,6 +129,7 @@ impl CompactionJob {
         while let Some(field) = fields.next()? {
             match field.number {
                 top::KEYSPACE => once(&mut keyspace, KeyspaceId(field.u32()?), &field)?,
+                top::EPOCH => once(&mut epoch, WriterEpoch(field.u64()?), &field)?,
                 top::TARGET => once(&mut target, Level(field.u8()?), &field)?,
                 top::TABLE_BYTES => once(&mut table_bytes, field.u64()?, &field)?,
                 top::GRANDPARENT_BYTES => once(&mut grandparent_bytes, field.u64()?, &field)?,
@@ -152,6 +155,7 @@ impl CompactionJob {
         let missing = || missing.clone();
         let job = CompactionJob {
             database,
+            epoch: epoch.ok_or_else(missing)?,
             keyspace: keyspace.ok_or_else(missing)?,
             inputs,
             target: target.ok_or_else(missing)?,

@@ -25,7 +25,9 @@ use super::visible::JobTime;
 use crate::tree::version::{TableHandle, TableMeta};
 use std::collections::HashSet;
 use std::sync::Arc;
-use tanada_format::{DatabaseId, KeyspaceId, Level, MAX_KEY_LEN, MAX_LEVELS, SeqNo, TableId};
+use tanada_format::{
+    DatabaseId, KeyspaceId, Level, MAX_KEY_LEN, MAX_LEVELS, Origin, SeqNo, TableId, WriterEpoch,
+};
 use tanada_table::{Compression, TableOptions};
 
 /// Parts of a job: more threads than this do not carry one out.
@@ -70,8 +72,10 @@ impl TableFormat {
 ///    those of no input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CompactionJob<T = TableMeta, N = Neighbour> {
-    /// Whose tables they are; bound into those that come out.
+    /// Whose tables come out; bound into them.
     pub(crate) database: DatabaseId,
+    /// The epoch in which they are written; bound into them.
+    pub(crate) epoch: WriterEpoch,
     /// The keyspace of the tree.
     pub(crate) keyspace: KeyspaceId,
     /// What goes in, newest run first.
@@ -104,6 +108,7 @@ pub(crate) type OwnJob = CompactionJob<Arc<TableHandle>, Arc<TableHandle>>;
 #[derive(Clone, Debug)]
 pub(crate) struct JobSettings {
     pub(crate) database: DatabaseId,
+    pub(crate) epoch: WriterEpoch,
     pub(crate) keyspace: KeyspaceId,
     pub(crate) format: TableFormat,
     pub(crate) snapshots: Vec<SeqNo>,
@@ -114,9 +119,10 @@ impl OwnJob {
     /// The job of a plan that merges, in at most so many parts; its outputs have no ids
     /// yet.
     pub(crate) fn new(plan: &Plan, settings: JobSettings, parts: usize) -> OwnJob {
-        let JobSettings { database, keyspace, format, snapshots, time } = settings;
+        let JobSettings { database, epoch, keyspace, format, snapshots, time } = settings;
         CompactionJob {
             database,
+            epoch,
             keyspace,
             inputs: plan.inputs.clone(),
             target: plan.target,
@@ -157,8 +163,15 @@ impl<T: InputTable, N: KeySpan> CompactionJob<T, N> {
             bits_per_key: self.format.filter_millibits_per_key as f64 / 1000.0,
             keyspace: Some(self.keyspace),
             written_ms: Some(self.time.clock_ms),
+            epoch: self.epoch,
             ..TableOptions::new(id, self.database)
         }
+    }
+
+    /// What is to be said of where the output with this id comes from.
+    pub(crate) fn origin_of(&self, id: TableId) -> Option<Box<Origin>> {
+        let origin = Origin { database: self.database, epoch: self.epoch, table: id };
+        (self.epoch != WriterEpoch(0)).then(|| Box::new(origin))
     }
 
     /// What is wrong with these facts, if anything is.

@@ -24,6 +24,8 @@ fn golden(name: &str, now: &[u8]) -> Vec<u8> {
 fn table(id: u64, min: &str, max: &str) -> TableMeta {
     TableMeta {
         id: TableId(id),
+        origin: None,
+        tail_bytes: 0,
         size_bytes: 1000 + id,
         raw_bytes: 2000 + id,
         entries: 10 + id,
@@ -58,11 +60,13 @@ pub(in super::super) fn sample() -> CompactionJob {
         max_expires_at_ms: 9,
         expiring: 8,
         expiry_quantiles: Some(Box::new(ExpiryQuantiles([5, 5, 6, 7, 8, 8, 9]))),
+        origin: Some(Box::new(Origin::local(DatabaseId([9; 16]), TableId(2)))),
         ..table(3, "m", "q")
     };
     let run = |level, run, tables| InputRun { level: Level(level), run: RunId(run), tables };
     CompactionJob {
         database: DatabaseId([7; 16]),
+        epoch: WriterEpoch(3),
         keyspace: KeyspaceId(2),
         inputs: vec![
             run(0, 12, vec![table(12, "b", "k")]),
@@ -92,6 +96,8 @@ pub(in super::super) fn sample_outputs() -> Outputs {
         created_ms: 1000,
         min_seqno: SeqNo(2),
         max_seqno: SeqNo(112),
+        tail_bytes: 200,
+        origin: sample().origin_of(TableId(id)),
         ..table(id, min, max)
     };
     // 22 + 21 + 12 + 13 entries go in.

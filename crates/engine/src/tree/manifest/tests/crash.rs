@@ -66,7 +66,8 @@ fn append(
     let edit = edit(manifest);
     let before = comparable(snapshot(manifest));
     let mut after = manifest.state.clone();
-    let raised = Edit { next_table_id: Some(TableId(u64::MAX)), ..edit.clone() };
+    let number = Some(after.edit_number.next());
+    let raised = Edit { number, next_table_id: Some(TableId(u64::MAX)), ..edit.clone() };
     let mut live = LiveTables::default();
     live.add(after.keyspaces.values().flat_map(|k| k.tables.tables()));
     super::super::apply(&mut after, &mut live, &raised, &manifest.files).unwrap();
@@ -78,7 +79,7 @@ fn append(
 }
 
 fn comparable(snapshot: Edit) -> Edit {
-    Edit { next_table_id: None, ..snapshot }
+    Edit { number: None, next_table_id: None, ..snapshot }
 }
 
 fn check(cut: &Cut) -> Option<Manifest> {

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod golden;
 mod lifecycle;
+mod numbers;
 mod parts;
 mod real;
 mod records;
@@ -54,6 +55,8 @@ fn table(manifest: &mut Manifest, level: u8, keys: (&str, &str)) -> AddedTable {
     file.sync().unwrap();
     let meta = TableMeta {
         id,
+        origin: None,
+        tail_bytes: 0,
         size_bytes,
         raw_bytes: 100,
         entries: 10,

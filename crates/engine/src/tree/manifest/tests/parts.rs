@@ -27,7 +27,8 @@ fn a_state_larger_than_a_record_is_cut_into_several_and_read_back_whole() {
     let machine = MemoryMachine::new(1);
     let manifest = with_long_keys(&machine, 100);
     // An opening reserves table ids of its own.
-    let content = |manifest: &Manifest| Edit { next_table_id: None, ..snapshot(manifest) };
+    let content =
+        |manifest: &Manifest| Edit { number: None, next_table_id: None, ..snapshot(manifest) };
     let before = content(&manifest);
     let mut parts = 0;
     let count = |_: &Edit| {

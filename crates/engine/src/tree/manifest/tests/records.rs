@@ -2,6 +2,7 @@
 //! program writes: each is refused, and none is skipped.
 
 use super::super::codec::encode;
+use super::super::edit::EditNumber;
 use super::super::log::{KIND_EDIT, KIND_MARKER, KIND_SNAPSHOT};
 use super::*;
 use tanada_format::{MAX_RECORD_LEN, RECORD_FRAME_LEN, TableId, write_varint};
@@ -72,7 +73,8 @@ fn an_edit_that_does_not_fit_is_damage_when_read_and_refused_when_asked_for() {
         (Edit { created: vec![keyspace(0, "new")], ..Edit::default() }, "is used twice"),
     ];
     for (edit, what) in cases {
-        let (machine, at, _) = with_record(KIND_EDIT, &encode(&edit));
+        let numbered = Edit { number: Some(EditNumber(3)), ..edit.clone() };
+        let (machine, at, _) = with_record(KIND_EDIT, &encode(&numbered));
         let found = damage_of(&machine);
         assert_eq!(found.offset, at);
         assert!(found.what.contains(what), "{}", found.what);
@@ -93,6 +95,7 @@ fn a_table_in_two_keyspaces_is_damage() {
     let mut edit =
         Edit::of_tables(KeyspaceId(1), VersionEdit { added: vec![table], removed: Vec::new() });
     edit.created = vec![keyspace(1, "second")];
+    edit.number = Some(EditNumber(3));
     let (machine, ..) = with_record(KIND_EDIT, &encode(&edit));
     let found = damage_of(&machine);
     assert!(found.what.contains("is in two keyspaces"), "{}", found.what);

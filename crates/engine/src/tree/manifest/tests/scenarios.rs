@@ -35,7 +35,8 @@ fn current_rename_not_dirsynced() {
 
     for seed in 0..50 {
         let again = open(&machine.crash(seed).env()).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-        let found = Edit { next_table_id: before.next_table_id, ..snapshot(&again) };
+        let Edit { number, next_table_id, .. } = before;
+        let found = Edit { number, next_table_id, ..snapshot(&again) };
         assert_eq!(found, before, "seed {seed}");
     }
 }
