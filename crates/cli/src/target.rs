@@ -9,10 +9,11 @@ use crate::record::{DEFAULT_KEYSPACE, Expiry, Line, Record};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::io;
 use std::ops::Bound;
 use std::time::Duration;
-use tanada::vfs::Env;
-use tanada::{Batch, Db, Keyspace, KeyspaceOptions, PutOptions, UnixMillis, WriteOptions};
+use tanada::vfs::{Env, is_disk_full};
+use tanada::{Batch, Builder, Db, Keyspace, KeyspaceOptions, PutOptions, UnixMillis, WriteOptions};
 
 /// Keys on a server's page: few enough to be answered at once, many enough to be few requests.
 const PAGE: u64 = 1000;
@@ -67,24 +68,54 @@ pub(crate) struct Scan {
     pub(crate) keys_only: bool,
 }
 
+fn builder(place: &Place) -> Builder {
+    let builder = Db::builder(&place.data);
+    match place.memory {
+        Some(memory) => builder.memory(memory),
+        None => builder,
+    }
+}
+
+/// Whether a directory cannot be opened since nothing can be written there.
+fn cannot_write(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+        || is_disk_full(e)
+}
+
 impl Target {
     /// Opens the directory, or addresses the server.
     pub(crate) fn open(place: &Place, missing: Missing) -> Result<Target> {
-        let env = Env::real();
         let base = match &place.url {
             Some(url) => Base::Server(Client::new(url)?),
             None => {
                 let create = missing == Missing::Create;
-                let mut builder = Db::builder(&place.data).create_if_missing(create);
-                if let Some(memory) = place.memory {
-                    builder = builder.memory(memory);
-                }
-                let db = builder.open()?;
+                let db = builder(place).create_if_missing(create).open()?;
                 write_out_piled_up_logs(&db);
                 Base::Directory(db)
             }
         };
-        Ok(Target { base, env, durability: None, created: RefCell::default() })
+        Ok(Target::new(base))
+    }
+
+    /// As [`Target::open`], for a verb that changes nothing: a directory that cannot be
+    /// written is opened for reading only.
+    pub(crate) fn open_to_read(place: &Place) -> Result<Target> {
+        if place.url.is_some() {
+            return Target::open(place, Missing::Refuse);
+        }
+        let db = match builder(place).create_if_missing(false).open() {
+            Err(tanada::Error::Io(e)) if cannot_write(&e) => builder(place).read_only().open()?,
+            opened => {
+                let db = opened?;
+                write_out_piled_up_logs(&db);
+                db
+            }
+        };
+        Ok(Target::new(Base::Directory(db)))
+    }
+
+    fn new(base: Base) -> Target {
+        Target { base, env: Env::real(), durability: None, created: RefCell::default() }
     }
 
     /// Sets what every write must survive.

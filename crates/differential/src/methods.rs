@@ -148,6 +148,8 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
     ("Position::log_bytes", SYNCED),
     ("Builder::scheduler", "who decides what the background does is the simulation's"),
     ("Builder::writer_epoch", "only a database that follows a bucket has more than one"),
+    ("Builder::read_only", "its answers are those of a snapshot: crates/engine/tests/read_only.rs"),
+    ("Db::open_read_only", "the builder with its defaults, as Db::open"),
     ("Db::open", "the builder with its defaults, and so on a clock that nobody holds"),
 ];
 

@@ -43,6 +43,7 @@ const ROWS: &[Row] = &[
     row("Builder::compression", "of new tables of the default keyspace", database::compression),
     row("Builder::threads", "so many threads work", database::threads),
     row("Builder::create_if_missing", "one that is not there is refused", database::create),
+    row("Builder::read_only", "nothing is created, and writes are refused", database::read_only),
     row("Builder::writer_epoch", "an earlier one is refused later", database::writer_epoch),
     row("Builder::compactor", "it is handed compactions", database::compactor),
     row("Builder::env", "it lies on that machine", database::env),

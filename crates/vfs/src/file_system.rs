@@ -74,6 +74,10 @@ pub trait FileSystem: Send + Sync + Debug + 'static {
     fn descriptor_limit(&self) -> Option<u64> {
         None
     }
+    /// This process, as what is open here knows it: see [`DirLock::process`].
+    fn process(&self) -> Process {
+        Process::unforked()
+    }
     /// Whether a path is there.
     fn exists(&self, path: &Path) -> io::Result<bool> {
         match self.len(path) {

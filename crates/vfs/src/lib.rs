@@ -16,6 +16,7 @@ mod threads;
 mod env;
 mod dir_syncs;
 mod open_files;
+mod read_only;
 pub mod real;
 pub mod memory;
 pub mod fault;
@@ -30,6 +31,7 @@ pub use memory::MemoryMachine;
 pub use open_files::{DescriptorBound, DescriptorStats, OpenFiles};
 pub use process::Process;
 pub use random::Random;
+pub use read_only::ReadOnly;
 pub use real::{
     HugePages, Reserved, input_size, open_input, raise_descriptor_limit, run_in_children,
 };

@@ -376,6 +376,10 @@ impl FileSystem for OpenFiles {
     fn descriptor_limit(&self) -> Option<u64> {
         self.shared.fs.descriptor_limit()
     }
+
+    fn process(&self) -> crate::Process {
+        self.shared.fs.process()
+    }
 }
 
 impl fmt::Debug for OpenFiles {

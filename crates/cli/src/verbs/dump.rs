@@ -2,7 +2,7 @@
 
 use crate::failure::Result;
 use crate::place::{Place, Space};
-use crate::target::{Missing, Target};
+use crate::target::Target;
 use crate::terminal::Output;
 use clap::Args;
 
@@ -33,7 +33,7 @@ pub(crate) struct Dump {
 
 impl Dump {
     pub(crate) fn run(self) -> Result<()> {
-        let target = Target::open(&self.place, Missing::Refuse)?;
+        let target = Target::open_to_read(&self.place)?;
         let mut output = Output::new(true);
         target.dump(self.space.keyspace.as_deref(), &mut |line| output.line(&line.to_json()))?;
         output.finish()?;

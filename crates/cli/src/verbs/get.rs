@@ -53,7 +53,7 @@ pub(crate) struct Get {
 impl Get {
     pub(crate) fn run(self) -> Result<()> {
         let key = key_argument(&self.key, self.base64)?;
-        let target = Target::open(&self.place, Missing::Refuse)?;
+        let target = Target::open_to_read(&self.place)?;
         if self.explain {
             let answer = target.space(&self.space, Missing::Refuse)?.explain(&key)?;
             explain(&answer, self.json)?;

@@ -75,7 +75,7 @@ impl Scan {
             reverse: self.reverse,
             keys_only: self.keys_only,
         };
-        let target = Target::open(&self.place, Missing::Refuse)?;
+        let target = Target::open_to_read(&self.place)?;
         let mut output = Output::new(self.json);
         let mut seen = 0;
         target.space(&self.space, Missing::Refuse)?.scan(&range, &mut |record| {

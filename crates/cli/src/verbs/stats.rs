@@ -2,7 +2,7 @@
 
 use crate::failure::Result;
 use crate::place::Place;
-use crate::target::{Missing, Target};
+use crate::target::Target;
 use crate::terminal::{Form, Output};
 use crate::units::{count, nanoseconds, size};
 use clap::Args;
@@ -31,7 +31,7 @@ pub(crate) struct Stats {
 
 impl Stats {
     pub(crate) fn run(self) -> Result<()> {
-        let target = Target::open(&self.place, Missing::Refuse)?;
+        let target = Target::open_to_read(&self.place)?;
         let stats = target.stats()?;
         target.close()?;
         let mut output = Output::plain(self.json || Output::new(false).form() == Form::Json);

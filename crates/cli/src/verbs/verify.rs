@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, Result};
 use crate::place::Place;
-use crate::target::{Missing, Target};
+use crate::target::Target;
 use crate::terminal::{Form, Output, Shade};
 use crate::units::{count, nanoseconds, size};
 use clap::Args;
@@ -38,7 +38,7 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) fn run(self) -> Result<()> {
-        let target = Target::open(&self.place, Missing::Refuse).map_err(|e| match e {
+        let target = Target::open_to_read(&self.place).map_err(|e| match e {
             Failure::Damage(_) => e.then(FIRST_DAMAGE),
             other => other,
         })?;

@@ -13,7 +13,8 @@ use crate::core::config::Config;
 use crate::core::simulation::Simulation;
 #[cfg(feature = "simulation")]
 use crate::core::simulation::{Scheduler, Tuning};
-use crate::opening::recovery;
+use crate::opening::{self, recovery};
+use crate::read::reading::Reading;
 use crate::read::scan::{Cursor, Iter};
 use crate::types::compactor::Compactor;
 use crate::types::error::{Error, Result};
@@ -40,6 +41,7 @@ pub struct Builder {
     compression: Option<Compression>,
     threads: Option<usize>,
     create_if_missing: bool,
+    read_only: bool,
     compactor: Option<Arc<dyn Compactor>>,
     epoch: Option<WriterEpoch>,
     env: Env,
@@ -91,6 +93,20 @@ impl Builder {
     /// that of the last opening, 0 where there was none.
     pub fn writer_epoch(mut self, epoch: WriterEpoch) -> Builder {
         self.epoch = Some(epoch);
+        self
+    }
+
+    /// Opens it for reading only: nothing is created, changed, locked or synced, so the
+    /// directory need not be writable, and the disk may be full. Writes answer
+    /// [`Error::ReadOnly`]. There must be a database.
+    ///
+    /// It shows the moment of its opening: every write that was acknowledged before, batches
+    /// whole, and none that comes later. That moment needs as much memory as the logs take
+    /// that are in no table yet. Another process may write meanwhile. It may remove tables
+    /// then that this view needs: a read that finds one gone answers an error that says so,
+    /// and never an older value; open it again.
+    pub fn read_only(mut self) -> Builder {
+        self.read_only = true;
         self
     }
 
@@ -151,12 +167,17 @@ impl Builder {
             )));
         }
         let config = Config::new(self.memory, self.durability, self.compression, threads);
+        if self.read_only {
+            let config = config.simulated(self.simulation);
+            let reading = opening::read_only::open(self.env, self.path, &config)?;
+            return Ok(Db::new(Handle::reading_only(reading)));
+        }
         let config = config.in_epoch(self.epoch).compacted_by(self.compactor);
         let config = config.simulated(self.simulation);
         let core = recovery::open(self.env, self.path, config, self.create_if_missing)?;
         // Should a thread not start, dropping the handle ends those that did, and lets go
         // of the directory.
-        let db = Db::new(Arc::clone(&core));
+        let db = Db::new(Handle::writing(Arc::clone(&core)));
         core.start_background()?;
         Ok(db)
     }
@@ -203,14 +224,25 @@ pub struct Db {
 }
 
 impl Db {
-    fn new(core: Arc<Core>) -> Db {
-        let keyspaces = core.reading.keyspaces.load();
-        let state = Arc::clone(&keyspaces[KeyspaceId::DEFAULT]);
-        Db { default: Keyspace::new(Arc::new(Handle { core }), state) }
+    fn new(handle: Handle) -> Db {
+        let state = Arc::clone(&handle.reading().keyspaces.load()[KeyspaceId::DEFAULT]);
+        Db { default: Keyspace::new(Arc::new(handle), state) }
     }
 
-    fn core(&self) -> &Arc<Core> {
-        self.default.core()
+    fn reading(&self) -> &Arc<Reading> {
+        self.default.reading()
+    }
+
+    fn writer(&self) -> Result<&Arc<Core>> {
+        self.default.writer()
+    }
+
+    /// Opens a database for reading only, with the defaults: see [`Builder::read_only`].
+    ///
+    /// # Errors
+    /// As [`Builder::open`].
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Db> {
+        Db::builder(path).read_only().open()
     }
 
     /// Opens (or creates) a database with the defaults: synced writes, 256 MiB.
@@ -231,6 +263,7 @@ impl Db {
             compression: None,
             threads: None,
             create_if_missing: true,
+            read_only: false,
             compactor: None,
             epoch: None,
             env,
@@ -340,7 +373,7 @@ impl Db {
     /// # Errors
     /// As [`Db::write`].
     pub fn write_with(&self, mut batch: Batch, options: WriteOptions) -> Result<SeqNo> {
-        self.core().commit(&mut batch, options.durability)
+        self.writer()?.commit(&mut batch, options.durability)
     }
 
     /// Writes several batches in this order, each all or nothing for itself, and answers
@@ -357,7 +390,11 @@ impl Db {
         batches: impl IntoIterator<Item = (Batch, WriteOptions)>,
     ) -> Vec<Result<SeqNo>> {
         let batches = batches.into_iter();
-        self.core().commit_each(batches.map(|(batch, options)| (batch, options.durability)))
+        let core = match self.writer() {
+            Ok(core) => core,
+            Err(e) => return batches.map(|_| Err(e.clone())).collect(),
+        };
+        core.commit_each(batches.map(|(batch, options)| (batch, options.durability)))
     }
 
     /// Keys and values of `range`, in order, from either end.
@@ -392,7 +429,11 @@ impl Db {
     /// # Errors
     /// [`Error::InvalidArgument`] for a bad name; as [`Db::write`].
     pub fn keyspace(&self, name: &str, options: KeyspaceOptions) -> Result<Keyspace> {
-        let state = self.core().open_keyspace(name, &options)?;
+        let state = match self.writer() {
+            Ok(core) => core.open_keyspace(name, &options)?,
+            // One that is there can be read.
+            Err(e) => self.reading().find_keyspace(name)?.ok_or(e)?,
+        };
         Ok(Keyspace::new(Arc::clone(self.default.handle()), state))
     }
 
@@ -402,13 +443,13 @@ impl Db {
     /// # Errors
     /// [`Error::Closed`] and [`Error::Forked`].
     pub fn find_keyspace(&self, name: &str) -> Result<Option<Keyspace>> {
-        let found = self.core().find_keyspace(name)?;
+        let found = self.reading().find_keyspace(name)?;
         Ok(found.map(|state| Keyspace::new(Arc::clone(self.default.handle()), state)))
     }
 
     /// Names of all keyspaces but the default one.
     pub fn keyspaces(&self) -> Vec<String> {
-        self.core().reading.keyspaces.load().iter().skip(1).map(|k| k.name.clone()).collect()
+        self.reading().keyspaces.load().iter().skip(1).map(|k| k.name.clone()).collect()
     }
 
     /// Writes all MemTables of all keyspaces to tables, durably.
@@ -416,7 +457,7 @@ impl Db {
     /// # Errors
     /// Why they could not be written; they stay in the log.
     pub fn flush(&self) -> Result<()> {
-        self.core().flush(None)
+        self.writer()?.flush(None)
     }
 
     /// Merges all tables of the default keyspace that hold keys of `range`
@@ -429,12 +470,16 @@ impl Db {
     }
 
     /// Reads and checks every byte of every file. What is wrong is in the
-    /// report, by file and offset.
+    /// report, by file and offset. Of a database that was opened for reading only the tables
+    /// alone: manifest and logs were checked when it was opened.
     ///
     /// # Errors
     /// When the database is closed, or not even the directory can be read.
     pub fn verify(&self) -> Result<VerifyReport> {
-        self.core().verify()
+        match self.writer() {
+            Ok(core) => core.verify(),
+            Err(_) => self.reading().verify(),
+        }
     }
 
     /// Makes a checkpoint: the whole database at one moment, in the new directory `path`.
@@ -478,7 +523,7 @@ impl Db {
     /// # Ok::<(), tanada::Error>(())
     /// ```
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<CheckpointSummary> {
-        self.core().checkpoint(path.as_ref())
+        self.writer()?.checkpoint(path.as_ref())
     }
 
     /// Follows what is committed: every change from `since` on, in the order of the commits,
@@ -543,14 +588,17 @@ impl Db {
 
     /// Statistics of every tier. Cost: a walk over all tables in memory.
     pub fn stats(&self) -> Stats {
-        self.core().stats()
+        match self.writer() {
+            Ok(core) => core.stats(),
+            Err(_) => self.reading().stats(),
+        }
     }
 
     /// The time by which this database judges what has expired, in milliseconds since 1970:
     /// the wall clock's, as far as it is believed ([`crate::ClockStats`]). A key that
     /// expires at that moment or before is gone. Cost: one look at the clock.
     pub fn now(&self) -> UnixMillis {
-        let reading = &self.core().reading;
+        let reading = self.reading();
         match reading.health.owner.is_forked() {
             // What it believes is behind a lock that may be held for ever.
             true => UnixMillis(reading.env.clock.wall_ms()),
@@ -566,13 +614,13 @@ impl Db {
     /// # Errors
     /// When it cannot be noted in the manifest: then the next opening may not believe it.
     pub fn trust_clock(&self) -> Result<ClockStats> {
-        self.core().trust_clock()
+        self.writer()?.trust_clock()
     }
 
     /// Whose sequence numbers those of this database are: 64 bits, drawn at random when it
     /// was created. A number and its lineage name one write for ever.
     pub fn lineage(&self) -> Lineage {
-        self.core().reading.lineage
+        self.reading().lineage
     }
 
     /// Takes `bytes` of the memory budget for the program itself: for requests, answers
@@ -581,14 +629,14 @@ impl Db {
     /// # Errors
     /// [`Error::MemoryFull`] when they cannot give so much. Nothing was done.
     pub fn claim_memory(&self, bytes: u64) -> Result<MemoryClaim> {
-        MemoryClaim::new(&self.core().reading, bytes)
+        MemoryClaim::new(self.reading(), bytes)
     }
 
     /// Does one piece of the background's work in this thread, if any is due, where
     /// there are no other threads for it. Answers whether it did.
     #[cfg(feature = "simulation")]
     pub fn step(&self) -> bool {
-        let core = self.core();
+        let Ok(core) = self.writer() else { return false };
         !core.reading.health.owner.is_forked() && core.background.is_inline() && core.step()
     }
 
@@ -598,12 +646,20 @@ impl Db {
     /// # Errors
     /// When the last sync fails: writes below `Synced` may be lost by a power cut.
     pub fn close(&self) -> Result<()> {
-        self.core().close()
+        match self.writer() {
+            Ok(core) => core.close(),
+            Err(Error::ReadOnly { .. }) => {
+                self.reading().health.close();
+                Ok(())
+            }
+            Err(Error::Closed) => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 }
 
 impl std::fmt::Debug for Db {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Db").field("path", &self.core().reading.path).finish_non_exhaustive()
+        f.debug_struct("Db").field("path", &self.reading().path).finish_non_exhaustive()
     }
 }

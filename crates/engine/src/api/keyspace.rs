@@ -6,6 +6,7 @@ mod write;
 use crate::api::handle::Handle;
 use crate::background::compact::CompactSummary;
 use crate::core::Core;
+use crate::read::reading::Reading;
 use crate::read::scan::Bounds;
 use crate::read::view::KeyspaceState;
 use crate::types::error::Result;
@@ -27,8 +28,24 @@ impl Keyspace {
         Keyspace { handle, state }
     }
 
+    #[cfg(test)]
     pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.handle.core
+        self.writer().expect("it was opened for writing")
+    }
+
+    /// What reads look at.
+    #[inline]
+    pub(crate) fn reading(&self) -> &Arc<Reading> {
+        self.handle.reading()
+    }
+
+    /// The writing side.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`](crate::Error::ReadOnly) when it was opened for reading only.
+    #[inline]
+    pub(crate) fn writer(&self) -> Result<&Arc<Core>> {
+        self.handle.writer()
     }
 
     pub(crate) fn handle(&self) -> &Arc<Handle> {
@@ -45,7 +62,7 @@ impl Keyspace {
     /// # Errors
     /// Why they could not be written; they stay in the log.
     pub fn flush(&self) -> Result<()> {
-        self.core().flush(Some(&self.state))
+        self.writer()?.flush(Some(&self.state))
     }
 
     /// Merges all tables that hold keys of `range` down to the last level,
@@ -54,7 +71,7 @@ impl Keyspace {
     /// # Errors
     /// I/O or damage; inputs are left as they were.
     pub fn compact(&self, range: impl KeyRange) -> Result<CompactSummary> {
-        self.core().compact(&self.state, &Bounds::of(&range))
+        self.writer()?.compact(&self.state, &Bounds::of(&range))
     }
 }
 

@@ -33,7 +33,7 @@ struct Held {
 
 impl Snapshot {
     pub(crate) fn new(default: Keyspace) -> Snapshot {
-        let reading = &default.core().reading;
+        let reading = default.reading();
         let hold = Hold::new(reading, HolderKind::Snapshot, KeyspaceId::DEFAULT, None);
         let keyspaces = reading.keyspaces.load_full();
         Snapshot { held: Arc::new(Held { default, hold, keyspaces }) }

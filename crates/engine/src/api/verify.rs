@@ -44,7 +44,7 @@ impl Core {
     pub(crate) fn verify(&self) -> Result<VerifyReport> {
         self.reading.health.check_readable()?;
         let mut report = VerifyReport::default();
-        self.verify_tables(&mut report)?;
+        self.reading.verify_tables(&mut report)?;
         let needed = self.needed_log()?;
         {
             // Held, so that the file does not change while it is read.
@@ -58,26 +58,6 @@ impl Core {
         self.drop_old_logs();
         report.note(logs)?;
         Ok(report)
-    }
-
-    fn verify_tables(&self, report: &mut VerifyReport) -> Result<()> {
-        let keyspaces = self.reading.keyspaces.load();
-        for keyspace in keyspaces.iter() {
-            let version = Arc::clone(&keyspace.view.load().version);
-            for handle in version.tables() {
-                report.tables += 1;
-                let checked = handle.table().and_then(|t| t.verify());
-                match checked.map_err(Error::from) {
-                    Ok(table) => {
-                        report.blocks += table.blocks;
-                        report.entries += table.entries;
-                        report.bytes += table.bytes;
-                    }
-                    e => report.note(e.map(drop))?,
-                }
-            }
-        }
-        Ok(())
     }
 
     /// The part of the log that the next opening reads, as far as it has been written, with
@@ -117,6 +97,39 @@ impl Core {
         report.log_records += records;
         report.bytes += bytes;
         walked.and_then(|()| source.check_length())
+    }
+}
+
+impl Reading {
+    /// Reads every table: what a database that was opened for reading only has not read yet.
+    ///
+    /// # Errors
+    /// When the database is closed.
+    pub(crate) fn verify(&self) -> Result<VerifyReport> {
+        self.health.check_readable()?;
+        let mut report = VerifyReport::default();
+        self.verify_tables(&mut report)?;
+        Ok(report)
+    }
+
+    fn verify_tables(&self, report: &mut VerifyReport) -> Result<()> {
+        let keyspaces = self.keyspaces.load();
+        for keyspace in keyspaces.iter() {
+            let version = Arc::clone(&keyspace.view.load().version);
+            for handle in version.tables() {
+                report.tables += 1;
+                let checked = handle.table().and_then(|t| t.verify());
+                match checked.map_err(Error::from) {
+                    Ok(table) => {
+                        report.blocks += table.blocks;
+                        report.entries += table.entries;
+                        report.bytes += table.bytes;
+                    }
+                    e => report.note(e.map(drop))?,
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 mod replay;
 mod upkeep;
 pub(crate) mod recovery;
+pub(crate) mod read_only;
 pub(crate) mod open_keyspace;
 pub(crate) mod close;
 pub(crate) mod clock;

@@ -2,6 +2,7 @@
 
 use crate::core::Core;
 use crate::read::mem::Mem;
+use crate::read::reading::Reading;
 use crate::read::view::{KeyspaceState, Paid, View};
 use crate::tree::manifest::{CreatedKeyspace, Edit, MAX_KEYSPACES};
 use crate::tree::version::Version;
@@ -88,18 +89,24 @@ impl Core {
     }
 
     /// The keyspace `name`, if it is there; `options` hold for it from now on.
-    /// The keyspace of this name, if there is one.
-    pub(crate) fn find_keyspace(&self, name: &str) -> Result<Option<Arc<KeyspaceState>>> {
-        self.reading.health.check_readable()?;
-        Ok(self.keyspace_named(name, &KeyspaceOptions::new()))
-    }
-
     fn keyspace_named(&self, name: &str, options: &KeyspaceOptions) -> Option<Arc<KeyspaceState>> {
-        let id = *self.reading.keyspace_names.lock().get(name)?;
-        let known = Arc::clone(self.reading.keyspaces.load().get(id)?);
+        let known = self.reading.keyspace_named(name)?;
         if let Some(compression) = options.compression {
             *known.compression.lock() = compression;
         }
         Some(known)
+    }
+}
+
+impl Reading {
+    /// The keyspace of this name, if there is one.
+    pub(crate) fn find_keyspace(&self, name: &str) -> Result<Option<Arc<KeyspaceState>>> {
+        self.health.check_readable()?;
+        Ok(self.keyspace_named(name))
+    }
+
+    fn keyspace_named(&self, name: &str) -> Option<Arc<KeyspaceState>> {
+        let id = *self.keyspace_names.lock().get(name)?;
+        Some(Arc::clone(self.keyspaces.load().get(id)?))
     }
 }

@@ -46,11 +46,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tanada_format::{DatabaseId, KeyspaceId, Lineage, LogId, SeqNo, planted};
+use tanada_format::{DatabaseId, KeyspaceId, Lineage, LogId, SeqNo, WriterEpoch, planted};
 use tanada_table::BlockCache;
 use tanada_vfs::sync::atomic::{AtomicBool, AtomicU64};
 use tanada_vfs::sync::{ArcSwap, Mutex, OnceLock};
-use tanada_vfs::{DirLock, Env, LockHeld};
+use tanada_vfs::{DirLock, Env, LockHeld, Process};
 
 /// The default keyspace's name in the manifest.
 const DEFAULT_NAME: &str = "default";
@@ -127,40 +127,20 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     budget.memtable_bytes.store(replay.held(), Ordering::Relaxed);
     let unflushed = Unflushed::default();
     unflushed.look_at(replay.keyspaces());
-    let names = replay.keyspaces().iter().map(|keyspace| (keyspace.name.clone(), keyspace.id));
-    let reading = Reading {
+    let side = ReadingSide {
         database_id: tables.database,
         epoch,
         lineage,
-        row_cache: RowCache::new(budget.divide(RowCacheUse::Untried, 0).row_cache),
-        row_cache_worth: Worth::new(),
-        block_cache,
         tables,
-        seals_paid: AtomicBool::new(false),
-        dead_spans: DeadSpans::new(
-            budget.total,
-            Arc::clone(&budget.account),
-            config.simulation.dead_entries(LOOKED),
-        ),
+        block_cache,
         budget,
-        balancing: Mutex::new(()),
-        rows_high_bytes: AtomicU64::new(0),
-        rows_kept_bytes: AtomicU64::new(0),
-        freed_heap: FreedHeap::default(),
-        counters: Counters::new(),
-        health: Health::new(Owner::new(lock.process())),
-        holders: Holders::default(),
-        on_release: OnceLock::new(),
-        chunks: Arc::clone(replay.chunks()),
-        retired: Retired::default(),
-        visible: Visible(AtomicU64::new(last_seqno.0)),
+        last_seqno,
         time,
-        views: Mutex::new(()),
-        keyspace_names: Mutex::new(names.collect()),
-        keyspaces: ArcSwap::from_pointee(Keyspaces::new(replay.keyspaces().to_vec())),
+        process: lock.process(),
         env,
         path,
     };
+    let reading = side.assemble(&config, &replay);
     let memtable_fixed = Fixed::of(&reading.chunks);
     let core = Arc::new(Core {
         opened_ns: reading.env.clock.monotonic_ns(),
@@ -195,9 +175,68 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: Config, create: bool) ->
     Ok(core)
 }
 
+/// What the reading side of a database is made of, beside its keyspaces.
+pub(super) struct ReadingSide {
+    pub(super) env: Env,
+    pub(super) path: PathBuf,
+    pub(super) database_id: DatabaseId,
+    pub(super) epoch: WriterEpoch,
+    pub(super) lineage: Lineage,
+    pub(super) tables: Arc<TableStore>,
+    pub(super) block_cache: Arc<BlockCache>,
+    pub(super) budget: Budget,
+    /// The newest write there is.
+    pub(super) last_seqno: SeqNo,
+    pub(super) time: WallTime,
+    /// Who opens it.
+    pub(super) process: Process,
+}
+
+impl ReadingSide {
+    /// With the keyspaces that were replayed.
+    pub(super) fn assemble(self, config: &Config, replay: &Replay) -> Reading {
+        let ReadingSide { env, path, database_id, epoch, lineage, .. } = self;
+        let ReadingSide { tables, block_cache, budget, last_seqno, time, process, .. } = self;
+        let names = replay.keyspaces().iter().map(|keyspace| (keyspace.name.clone(), keyspace.id));
+        Reading {
+            database_id,
+            epoch,
+            lineage,
+            row_cache: RowCache::new(budget.divide(RowCacheUse::Untried, 0).row_cache),
+            row_cache_worth: Worth::new(),
+            block_cache,
+            tables,
+            seals_paid: AtomicBool::new(false),
+            dead_spans: DeadSpans::new(
+                budget.total,
+                Arc::clone(&budget.account),
+                config.simulation.dead_entries(LOOKED),
+            ),
+            budget,
+            balancing: Mutex::new(()),
+            rows_high_bytes: AtomicU64::new(0),
+            rows_kept_bytes: AtomicU64::new(0),
+            freed_heap: FreedHeap::default(),
+            counters: Counters::new(),
+            health: Health::new(Owner::new(process)),
+            holders: Holders::default(),
+            on_release: OnceLock::new(),
+            chunks: Arc::clone(replay.chunks()),
+            retired: Retired::default(),
+            visible: Visible(AtomicU64::new(last_seqno.0)),
+            time,
+            views: Mutex::new(()),
+            keyspace_names: Mutex::new(names.collect()),
+            keyspaces: ArcSwap::from_pointee(Keyspaces::new(replay.keyspaces().to_vec())),
+            env,
+            path,
+        }
+    }
+}
+
 /// What is known of the time, by this version or an earlier one. That had no evidence for
 /// it: one look at a wrong clock sufficed.
-fn time_known(state: &State<Arc<Version>>) -> DurableTime {
+pub(super) fn time_known(state: &State<Arc<Version>>) -> DurableTime {
     let noted = state.clock_high_ms;
     match state.time == DurableTime::default() {
         true => DurableTime { floor_ms: noted, seen_ms: noted, evidence_ms: 0 },
@@ -213,7 +252,7 @@ fn new_lineage(env: &Env) -> Lineage {
 
 /// Refuses a budget that this database does not fit into even while it is quiet; answers
 /// what the trees take of it. Nothing on disk has been changed yet.
-fn check_budget(budget: &Budget, keyspaces: &[Arc<KeyspaceState>]) -> Result<u64> {
+pub(super) fn check_budget(budget: &Budget, keyspaces: &[Arc<KeyspaceState>]) -> Result<u64> {
     let memtables = budget.account.taken();
     let (mut tables, mut trees) = (0, 0);
     for keyspace in keyspaces {

@@ -138,6 +138,11 @@ impl Replay {
         self.filled().map(|k| k.view.load().active.size_bytes()).sum()
     }
 
+    /// Whether MemTables had no room for all of the log.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.stopped_at.is_some()
+    }
+
     /// Start of the oldest record that some MemTable needs, or that is in none yet.
     pub(super) fn oldest_needed(&self) -> Option<LogPosition> {
         let oldest = self.filled().filter_map(|k| k.view.load().oldest_position()).min();

@@ -307,6 +307,16 @@ pub(crate) fn open() {
     assert_eq!(db.iter().map(Result::unwrap).count(), 2);
 }
 
+pub(crate) fn read_only() {
+    let machine = MemoryMachine::new(1);
+    let refused = builder(&machine).read_only().open().unwrap_err();
+    assert!(matches!(refused, Error::NotADatabase { .. }), "{refused}");
+    builder(&machine).open().unwrap().put("k", "v").unwrap();
+    let db = builder(&machine).read_only().open().unwrap();
+    assert_eq!(db.get("k").unwrap().unwrap(), "v");
+    assert!(matches!(db.put("k", "w"), Err(Error::ReadOnly { .. })));
+}
+
 pub(crate) fn writer_epoch() {
     let machine = MemoryMachine::new(1);
     let open = |epoch| builder(&machine).writer_epoch(tanada::WriterEpoch(epoch)).open();

@@ -92,4 +92,8 @@ impl FileSystem for FaultFileSystem {
     fn descriptor_limit(&self) -> Option<u64> {
         self.0.inner.descriptor_limit()
     }
+
+    fn process(&self) -> crate::Process {
+        self.0.inner.process()
+    }
 }

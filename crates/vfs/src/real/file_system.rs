@@ -117,6 +117,10 @@ impl FileSystem for RealFileSystem {
     fn descriptor_limit(&self) -> Option<u64> {
         super::descriptors::limit()
     }
+
+    fn process(&self) -> crate::Process {
+        super::fork::this_process()
+    }
 }
 
 /// Opens a file for many small reads: none of them notes its time in the inode, which

@@ -52,7 +52,7 @@ impl Keyspace {
     pub fn explain(&self, key: impl AsRef<[u8]>) -> Result<Explain> {
         let key = key.as_ref();
         self.checked(key)?;
-        self.core().reading.explain(&self.state, key)
+        self.reading().explain(&self.state, key)
     }
 
     #[inline]
@@ -63,12 +63,12 @@ impl Keyspace {
         sources: Sources,
     ) -> Result<Option<Found>> {
         self.checked(key)?;
-        self.core().reading.get(&self.state, key, at, sources)
+        self.reading().get(&self.state, key, at, sources)
     }
 
     #[inline]
     fn checked(&self, key: &[u8]) -> Result<()> {
-        self.core().reading.health.check_readable()?;
+        self.reading().health.check_readable()?;
         check_key(key).map_err(Error::InvalidArgument)
     }
 
@@ -88,12 +88,12 @@ impl Keyspace {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Value>>> {
-        let core = self.core();
-        core.reading.health.owner.check()?;
-        let moment = core.reading.exact_moment(&self.state);
+        let reading = self.reading();
+        reading.health.owner.check()?;
+        let moment = reading.exact_moment(&self.state);
         let get = |key: K| {
             self.checked(key.as_ref())?;
-            let found = core.reading.get_at(&self.state, key.as_ref(), &moment, Sources::All)?;
+            let found = reading.get_at(&self.state, key.as_ref(), &moment, Sources::All)?;
             Ok(found.map(|found| found.value))
         };
         keys.into_iter().map(get).collect()
@@ -120,25 +120,25 @@ impl Keyspace {
     }
 
     pub(crate) fn cursor_at(&self, at: Option<ReadPoint>) -> Cursor {
-        let core = self.core();
-        core.reading.count_scan();
+        let reading = self.reading();
+        reading.count_scan();
         let bounds = Arc::new(Bounds { start: Bound::Unbounded, end: Bound::Unbounded });
-        let hold = Hold::new(&core.reading, HolderKind::Cursor, self.state.id, at);
+        let hold = Hold::new(reading, HolderKind::Cursor, self.state.id, at);
         Cursor::new(VisibleCursor::new(Arc::new(hold), 0, bounds))
     }
 
     pub(crate) fn iter_within(&self, at: Option<ReadPoint>, bounds: Bounds) -> Iter {
-        let core = self.core();
-        core.reading.count_scan();
+        let reading = self.reading();
+        reading.count_scan();
         let at = match planted!(seq_taken_before_version_pinned) {
             // At the look at the clock somebody else has a turn.
             true => {
-                let seqno = core.reading.visible();
-                Some(at.unwrap_or(ReadPoint { seqno, now_ms: core.reading.now_ms() }))
+                let seqno = reading.visible();
+                Some(at.unwrap_or(ReadPoint { seqno, now_ms: reading.now_ms() }))
             }
             false => at,
         };
-        Iter::new(Hold::new(&core.reading, HolderKind::Iterator, self.state.id, at), bounds)
+        Iter::new(Hold::new(reading, HolderKind::Iterator, self.state.id, at), bounds)
     }
 }
 

@@ -40,7 +40,7 @@ impl Keyspace {
         options: PutOptions,
     ) -> Result<SeqNo> {
         let (key, value) = (key.as_ref(), value.as_ref());
-        let _room = self.core().room_for_body(value.len())?;
+        let _room = self.writer()?.room_for_body(value.len())?;
         self.write_one(|batch| {
             batch.add_put(self.state.id, key, value, options);
         })
@@ -61,7 +61,7 @@ impl Keyspace {
         let mut batch = SCRATCH.with(Cell::take).unwrap_or_default();
         batch.clear();
         fill(&mut batch);
-        let result = self.core().commit(&mut batch, None);
+        let result = self.writer()?.commit(&mut batch, None);
         if batch.body.capacity() <= SCRATCH_BYTES {
             SCRATCH.with(|scratch| scratch.set(Some(batch)));
         }
@@ -84,20 +84,20 @@ impl Batch {
         value: impl AsRef<[u8]>,
         options: PutOptions,
     ) {
-        self.belongs_to(keyspace.core().reading.database_id);
+        self.belongs_to(keyspace.reading().database_id);
         self.add_put(keyspace.state.id, key.as_ref(), value.as_ref(), options);
     }
 
     /// Adds a delete in `keyspace`.
     pub fn delete_in(&mut self, keyspace: &Keyspace, key: impl AsRef<[u8]>) {
-        self.belongs_to(keyspace.core().reading.database_id);
+        self.belongs_to(keyspace.reading().database_id);
         self.add_delete(keyspace.state.id, key.as_ref());
     }
 
     /// The batch is written only if `condition` holds of `key` of `keyspace`. See
     /// [`Batch::check`].
     pub fn check_in(&mut self, keyspace: &Keyspace, key: impl AsRef<[u8]>, condition: Condition) {
-        self.belongs_to(keyspace.core().reading.database_id);
+        self.belongs_to(keyspace.reading().database_id);
         self.add_check(keyspace.state.id, key.as_ref(), condition);
     }
 }
