@@ -573,9 +573,10 @@ impl Db {
     /// # Errors
     /// [`Error::WindowGone`] when changes from there on are not in the log, or it is not the
     /// log that the position was taken of; [`Error::Corruption`], [`Error::MissingFile`],
-    /// [`Error::MemoryFull`] and [`Error::Io`]; [`Error::Closed`] and [`Error::Forked`].
+    /// [`Error::MemoryFull`] and [`Error::Io`]; [`Error::Closed`] and [`Error::Forked`];
+    /// [`Error::ReadOnly`] of a database that was opened for reading only.
     pub fn changes(&self, since: impl Into<Since>) -> Result<Changes> {
-        Changes::new(self.core(), since.into())
+        Changes::new(self.writer()?, since.into())
     }
 
     /// Keeps the changes from `position` on for who will read them later: see [`ChangeHold`].
@@ -583,7 +584,7 @@ impl Db {
     /// # Errors
     /// As [`Db::changes`].
     pub fn hold_changes(&self, position: Position) -> Result<ChangeHold> {
-        ChangeHold::new(self.core(), position)
+        ChangeHold::new(self.writer()?, position)
     }
 
     /// Statistics of every tier. Cost: a walk over all tables in memory.
