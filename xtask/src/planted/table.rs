@@ -456,6 +456,23 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             },
         ],
     ),
+    planted(
+        "offloaded_compaction_outputs",
+        &[
+            Fault {
+                name: "failed_compactor_leaves_files",
+                tests: &[unit!(
+                    "background::compact::elsewhere_tests::a_compaction_elsewhere_that_fails_leaves_no_file_and_is_done_another_time"
+                )],
+            },
+            Fault {
+                name: "job_syncs_the_directory",
+                tests: &[unit!(
+                    "background::compact::elsewhere_tests::a_compaction_elsewhere_leaves_it_to_the_database_to_make_its_names_durable"
+                )],
+            },
+        ],
+    ),
     one!("base_level_skips_nonempty", unit!("tree::compaction::tests::base_level_skips_nonempty")),
     comes("range_tombstone_truncation", RANGES),
     one!("io_error_returns_older_value", scenario!("io_error_returns_older_value")),

@@ -8,7 +8,7 @@ use crate::tree::compaction::visible::JobTime;
 use crate::tree::compaction::{
     self, Begun, JobHash, JobIo, JobOutput, JobSettings, Method, Outputs, OwnJob, Plan, TableFormat,
 };
-use crate::tree::manifest::Edit;
+use crate::tree::manifest::{Edit, FileName};
 use crate::types::compactor::Compactor;
 use crate::types::error::Result;
 use std::sync::Arc;
@@ -180,6 +180,12 @@ impl Core {
                 outputs
             }
         };
+        if outputs.tables().next().is_some()
+            && let Err(e) = self.reading.tables.publish()
+        {
+            self.discard(&job, &outputs);
+            return Err(e);
+        }
         // Ids that name nothing. Those of other parts are between ids that do.
         if let Some(last) = job.parts.last() {
             let used = outputs.tables().map(|meta| meta.id.0 + 1).max().unwrap_or(0);
@@ -193,15 +199,39 @@ impl Core {
     fn merge_elsewhere(&self, job: &OwnJob, compactor: &dyn Compactor) -> Result<Option<Outputs>> {
         // One that no bytes may hold is done here.
         let Ok(bytes) = job.encode() else { return Ok(None) };
-        let Some(answer) = compactor.compact(&bytes)? else { return Ok(None) };
-        let hash = JobHash::of(&bytes);
-        let outputs = Outputs::decode(&answer, job.database, hash, job.target)?;
-        self.check(job, &outputs)?;
-        if let Err(e) = compaction::check_files(&outputs, &self.reading.tables) {
-            self.discard(job, &outputs);
-            return Err(e);
+        let outputs = self.outputs_of(job, &bytes, compactor.compact(&bytes));
+        if outputs.is_err() && !planted!(failed_compactor_leaves_files) {
+            self.discard_ids(job);
         }
+        outputs
+    }
+
+    /// What an answer of a compactor tells of, once it and the files have been checked.
+    fn outputs_of(
+        &self,
+        job: &OwnJob,
+        bytes: &[u8],
+        answer: Result<Option<Vec<u8>>>,
+    ) -> Result<Option<Outputs>> {
+        let Some(answer) = answer? else { return Ok(None) };
+        let outputs = Outputs::decode(&answer, job.database, JobHash::of(bytes), job.target)?;
+        self.check(job, &outputs)?;
+        compaction::check_files(&outputs, &self.reading.tables)?;
         Ok(Some(outputs))
+    }
+
+    /// Removes each table of a job's ids that there is. Of a compactor that has failed, or
+    /// answers nonsense, nobody knows what it has written; nothing else has these ids. One
+    /// look at the directory; what cannot be removed the next opening finds.
+    fn discard_ids(&self, job: &OwnJob) {
+        let tables = &self.reading.tables;
+        for entry in tables.fs.read_dir(&tables.dir).unwrap_or_default() {
+            if let Some(FileName::Table(id)) = FileName::parse(&entry.name)
+                && job.parts.iter().any(|part| part.has_id(id))
+            {
+                tables.discard(id);
+            }
+        }
     }
 
     /// Refuses outputs that are not what the job must have written, and removes them.
@@ -221,5 +251,7 @@ impl Core {
     }
 }
 
+#[cfg(test)]
+mod elsewhere_tests;
 #[cfg(test)]
 mod tests;

@@ -15,10 +15,14 @@ use std::fmt::Debug;
 pub trait Compactor: Debug + Send + Sync {
     /// Carries out `job`, and answers its outcome, as
     /// [`run_compaction`](crate::run_compaction) does. All tables that come out of it are in
-    /// the database's directory then, durable, names included. `None`: nobody takes it, and
+    /// the database's directory then, their contents durable. Their names the database makes
+    /// durable itself, and nobody else may sync its directory: a sync that fails gives up
+    /// names of others, of which the database would not hear. `None`: nobody takes it, and
     /// the database does it itself. The calling thread is one of those that compact.
     ///
     /// # Errors
     /// Those of the job. The inputs stay, and it is tried again later, perhaps with others.
+    /// The database removes whatever has one of the job's ids then; nothing more may be
+    /// written under them.
     fn compact(&self, job: &[u8]) -> Result<Option<Vec<u8>>>;
 }

@@ -91,10 +91,17 @@ impl Disk {
         job
     }
 
-    /// Carries out a job, and checks what it has written.
+    /// Carries out a job, checks what it has written, and makes the names durable or
+    /// removes the files, as a database does.
     pub(super) fn carry_out(&self, job: &OwnJob) -> Result<Outputs> {
         let outputs = self.with_io(|io| run_job(job, &job.held_inputs(), io))?;
         check_outputs(job, &outputs).unwrap();
+        if outputs.tables().next().is_some()
+            && let Err(e) = self.files.publish()
+        {
+            outputs.tables().for_each(|table| self.files.discard(table.id));
+            return Err(e);
+        }
         Ok(outputs)
     }
 

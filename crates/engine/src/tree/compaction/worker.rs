@@ -17,8 +17,9 @@ use tanada_vfs::Env;
 /// `dir` has the tables that go in, by their names in the database's directory, and gets
 /// those that come out; it may be that directory, or another that has copies. What comes
 /// out depends on `job` and on the tables alone: it is the same wherever and whenever that
-/// is done. It is durable on return, names included. `memory` bounds the buffers, in bytes;
-/// 4 MiB are enough for most jobs.
+/// is done. The files are durable on return, and their names are not: the database sees to
+/// those in its own directory, and whoever keeps copies elsewhere to those. `memory` bounds
+/// the buffers, in bytes; 4 MiB are enough for most jobs.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] when `job` is damaged, [`Error::Unsupported`] when a newer
