@@ -56,6 +56,8 @@ pub(crate) enum Repairable {
 enum Step {
     Open,
     Close,
+    /// From the next opening on compactions are carried out elsewhere.
+    CompactElsewhere,
     Do(Operation),
     Verify,
     /// So many jobs of the background.
@@ -68,7 +70,7 @@ enum Step {
 }
 
 /// All of them.
-pub static COURSES: [Course; 22] = [
+pub static COURSES: [Course; 23] = [
     Course { name: "life", start: new_machine, mishap: none, steps: life, source: None },
     Course { name: "killed", start: killed, mishap: none, steps: second_life, source: None },
     Course {
@@ -133,6 +135,13 @@ pub static COURSES: [Course; 22] = [
         start: new_machine,
         mishap: || Some(Rule::fail(ENOSPC).on(Op::Create).path_suffix(".sst").nth(1)),
         steps: troubled_life,
+        source: None,
+    },
+    Course {
+        name: "table refused to a compaction elsewhere",
+        start: new_machine,
+        mishap: || Some(Rule::fail(EIO).on(Op::Sync).path_suffix(".sst").nth(7)),
+        steps: || [Step::CompactElsewhere].into_iter().chain(troubled_life()).collect(),
         source: None,
     },
     Course {
@@ -248,6 +257,10 @@ impl Course {
                     }
                     Ok(())
                 }
+                Step::CompactElsewhere => {
+                    runner.surround(surroundings(Some(Arc::default())));
+                    Ok(())
+                }
                 Step::LeaveHalves => {
                     leave_halves(&runner);
                     Ok(())
@@ -270,7 +283,13 @@ impl Course {
 pub(crate) fn runner(machine: MemoryMachine, oracle: Oracle) -> Runner {
     let settings = Settings { compression: Compression::Lz4, durability: Durability::Buffered };
     let mut runner = Runner::before_opening(machine, Arc::new(Mutex::new(oracle)), settings);
-    runner.surround(Surroundings {
+    runner.surround(surroundings(None));
+    runner
+}
+
+/// Small sizes, and whether compactions are carried out elsewhere.
+fn surroundings(elsewhere: Option<Arc<AtomicU64>>) -> Surroundings {
+    Surroundings {
         tuning: Tuning {
             memtable_bytes: Some(64 << 10),
             memtables_max_bytes: Some(1 << 20),
@@ -289,9 +308,8 @@ pub(crate) fn runner(machine: MemoryMachine, oracle: Oracle) -> Runner {
         },
         scheduler: Some(Arc::new(Orders(Mutex::new((Dice::new(1), 0))))),
         trace: None,
-        elsewhere: None,
-    });
-    runner
+        elsewhere,
+    }
 }
 
 /// Half a checkpoint under the name of the next, and one under a name of its own.

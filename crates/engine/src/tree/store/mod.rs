@@ -128,8 +128,8 @@ impl TableStore {
     /// Those of [`Table::open`]; `Unsupported` when it holds an entry of a kind that is
     /// reserved.
     pub(crate) fn open(&self, meta: &TableMeta) -> Result<Table, tanada_table::Error> {
-        let path = self.path(meta.id);
-        let file = self.table_files.open_closable(&path)?;
+        let (fs, path) = (&self.table_files, self.path(meta.id));
+        let file = fs.open_closable(&path)?;
         let table = Table::open(file, self.origin(meta), &self.cache)?;
         match table.properties().reserved_entries() {
             0 => Ok(table),
