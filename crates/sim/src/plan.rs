@@ -154,8 +154,9 @@ impl Plan {
             let event = event(generator, trouble);
             turns.push(Turn { event, seed: generator.dice().below(1 << 16) });
         }
-        // Nothing is drawn for it, so that seeds still describe what they did.
-        let elsewhere = seed.is_multiple_of(2);
+        // Nothing is drawn for it, so that seeds still describe what they did; and not every
+        // second seed, which is what one of two processes lives.
+        let elsewhere = seed.count_ones().is_multiple_of(2);
         Plan { seed, is_long: false, settings, tuning, elsewhere, turns }
     }
 }

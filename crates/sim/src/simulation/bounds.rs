@@ -118,8 +118,14 @@ impl Simulation {
         let fs = self.runner.machine().env().fs;
         let dir = Path::new(PATH);
         let names = fs.read_dir(dir).expect("the database is there");
-        let is_data = |name: &str| name.ends_with(".sst") || name.ends_with(".log");
-        let names = names.into_iter().map(|entry| entry.name).filter(|name| is_data(name));
+        let names: Vec<String> = names.into_iter().map(|entry| entry.name).collect();
+        // The newest is the current one, and all before it wait to be removed.
+        let manifest = names.iter().filter(|name| name.starts_with("MANIFEST-")).max();
+        let counts = |name: &str| match name.starts_with("MANIFEST-") {
+            true => manifest.is_some_and(|current| current != name),
+            false => name.ends_with(".sst") || name.ends_with(".log"),
+        };
+        let names = names.iter().filter(|name| counts(name));
         names.map(|name| fs.open(&dir.join(name)).expect("it is there").len()).sum()
     }
 }
