@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tanada::vfs::fault::{EIO, Faults, Op, Rule};
 use tanada::vfs::{Env, FileSystem, MemoryMachine};
 use tanada::{Batch, Builder, Db, Durability, Error, KeyspaceOptions};
 
@@ -131,6 +133,37 @@ fn a_reader_beside_a_writer_sees_the_moment_of_its_opening() {
     check_all(&db);
     assert_eq!(reader(&env).get("new").unwrap().unwrap(), "later");
     assert_eq!(writer.get("key008").unwrap().unwrap(), "later", "it goes on as before");
+}
+
+/// Between its look at a log and that behind the log's end the writer went on, as it does a
+/// thousand times a second: what it had appended passed for proof of damage.
+#[test]
+fn a_log_that_grows_while_it_is_read_is_not_damaged() {
+    for rotates in [false, true] {
+        let machine = MemoryMachine::new(1);
+        let writer = builder(&machine.env()).durability(Durability::Synced).open().unwrap();
+        write_all(&writer);
+        let faults = Faults::over_memory(&machine);
+        let busy = (writer.clone(), AtomicU32::new(0));
+        // Never applies: it is asked about each call, and lets the writer go on meanwhile.
+        let meanwhile = Rule::fail(EIO).on(Op::Read).path_suffix(".log").matching(move |_| {
+            let (writer, written) = &busy;
+            for _ in 0..3 {
+                let n = written.fetch_add(1, Ordering::Relaxed);
+                writer.put(format!("while {n:05}"), vec![7; 1000]).unwrap();
+            }
+            if rotates {
+                writer.flush().unwrap();
+            }
+            false
+        });
+        faults.add(meanwhile);
+        let db = reader(&faults.env(&machine.env()));
+        let seen: Vec<_> = db.prefix("while ").map(|entry| entry.unwrap().0).collect();
+        let expected: Vec<_> = (0..seen.len()).map(|n| format!("while {n:05}")).collect();
+        assert!(seen.iter().map(|key| &key[..]).eq(expected.iter().map(|key| key.as_bytes())));
+        assert_eq!(db.get("key008").unwrap().unwrap(), "third 8");
+    }
 }
 
 /// The writer has merged the tables of the reader's view away, and removed them.

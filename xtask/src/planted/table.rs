@@ -456,13 +456,21 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             },
         ],
     ),
+    one!(
+        "growing_log_taken_for_damage",
+        Test {
+            room: "engine",
+            target: "read_only",
+            name: "a_log_that_grows_while_it_is_read_is_not_damaged",
+        }
+    ),
     planted(
         "offloaded_compaction_outputs",
         &[
             Fault {
                 name: "failed_compactor_leaves_files",
                 tests: &[unit!(
-                    "background::compact::elsewhere_tests::a_compaction_elsewhere_that_fails_leaves_no_file_and_is_done_another_time"
+                    "background::compact::elsewhere_tests::a_compaction_elsewhere_that_fails_leaves_no_file_and_is_done_by_the_database"
                 )],
             },
             Fault {

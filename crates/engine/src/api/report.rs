@@ -90,6 +90,7 @@ impl Core {
             obsolete: self.reading.obsolete_stats(),
             flush,
             compaction,
+            offloaded: self.jobs.offloaded.stats(),
             checkpoints: self.jobs.checkpoints.stats(),
             stalls: StallStats {
                 paced_writes: count(Count::PacedWrites),

@@ -168,10 +168,16 @@ impl Core {
         let parts = compaction::parts_worth_it(plan, io.threads.parallelism());
         let mut job = OwnJob::new(plan, settings, parts);
         job.number_outputs(self.table_ids(job.ids_wanted())?);
-        let elsewhere = match &self.config.compactor {
-            Some(compactor) => self.merge_elsewhere(&job, &**compactor)?,
-            None => None,
-        };
+        let mut elsewhere = None;
+        if let Some(compactor) = &self.config.compactor {
+            elsewhere = self.merge_elsewhere(&job, &**compactor);
+            // Whatever else has an id of the job is nobody's.
+            self.discard_ids(&job, elsewhere.as_ref());
+            if elsewhere.is_none() {
+                job.number_outputs(self.table_ids(job.ids_wanted())?);
+            }
+        }
+        let is_own = elsewhere.is_none();
         let outputs = match elsewhere {
             Some(outputs) => outputs,
             None => {
@@ -186,8 +192,9 @@ impl Core {
             self.discard(&job, &outputs);
             return Err(e);
         }
-        // Ids that name nothing. Those of other parts are between ids that do.
-        if let Some(last) = job.parts.last() {
+        // Ids that name nothing. Those of other parts are between ids that do. Of a job that
+        // was done elsewhere none comes back: somebody may be late.
+        if let Some(last) = job.parts.last().filter(|_| is_own) {
             let used = outputs.tables().map(|meta| meta.id.0 + 1).max().unwrap_or(0);
             self.table_ids.give_back(TableId(used.max(last.first_id.0)), last.end_id);
         }
@@ -195,15 +202,20 @@ impl Core {
     }
 
     /// Lets `compactor` carry out a job, and checks what it answers, file by file; `None`
-    /// when it does not take it.
-    fn merge_elsewhere(&self, job: &OwnJob, compactor: &dyn Compactor) -> Result<Option<Outputs>> {
+    /// when it does not take it, or fails: that is counted, and no failure of the database.
+    fn merge_elsewhere(&self, job: &OwnJob, compactor: &dyn Compactor) -> Option<Outputs> {
         // One that no bytes may hold is done here.
-        let Ok(bytes) = job.encode() else { return Ok(None) };
-        let outputs = self.outputs_of(job, &bytes, compactor.compact(&bytes));
-        if outputs.is_err() && !planted!(failed_compactor_leaves_files) {
-            self.discard_ids(job);
+        let bytes = job.encode().ok()?;
+        match self.outputs_of(job, &bytes, compactor.compact(&bytes)) {
+            Ok(outputs) => {
+                self.jobs.offloaded.note_answer(outputs.is_some());
+                outputs
+            }
+            Err(e) => {
+                self.jobs.offloaded.note_failure(&e);
+                None
+            }
         }
-        outputs
     }
 
     /// What an answer of a compactor tells of, once it and the files have been checked.
@@ -220,14 +232,19 @@ impl Core {
         Ok(Some(outputs))
     }
 
-    /// Removes each table of a job's ids that there is. Of a compactor that has failed, or
-    /// answers nonsense, nobody knows what it has written; nothing else has these ids. One
-    /// look at the directory; what cannot be removed the next opening finds.
-    fn discard_ids(&self, job: &OwnJob) {
+    /// Removes each table of a job's ids that there is, but for those that it answered. Of
+    /// a compactor that has failed nobody knows what it has written; nothing else has these
+    /// ids. One look at the directory; what cannot be removed the next opening finds.
+    fn discard_ids(&self, job: &OwnJob, kept: Option<&Outputs>) {
+        if planted!(failed_compactor_leaves_files) {
+            return;
+        }
+        let is_kept = |id| kept.is_some_and(|kept| kept.tables().any(|table| table.id == id));
         let tables = &self.reading.tables;
         for entry in tables.fs.read_dir(&tables.dir).unwrap_or_default() {
             if let Some(FileName::Table(id)) = FileName::parse(&entry.name)
                 && job.parts.iter().any(|part| part.has_id(id))
+                && !is_kept(id)
             {
                 tables.discard(id);
             }

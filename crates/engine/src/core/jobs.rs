@@ -1,9 +1,11 @@
 //! What flushes and compactions have done since opening.
 
 use crate::tree::compaction::JobOutput;
-use crate::types::stats::{CheckpointStats, JobStats};
+use crate::types::error::Error;
+use crate::types::stats::{CheckpointStats, JobStats, OffloadedStats};
 use std::sync::atomic::Ordering;
 use tanada_format::SeqNo;
+use tanada_vfs::sync::Mutex;
 use tanada_vfs::sync::unchecked::AtomicU64;
 
 /// Totals of one kind of job. Relaxed throughout: they order nothing.
@@ -23,7 +25,39 @@ pub(crate) struct JobTotals {
 pub(crate) struct Jobs {
     pub(crate) flush: JobTotals,
     pub(crate) compaction: JobTotals,
+    pub(crate) offloaded: OffloadedTotals,
     pub(crate) checkpoints: CheckpointTotals,
+}
+
+/// Totals of compactions that somebody else was asked for, once a job: under a lock.
+#[derive(Debug, Default)]
+pub(crate) struct OffloadedTotals(Mutex<OffloadedStats>);
+
+/// Bytes that are kept of what a failure was.
+const FAILURE_BYTES: usize = 500;
+
+impl OffloadedTotals {
+    /// Adds one that was carried out, or was not taken.
+    pub(crate) fn note_answer(&self, done: bool) {
+        let mut totals = self.0.lock();
+        match done {
+            true => totals.done += 1,
+            false => totals.declined += 1,
+        }
+    }
+
+    /// Adds one that failed.
+    pub(crate) fn note_failure(&self, e: &Error) {
+        let mut what = e.to_string();
+        what.truncate(what.floor_char_boundary(FAILURE_BYTES));
+        let mut totals = self.0.lock();
+        totals.failed += 1;
+        totals.last_failure = Some(what);
+    }
+
+    pub(crate) fn stats(&self) -> OffloadedStats {
+        self.0.lock().clone()
+    }
 }
 
 /// Totals of checkpoints. Relaxed throughout: they order nothing.

@@ -62,7 +62,7 @@ pub(crate) fn open(mut env: Env, path: PathBuf, config: &Config) -> Result<Arc<R
 fn may_have_changed(e: &Error) -> bool {
     match e {
         Error::Corruption(_) | Error::MissingFile { .. } => true,
-        Error::Io(e) => e.kind() == io::ErrorKind::NotFound,
+        Error::Io(e) => matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof),
         _ => false,
     }
 }
@@ -94,7 +94,7 @@ fn look(mut env: Env, path: &Path, config: &Config) -> Result<Arc<Reading>> {
         let owner = LogOwner { database: id, epoch: state.epoch };
         let visit =
             |place: RecordPlace<'_>, payload: &[u8]| replay.group(&place, payload, &mut token);
-        wal::recover(&env, path, owner, from, visit)?;
+        wal::read_beside_a_writer(&env, path, owner, from, visit)?;
     }
     if replay.is_cut_short() {
         return Err(Error::InvalidArgument(format!(

@@ -18,11 +18,17 @@ pub trait Compactor: Debug + Send + Sync {
     /// the database's directory then, their contents durable. Their names the database makes
     /// durable itself, and nobody else may sync its directory: a sync that fails gives up
     /// names of others, of which the database would not hear. `None`: nobody takes it, and
-    /// the database does it itself. The calling thread is one of those that compact.
+    /// the database does it itself, under other ids.
+    ///
+    /// Once this has returned, whatever it returns, nothing may be written any more under the
+    /// job's ids: the database removes what has one of them and is not told of.
+    ///
+    /// The calling thread is one of those that compact; with few threads nothing else is
+    /// compacted meanwhile, and closing the database waits for this to return. So it is to
+    /// give up in time, and to answer `None` or an error then. It must not panic.
     ///
     /// # Errors
-    /// Those of the job. The inputs stay, and it is tried again later, perhaps with others.
-    /// The database removes whatever has one of the job's ids then; nothing more may be
-    /// written under them.
+    /// Any: it is counted in [`OffloadedStats`](crate::OffloadedStats), and the database does
+    /// the job itself.
     fn compact(&self, job: &[u8]) -> Result<Option<Vec<u8>>>;
 }

@@ -34,6 +34,7 @@ pub struct Stats {
     pub obsolete: ObsoleteStats,
     pub flush: JobStats,
     pub compaction: JobStats,
+    pub offloaded: OffloadedStats,
     pub checkpoints: CheckpointStats,
     pub stalls: StallStats,
     pub amplification: AmplificationStats,
@@ -325,6 +326,21 @@ pub struct JobStats {
     pub yielded_ns: u64,
     /// Bytes of entries that they merged at the low rate meanwhile.
     pub yielded_bytes: u64,
+}
+
+/// Compactions that a [`Compactor`](crate::Compactor) was asked for.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(missing_docs)]
+pub struct OffloadedStats {
+    /// Those that it carried out.
+    pub done: u64,
+    /// Those that it did not take: the database did them itself.
+    pub declined: u64,
+    /// Those that failed there, or whose outputs were refused: the database did them itself.
+    pub failed: u64,
+    /// What the last failure was.
+    pub last_failure: Option<String>,
 }
 
 /// Checkpoints.

@@ -51,6 +51,6 @@ pub(crate) use header::LogOwner;
 pub(crate) use part::{Part, check_begin};
 pub(crate) use range::{LogDir, RANGE_BYTES, RangeReader};
 pub(crate) use reader::RecordPlace;
-pub(crate) use recover::{RecoverFrom, recover};
+pub(crate) use recover::{RecoverFrom, read_beside_a_writer, recover};
 pub(crate) use segment::{Segment, Tail};
 pub(crate) use writer::WalWriter;

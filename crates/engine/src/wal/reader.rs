@@ -203,19 +203,40 @@ impl LogReader {
         limit: Option<LogPosition>,
         visit: &mut dyn FnMut(RecordPlace<'_>, &[u8]) -> Result<()>,
     ) -> Result<End> {
-        let end = self.walk_on(header, limit, visit);
+        let (offset, position) = (LOG_HEADER_LEN, header.position(LOG_HEADER_LEN));
+        let from = End { offset, position, chain: header.chain, named: header.synced };
+        let end = self.walk_on(header, &from, limit, visit);
         self.release();
         end
+    }
+
+    /// Whether a record stands now where there was none before.
+    ///
+    /// # Errors
+    /// As [`LogReader::walk`].
+    pub(super) fn has_record_at(&mut self, header: &LogHeader, end: &End) -> Result<bool> {
+        self.release();
+        let mut found = false;
+        let walked = self.walk_on(header, end, None, &mut |_, _| {
+            found = true;
+            Err(Error::Closed)
+        });
+        self.release();
+        match walked {
+            Err(e) if !found => Err(e),
+            _ => Ok(found),
+        }
     }
 
     fn walk_on(
         &mut self,
         header: &LogHeader,
+        from: &End,
         limit: Option<LogPosition>,
         visit: &mut dyn FnMut(RecordPlace<'_>, &[u8]) -> Result<()>,
     ) -> Result<End> {
-        let mut at = RecordCursor::new(header.salt(), LOG_HEADER_LEN, header.chain);
-        let mut named = header.synced;
+        let mut at = RecordCursor::new(header.salt(), from.offset, from.chain);
+        let mut named = from.named;
         let path = self.path.clone();
         loop {
             let (offset, start) = (at.offset(), header.position(at.offset()));

@@ -75,9 +75,42 @@ pub(crate) fn recover(
     dir: &Path,
     owner: impl Into<LogOwner>,
     from: RecoverFrom,
+    visit: impl FnMut(RecordPlace<'_>, &[u8]) -> Result<()>,
+) -> Result<Recovered> {
+    walk_through(env, dir, owner.into(), from, Beside::Nobody, visit)
+}
+
+/// Visits them while another process may write: what it appends after a look is not seen,
+/// and no damage.
+///
+/// # Errors
+/// As [`recover`]; those of files that go meanwhile, too.
+pub(crate) fn read_beside_a_writer(
+    env: &Env,
+    dir: &Path,
+    owner: LogOwner,
+    from: RecoverFrom,
+    visit: impl FnMut(RecordPlace<'_>, &[u8]) -> Result<()>,
+) -> Result<()> {
+    walk_through(env, dir, owner, from, Beside::AWriter, visit).map(drop)
+}
+
+/// Who writes while logs are read.
+#[derive(Clone, Copy, PartialEq)]
+enum Beside {
+    Nobody,
+    AWriter,
+}
+
+fn walk_through(
+    env: &Env,
+    dir: &Path,
+    owner: LogOwner,
+    from: RecoverFrom,
+    beside: Beside,
     mut visit: impl FnMut(RecordPlace<'_>, &[u8]) -> Result<()>,
 ) -> Result<Recovered> {
-    let owner @ LogOwner { epoch, .. } = owner.into();
+    let LogOwner { epoch, .. } = owner;
     let mut segments = list(env, dir)?;
     let mut logs = Vec::new();
     for segment in segments.iter().filter(|segment| segment.id >= from.log) {
@@ -135,7 +168,16 @@ pub(crate) fn recover(
     };
 
     let (here, later) = logs[at..].split_first_mut().expect("`at` is an index of `logs`");
-    let torn = judge(here, later, &end, named, dir)?;
+    let torn = match judge(here, later, &end, named, dir) {
+        Err(Error::Corruption(_))
+            if beside == Beside::AWriter
+                && !planted!(growing_log_taken_for_damage)
+                && has_grown(here, later, &end, env, dir, owner)? =>
+        {
+            None
+        }
+        judged => judged?,
+    };
     // Nothing before the first log is needed, or the manifest would name an earlier one. A
     // mark may lie there that no record of this one speaks of: it is not carried over.
     let named = chain.first().map_or(named, |&(_, base, _)| named.max(base));
@@ -195,6 +237,31 @@ fn successor(logs: &[LogReader], at: usize) -> Result<Option<(usize, LogHeader)>
         return Ok(later.find_map(|n| Some((n, *logs[n].header()?))));
     }
     Ok(None)
+}
+
+/// Whether the log goes on now behind `end`: then what was read was not yet written. Nobody
+/// writes a record before the one in front of it, so what is still not there beside later
+/// ones is gone.
+fn has_grown(
+    here: &mut LogReader,
+    later: &[LogReader],
+    end: &End,
+    env: &Env,
+    dir: &Path,
+    owner: LogOwner,
+) -> Result<bool> {
+    let header = *here.header().expect("its records have been walked");
+    if here.has_record_at(&header, end)? {
+        return Ok(true);
+    }
+    for log in later {
+        let now = LogReader::open(env, dir, owner, log.id)?;
+        let follows = |h: &LogHeader| h.predecessor == Some(here.id) && h.base == end.position;
+        if now.header().is_some_and(follows) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Decides whether `end`, where the valid records of `here` end, is a torn tail

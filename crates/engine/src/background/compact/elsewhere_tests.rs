@@ -1,7 +1,7 @@
 //! Compactions that another process carries out: what it leaves when it fails, and what it
 //! must not do to the database's directory.
 
-use crate::{Compactor, Db, Error, Result, run_compaction};
+use crate::{Compactor, Db, Error, Result, Stats, run_compaction};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,10 @@ enum Goes {
     Well,
     /// All is written, and the answer is an error.
     WrittenButFails,
+    /// All is written, and nobody has taken the job.
+    WrittenButDeclined,
+    /// All is written, and a file besides, under the id behind the last.
+    LeavesAStray,
     /// All is written, and the answer has a byte changed.
     AnswersNonsense,
     /// A file that was told of is cut.
@@ -40,6 +44,14 @@ impl Compactor for Elsewhere {
         match goes {
             Goes::Well => {}
             Goes::WrittenButFails => return Err(Error::InvalidArgument("lost".into())),
+            Goes::WrittenButDeclined => return Ok(None),
+            Goes::LeavesAStray => {
+                let last = new.iter().max().unwrap().strip_suffix(".sst").unwrap();
+                let next =
+                    format!("{:0width$}.sst", last.parse::<u64>().unwrap() + 1, width = last.len());
+                let mut file = self.env.fs.create(&Path::new(DIR).join(next)).unwrap();
+                file.append(b"half").unwrap();
+            }
             Goes::AnswersNonsense => *answer.last_mut().unwrap() ^= 1,
             Goes::CutsAFile => {
                 let path = Path::new(DIR).join(&new[0]);
@@ -56,6 +68,11 @@ impl Compactor for Elsewhere {
 fn tables(env: &Env) -> Vec<String> {
     let names = env.fs.read_dir(Path::new(DIR)).unwrap().into_iter().map(|entry| entry.name);
     names.filter(|name| name.ends_with(".sst")).collect()
+}
+
+fn tables_of(stats: &Stats) -> u64 {
+    let levels = stats.keyspaces.iter().flat_map(|keyspace| &keyspace.levels);
+    levels.map(|level| level.tables).sum()
 }
 
 /// Two tables that overlap, and who compacts them.
@@ -83,27 +100,58 @@ fn holds_all(db: &Db) {
     }
 }
 
-/// Each time left the tables behind that it had written, until the next opening.
+/// Each time left the tables behind that it had written, until the next opening; and a job
+/// of the background that failed so refused all writes until one succeeded.
 #[test]
-fn a_compaction_elsewhere_that_fails_leaves_no_file_and_is_done_another_time() {
-    for goes in [Goes::WrittenButFails, Goes::AnswersNonsense, Goes::CutsAFile] {
+fn a_compaction_elsewhere_that_fails_leaves_no_file_and_is_done_by_the_database() {
+    for goes in
+        [Goes::WrittenButFails, Goes::WrittenButDeclined, Goes::AnswersNonsense, Goes::CutsAFile]
+    {
         let machine = MemoryMachine::new(1);
         let (db, elsewhere) = two_tables(machine.env(), machine.env());
-        let before = tables(&machine.env());
         *elsewhere.goes.lock().unwrap() = goes;
-        for _ in 0..3 {
-            db.compact(..).unwrap_err();
-            assert_eq!(tables(&machine.env()), before, "{goes:?}");
-        }
+        assert_eq!(db.compact(..).unwrap().entries_dropped, 100, "{goes:?}");
         assert!(elsewhere.wrote.load(Ordering::Relaxed), "{goes:?}");
+        let stats = db.stats();
+        assert_eq!(tables(&machine.env()).len() as u64, tables_of(&stats), "{goes:?}");
+        let declined = u64::from(goes == Goes::WrittenButDeclined);
+        let offloaded = &stats.offloaded;
+        assert_eq!((offloaded.done, offloaded.declined), (0, declined), "{goes:?}");
+        assert_eq!(offloaded.failed, 1 - declined, "{goes:?}");
+        assert_eq!(offloaded.last_failure.is_some(), declined == 0, "{goes:?}");
+        assert_eq!(stats.read_only, None);
         holds_all(&db);
+        // The ids of the strays are nobody's: later tables are written without a word.
         *elsewhere.goes.lock().unwrap() = Goes::Well;
-        assert_eq!(db.compact(..).unwrap().entries_dropped, 100);
+        for _ in 0..5 {
+            db.put("key 0", "new").unwrap();
+            db.flush().unwrap();
+        }
+        db.compact(..).unwrap();
+        assert_eq!(db.stats().offloaded.done, 1);
         holds_all(&db);
         drop(db);
         let db = Db::builder(DIR).memory(16 << 20).env(machine.crash(1).env()).open().unwrap();
         holds_all(&db);
     }
+}
+
+/// An attempt that was cut elsewhere had written under an id that was then given to a flush.
+#[test]
+fn a_file_that_a_compactor_does_not_tell_of_goes_and_is_in_nobodys_way() {
+    let machine = MemoryMachine::new(1);
+    let (db, elsewhere) = two_tables(machine.env(), machine.env());
+    *elsewhere.goes.lock().unwrap() = Goes::LeavesAStray;
+    db.compact(..).unwrap();
+    let stats = db.stats();
+    assert_eq!(stats.offloaded.done, 1);
+    assert_eq!(tables(&machine.env()).len() as u64, tables_of(&stats));
+    for n in 0..20 {
+        db.put(format!("later {n}"), "value").unwrap();
+        db.flush().unwrap();
+    }
+    assert_eq!(db.stats().read_only, None);
+    holds_all(&db);
 }
 
 /// The job synced the directory through a file system of its own. When that failed, names

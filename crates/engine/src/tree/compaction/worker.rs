@@ -38,12 +38,16 @@ pub fn run_compaction(
         files: &files,
         should_stop: &|| false,
         yield_point: &|_bytes| {},
-        share_bytes: memory,
+        // The parts run at once, and each has its own.
+        share_bytes: memory / job.parts.len().max(1) as u64,
         buffers: &|_change| {},
         threads: &*env.threads,
     };
     let outputs = run_job(&job, &find_inputs(&job, &files), &io)?;
-    Ok(outputs.encode(&job, hash)?)
+    outputs.encode(&job, hash).map_err(|e| {
+        outputs.tables().for_each(|table| files.discard(table.id));
+        e.into()
+    })
 }
 
 impl From<JobBytesError> for Error {
