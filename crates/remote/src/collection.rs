@@ -6,7 +6,7 @@
 //! more. Nothing that decides a race (`MANIFEST`, fences, numbers of registers) is garbage.
 
 use crate::bucket::Listed;
-use crate::codec::{Manifest, Point};
+use crate::codec::{CHUNK_HEADER_LEN, Manifest, Point};
 use crate::ids::{Epoch, Place};
 use crate::name::{JobId, ObjectName, SnapshotId};
 use std::collections::BTreeSet;
@@ -50,11 +50,11 @@ pub enum Reason {
     Orphan,
 }
 
-/// Whether an object of the log may be deleted, by a `MANIFEST` however old.
+/// Whether an object of the log of this length may be deleted, by a `MANIFEST` however old.
 ///
-/// Fences are at recorded ends, never below them, so none is ever named. An epoch whose end
-/// is not recorded is left alone.
-pub fn log_is_garbage(manifest: &Manifest, place: Place) -> bool {
+/// Fences are at recorded ends, never below them; and of an epoch that is not listed, objects
+/// that have a payload are named alone, which no fence has. So no fence is ever named.
+pub fn log_is_garbage(manifest: &Manifest, place: Place, len: u64) -> bool {
     if place >= manifest.floor.place {
         return false;
     }
@@ -62,11 +62,15 @@ pub fn log_is_garbage(manifest: &Manifest, place: Place) -> bool {
     if place.epoch == manifest.floor.place.epoch {
         return true;
     }
-    let end = manifest.epoch_of_chain(place.epoch).and_then(|entry| entry.end);
-    end.is_some_and(|end| match planted!(fenced_writer_acks_after_gc) {
-        true => place.index <= end.place.index,
-        false => place.index < end.place.index,
-    })
+    match manifest.epoch_of_chain(place.epoch).map(|entry| entry.end) {
+        // The floor is where an owner had closed all epochs below its own.
+        None => len > CHUNK_HEADER_LEN as u64 || planted!(fences_of_unlisted_epochs_collected),
+        Some(None) => false,
+        Some(Some(end)) => match planted!(fenced_writer_acks_after_gc) {
+            true => place.index <= end.place.index,
+            false => place.index < end.place.index,
+        },
+    }
 }
 
 /// The places of the log that may be deleted, lowest first, of epochs that the chain lists.
@@ -89,7 +93,7 @@ pub fn log_garbage(manifest: &Manifest) -> impl Iterator<Item = Place> {
     ends.into_iter().flat_map(|(epoch, end)| (0..end).map(move |index| Place { epoch, index }))
 }
 
-/// Whether a listed object is garbage. `manifest` was read *before* the listing, and
+/// Whether a listed object of this length is garbage. `manifest` was read *before* the listing, and
 /// `reached` is all that it reaches.
 ///
 /// Orphans of the present epoch are their owner's alone, who knows its uploads in flight:
@@ -98,13 +102,16 @@ pub fn listed_is_garbage(
     manifest: &Manifest,
     reached: &Reached,
     name: &ObjectName,
+    len: u64,
 ) -> Option<Reason> {
     let is_past = |epoch: Epoch| {
         epoch < manifest.epoch || planted!(uploaded_table_collected_before_published)
     };
     let is_reached = reached.tables.contains(name);
     match name {
-        ObjectName::Log(place) => log_is_garbage(manifest, *place).then_some(Reason::BelowFloor),
+        ObjectName::Log(place) => {
+            log_is_garbage(manifest, *place, len).then_some(Reason::BelowFloor)
+        }
         ObjectName::Table { epoch, .. } => {
             (is_past(*epoch) && !is_reached).then_some(Reason::Orphan)
         }
@@ -204,7 +211,7 @@ mod tests {
         let manifest = manifest();
         let mut reached = Reached::by(&manifest);
         reached.tables.insert(table(4, 1));
-        listed_is_garbage(&manifest, &reached, &name)
+        listed_is_garbage(&manifest, &reached, &name, CHUNK_HEADER_LEN as u64)
     }
 
     fn table(epoch: u64, number: u64) -> ObjectName {
@@ -227,7 +234,14 @@ mod tests {
         }
         assert_eq!(garbage(log(5, 2)), None, "at the floor");
         assert_eq!(garbage(log(6, 0)), None, "the owner's");
-        assert_eq!(garbage(log(4, 0)), None, "an epoch that the chain does not list");
+        assert_eq!(garbage(log(4, 0)), None, "of an epoch that is not listed: it may be a fence");
+        let longer = CHUNK_HEADER_LEN as u64 + 1;
+        for (epoch, index) in [(4, 0), (1, 7), (4, 9)] {
+            let place = Place { epoch: Epoch(epoch), index };
+            assert!(log_is_garbage(&manifest(), place, longer), "a chunk of one that is not");
+        }
+        let owners = Place { epoch: Epoch(7), index: 0 };
+        assert!(!log_is_garbage(&manifest(), owners, longer), "of an owner who came later");
         assert_eq!(garbage(log(2, 4)), None, "behind the end: nobody knows whose");
     }
 

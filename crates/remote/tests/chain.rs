@@ -10,10 +10,12 @@ use std::sync::Arc;
 use support::{Fate, Scripted, bucket, files, memory};
 use tanada_format::{DatabaseId, LogId, LogPosition, SeqNo};
 use tanada_remote::chain::{ChainError, LogWriter, Opener, Owner, Replay, Replayed, verify};
-use tanada_remote::codec::{Base, Hold, HoldKind, Life, Manifest, Piece};
-use tanada_remote::collection::{advance, log_garbage};
+use tanada_remote::codec::{Base, CHUNK_HEADER_LEN, Hold, HoldKind, Life, Manifest, Piece};
+use tanada_remote::collection::{Reached, advance, listed_is_garbage, log_garbage};
 use tanada_remote::register::{self, Swap};
-use tanada_remote::{Bucket, Epoch, Nonce, ObjectName, Place, RegisterName, Store};
+use tanada_remote::{
+    Bucket, Cause, Class, Epoch, Folder, Nonce, ObjectName, Operation, Place, RegisterName, Store,
+};
 use tanada_vfs::Env;
 
 const DATABASE: DatabaseId = DatabaseId([7; 16]);
@@ -68,6 +70,12 @@ fn place(epoch: u64, index: u64) -> Place {
 async fn state(bucket: &Bucket) -> Manifest {
     let register = register::open(bucket, MANIFEST);
     Manifest::decode(&register::read(&*register).await.unwrap().unwrap().bytes).unwrap()
+}
+
+fn requests(bucket: &Bucket) -> u64 {
+    let accounting = bucket.accounting();
+    let all = Cause::ALL.into_iter().flat_map(|cause| Operation::ALL.map(|op| (cause, op)));
+    all.map(|(cause, operation)| accounting.usage(cause, operation).requests).sum()
 }
 
 /// Both registers: a store that can swap, and one that can only create.
@@ -138,8 +146,9 @@ async fn every_open_epoch_is_closed_and_the_chain_goes_through_all_of_them() {
     let (owner, kept) = open(&bucket, "last").await;
     assert_eq!((owner.epoch(), kept.len()), (Epoch(8), 4));
     let verified = verify(&bucket, owner.manifest()).await.unwrap();
-    assert_eq!(verified.len(), 8);
-    assert!(verified[..7].iter().all(|epoch| epoch.closed));
+    // All but the first, which was empty when the second was opened.
+    assert_eq!(verified.len(), 7);
+    assert!(verified[..6].iter().all(|epoch| epoch.closed));
 }
 
 #[tokio::test]
@@ -313,6 +322,91 @@ async fn an_object_that_does_not_fit_into_the_chain_is_named() {
     bucket.delete(&second).await.unwrap();
     let told = verify(&bucket, owner.manifest()).await.unwrap_err();
     assert!(matches!(&told, ChainError::Broken { what, .. } if what.contains("nothing")), "{told}");
+}
+
+/// The list of epochs grew by one with each opening, and the 2,048th was the last: a process
+/// that dies again and again right after it has opened locked everybody out.
+#[tokio::test]
+async fn ten_thousand_openings_cost_the_last_one_no_more_than_the_first() {
+    let bucket = bucket(memory(), 20);
+    let mut owner = create(&bucket).await;
+    let mut log = LogWriter::new(&owner);
+    send(&mut log, "one");
+    log.acknowledge().await.unwrap();
+    let point = *log.acknowledged();
+    owner.publish(|manifest| advance(manifest, point, point)).await.unwrap();
+    let mut most = 0;
+    for opening in 2..=10_000 {
+        let before = requests(&bucket);
+        let (owner, kept) = open(&bucket, "again").await;
+        assert_eq!((owner.epoch().0, kept.len()), (opening, 0));
+        most = most.max(requests(&bucket) - before);
+        assert!(owner.manifest().chain.len() <= 2, "{:?}", owner.manifest().chain);
+    }
+    // Reading, raising, 16 places, a fence, confirming.
+    assert!(most <= 24, "{most} requests");
+    let state = state(&bucket).await;
+    assert!(state.encode().unwrap().len() < 1000);
+    assert_eq!(verify(&bucket, &state).await.unwrap().len(), 1);
+}
+
+/// So it was with openers that died before they confirmed, and with lives that wrote and
+/// never flushed. All that they wrote is replayed; once it is in tables, fences alone are
+/// left of it; and whoever slept through all of that is fenced.
+#[tokio::test]
+async fn the_list_of_epochs_is_bounded_whatever_they_hold_and_nothing_that_counts_is_lost() {
+    const LISTED: usize = 8;
+    const LIVES: usize = 30;
+    let store = memory();
+    let bucket = bucket(store.clone(), 21);
+    let first = create(&bucket).await;
+    let mut asleep = LogWriter::new(&first);
+    send(&mut asleep, "x");
+    asleep.acknowledge().await.unwrap();
+    let mut last = None;
+    for life in 1..=LIVES {
+        for _ in 0..LISTED + 1 {
+            let fates = [Fate::Answered, Fate::Fails(Class::Denied)];
+            let dying = support::bucket(Scripted::new(store.clone(), &fates), 22);
+            let dying = opener(&dying, "dies").listing(LISTED);
+            let seen = dying.look().await.unwrap().unwrap();
+            dying.open(seen, &mut Kept::default()).await.unwrap_err();
+        }
+        // Whoever looks now finds nothing wrong: nobody has closed those epochs yet.
+        verify(&bucket, &state(&bucket).await).await.unwrap();
+        let opener = opener(&bucket, "lives").listing(LISTED);
+        let seen = opener.look().await.unwrap().unwrap();
+        let mut kept = Kept::default();
+        let owner = opener.open(seen, &mut kept).await.unwrap();
+        assert_eq!(kept.0.len(), life);
+        assert!(owner.manifest().chain.len() <= LISTED, "{:?}", owner.manifest().chain);
+        let mut log = LogWriter::new(&owner);
+        send(&mut log, "x");
+        log.acknowledge().await.unwrap();
+        last = Some((owner, *log.acknowledged()));
+    }
+    let (mut owner, point) = last.unwrap();
+    let epochs = (LIVES * (LISTED + 2) + 1) as u64;
+    assert_eq!(owner.epoch(), Epoch(epochs));
+    let verified = verify(&bucket, owner.manifest()).await.unwrap();
+    assert_eq!(verified.iter().map(|v| v.chunks).sum::<u64>(), LIVES as u64 + 1);
+
+    owner.publish(|manifest| advance(manifest, point, point)).await.unwrap();
+    let manifest = owner.manifest().clone();
+    for listed in bucket.list(Folder::Log, 100_000).await.unwrap() {
+        let name = listed.name.unwrap();
+        let reached = Reached::by(&manifest);
+        if listed_is_garbage(&manifest, &reached, &name, listed.meta.len).is_some() {
+            bucket.delete(&name).await.unwrap();
+        }
+    }
+    let left = bucket.list(Folder::Log, 100_000).await.unwrap();
+    assert_eq!(left.len() as u64, epochs - 1, "a fence for each epoch that is closed");
+    assert!(left.iter().all(|listed| listed.meta.len == CHUNK_HEADER_LEN as u64));
+    send(&mut asleep, "y");
+    assert_eq!(asleep.acknowledge().await.unwrap_err().mine, Epoch(1));
+    let (_, kept) = open(&bucket, "next").await;
+    assert_eq!(kept.len(), 0);
 }
 
 /// Without the confirming swap this opener would find places empty that were full, and serve

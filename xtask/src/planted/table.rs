@@ -847,6 +847,35 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         ],
     ),
     planted(
+        "openings_fill_the_manifest",
+        &[
+            bucket_fault(
+                "openings_are_all_listed",
+                &[bucket!(
+                    "chain",
+                    "the_list_of_epochs_is_bounded_whatever_they_hold_and_nothing_that_counts_is_lost"
+                )],
+            ),
+            bucket_fault(
+                "replay_moves_over_chunks",
+                &[
+                    bucket!("simulation", "two_openers_at_once"),
+                    bucket!(
+                        "chain",
+                        "the_list_of_epochs_is_bounded_whatever_they_hold_and_nothing_that_counts_is_lost"
+                    ),
+                ],
+            ),
+            bucket_fault(
+                "fences_of_unlisted_epochs_collected",
+                &[
+                    bucket!("lib", "collection::tests::no_fence_is_ever_garbage"),
+                    bucket!("simulation", "fenced_writer_acks_after_gc"),
+                ],
+            ),
+        ],
+    ),
+    planted(
         "gc_deletes_live_table",
         &[bucket_fault(
             "gc_deletes_live_table",

@@ -29,17 +29,27 @@ pub trait Replay: Send {
     async fn chunk(&mut self, chunk: Replayed) -> Result<(), ChainError>;
 }
 
-/// Closes every epoch below the closer's, from `from` on. Returns the chain with all ends,
-/// and where the closer's own log begins.
+/// What was closed.
+#[derive(Clone, Debug)]
+pub(super) struct Closed {
+    /// The chain with all ends.
+    pub(super) chain: Vec<ChainEpoch>,
+    /// Where the closer's own log begins.
+    pub(super) begin: Point,
+    /// How many chunks there were.
+    pub(super) chunks: u64,
+}
+
+/// Closes every epoch below the closer's, from `from` on.
 pub(super) async fn close_all(
     bucket: &Bucket,
     manifest: &Manifest,
     from: Point,
     closer: Closer,
     replay: &mut dyn Replay,
-) -> Result<(Vec<ChainEpoch>, Point), ChainError> {
+) -> Result<Closed, ChainError> {
     let mut chain = manifest.chain.clone();
-    let mut at = from;
+    let (mut at, mut chunks) = (from, 0);
     if planted!(only_the_last_epoch_is_closed) && closer.epoch.0 > at.place.epoch.0 + 1 {
         at.place = crate::ids::Place { epoch: Epoch(closer.epoch.0 - 1), index: 0 };
     }
@@ -47,16 +57,17 @@ pub(super) async fn close_all(
         let entry = chain.iter_mut().find(|entry| entry.epoch == at.place.epoch);
         let (owner, recorded) = match &entry {
             Some(entry) => (Some(entry.nonce), entry.end),
-            // Not in the chain: it was found empty, and holds its fence.
+            // Not listed: its fence says where it ends.
             None => (None, None),
         };
         let (end, behind) = close(bucket, at, owner, recorded, closer, replay).await?;
         if let Some(entry) = entry {
             entry.end = Some(end);
         }
+        chunks += end.place.index - at.place.index;
         at = next_epoch(&behind);
     }
-    Ok((chain, at))
+    Ok(Closed { chain, begin: at, chunks })
 }
 
 /// Walks one epoch to its fence, placing it if there is none. Returns the end, and the point
@@ -69,7 +80,8 @@ async fn close(
     closer: Closer,
     replay: &mut dyn Replay,
 ) -> Result<(Point, Point), ChainError> {
-    let mut walk = Walk::new(bucket, closer.database, owner, from, closer.window);
+    let last = recorded.map(|end| end.place.index);
+    let mut walk = Walk::new(bucket, closer.database, owner, from, closer.window).up_to(last);
     loop {
         let end = walk.at;
         let name = ObjectName::Log(end.place);

@@ -7,7 +7,7 @@
 //! the replay point or the floor: without it an opener that slept finds places empty that
 //! were full.
 
-use super::closing::{Closer, Replay, close_all};
+use super::closing::{Closed, Closer, Replay, close_all};
 use super::error::{ChainError, Fenced};
 use super::owner::{Owner, decode};
 use super::walking::{WINDOW, beginning};
@@ -25,6 +25,8 @@ use tanada_vfs::Clock;
 const RAISES: u32 = 16;
 /// Holds that come between a raise and its confirmation, at most.
 const CONFIRMS: u32 = 64;
+/// Epochs that `MANIFEST` lists: some 25 KiB of the 256 that it may have.
+const CHAIN_KEPT: usize = 256;
 
 /// Who opens: one opening of the database by one process.
 #[derive(Clone, Debug)]
@@ -35,6 +37,7 @@ pub struct Opener {
     host: String,
     clock: Arc<dyn Clock>,
     window: usize,
+    kept: usize,
 }
 
 /// The state before it is raised.
@@ -65,7 +68,15 @@ impl Opener {
         let nonce = Nonce::draw(bucket.random());
         let cut = (0..=host.len().min(MAX_TEXT_LEN)).rev().find(|&at| host.is_char_boundary(at));
         let host = host[..cut.unwrap_or(0)].to_owned();
-        Opener { bucket, register, nonce, host, clock, window: WINDOW }
+        let (window, kept) = (WINDOW, CHAIN_KEPT);
+        Opener { bucket, register, nonce, host, clock, window, kept }
+    }
+
+    /// The same, listing at most so many epochs in `MANIFEST`, 2 to 256. What is not listed
+    /// is found by walking; it is only checked against less.
+    pub fn listing(mut self, epochs: usize) -> Opener {
+        self.kept = epochs.clamp(2, CHAIN_KEPT);
+        self
     }
 
     /// The same, reading at most so many chunks at once, each of up to 8 MiB.
@@ -172,11 +183,10 @@ impl Opener {
             window: self.window,
         };
         let closed = close_all(&self.bucket, &raised.manifest, from, closer, replay).await;
-        let (chain, begin) = match closed {
-            Ok(closed) => closed,
-            Err(error) => return Err(self.judge(error, closer.epoch).await),
-        };
-        self.confirm(raised, chain, begin).await
+        match closed {
+            Ok(closed) => self.confirm(raised, closed).await,
+            Err(error) => Err(self.judge(error, closer.epoch).await),
+        }
     }
 
     /// Only for a fault: where the log would go on, asked before the raise.
@@ -207,6 +217,7 @@ impl Opener {
             (next.nonce, next.writer) = (self.nonce, self.nonce);
             (next.host, next.opened_ms) = (self.host.clone(), self.clock.wall_ms());
             next.chain.push(ChainEpoch { epoch: next.epoch, nonce: self.nonce, end: None });
+            keep_newest(&mut next.chain, self.kept);
             let bytes = Bytes::from(next.encode()?);
             let nonce = self.nonce;
             let happened = |held: &[u8]| {
@@ -253,13 +264,9 @@ impl Opener {
         }
     }
 
-    async fn confirm(
-        &self,
-        raised: Raised,
-        chain: Vec<ChainEpoch>,
-        begin: Point,
-    ) -> Result<Owner, ChainError> {
-        let Raised { mut version, mut manifest, .. } = raised;
+    async fn confirm(&self, raised: Raised, closed: Closed) -> Result<Owner, ChainError> {
+        let Raised { mut version, mut manifest, from } = raised;
+        let begin = closed.begin;
         let epoch = begin.place.epoch;
         let owner = |manifest, version| {
             Owner::new(self.bucket.clone(), self.register.clone(), manifest, version, begin)
@@ -274,7 +281,10 @@ impl Opener {
             next.edit += 1;
             next.owner_edit = next.edit;
             next.writer = self.nonce;
-            next.chain.clone_from(&chain);
+            next.chain.clone_from(&closed.chain);
+            if closed.chunks == 0 || planted!(replay_moves_over_chunks) {
+                skip_fences(&mut next, from, begin);
+            }
             let bytes = Bytes::from(next.encode()?);
             let happened = |held: &[u8]| {
                 Manifest::decode(held).is_ok_and(|m| {
@@ -305,4 +315,27 @@ impl Opener {
         }
         Err(Fenced { mine, by: now.epoch, host: now.host.clone() }.into())
     }
+}
+
+/// Leaves the newest epochs of a chain, so many. Where an epoch ends says its fence: the
+/// list only tells sooner, and is checked against it.
+fn keep_newest(chain: &mut Vec<ChainEpoch>, kept: usize) {
+    if !planted!(openings_are_all_listed) {
+        chain.drain(..chain.len().saturating_sub(kept));
+    }
+}
+
+/// Moves the replay point from `from` to `begin`, between which there are fences alone, and
+/// the floor with it when they are one; and takes the epochs out of the chain that hold
+/// nothing but a fence. So a database that is opened again and again is walked through from
+/// the last chunk on, and not from the last flush.
+fn skip_fences(manifest: &mut Manifest, from: Point, begin: Point) {
+    if manifest.replay != from {
+        return;
+    }
+    if manifest.floor == from {
+        manifest.floor = begin;
+    }
+    manifest.replay = begin;
+    manifest.chain.retain(|entry| entry.end.is_none_or(|end| end.place.index > 0));
 }

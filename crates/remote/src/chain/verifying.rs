@@ -16,7 +16,7 @@ use crate::name::ObjectName;
 pub struct VerifiedEpoch {
     /// Which.
     pub epoch: Epoch,
-    /// Its owner; `None` for one that the chain does not list, since it is empty.
+    /// Its owner; `None` for one that the chain does not list.
     pub nonce: Option<Nonce>,
     /// Chunks from the floor on.
     pub chunks: u64,
@@ -42,12 +42,15 @@ pub async fn verify(
 ) -> Result<Vec<VerifiedEpoch>, ChainError> {
     let mut found = Vec::new();
     let mut at = manifest.floor;
+    // Whoever confirms has closed all epochs before its own.
+    let confirmed = manifest.chain.iter().rev().skip(1).all(|entry| entry.end.is_some());
     loop {
         let epoch = at.place.epoch;
         let entry = manifest.epoch_of_chain(epoch);
         let nonce = entry.map(|entry| entry.nonce);
         let recorded = entry.and_then(|entry| entry.end);
-        let mut walk = Walk::new(bucket, manifest.database, nonce, at, WINDOW);
+        let last = recorded.map(|end| end.place.index);
+        let mut walk = Walk::new(bucket, manifest.database, nonce, at, WINDOW).up_to(last);
         let (mut chunks, mut bytes) = (0, 0);
         let (end, closed) = loop {
             let place = walk.at;
@@ -70,7 +73,7 @@ pub async fn verify(
                 Step::Nothing if recorded.is_some() => {
                     return Err(broken("nothing is there, and the epoch goes on in MANIFEST"));
                 }
-                Step::Nothing if epoch < manifest.epoch && entry.is_none() => {
+                Step::Nothing if epoch < manifest.epoch && entry.is_none() && confirmed => {
                     return Err(broken("an epoch that is not listed has no fence"));
                 }
                 Step::Nothing => break (place, false),

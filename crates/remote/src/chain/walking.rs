@@ -31,8 +31,10 @@ pub(super) enum Step {
 pub(super) struct Walk<'a> {
     bucket: &'a Bucket,
     database: DatabaseId,
-    /// Whose chunks the epoch has, if that is known.
+    /// Whose chunks the epoch has: as it is known, or as the first one says.
     owner: Option<Nonce>,
+    /// Where its fence is, if that is known: nothing is asked for behind it.
+    last: Option<u64>,
     /// Where the walk is: the next place, and the position and the hash before it.
     pub(super) at: Point,
     /// What was read ahead, from `at` on.
@@ -48,7 +50,14 @@ impl<'a> Walk<'a> {
         at: Point,
         window: usize,
     ) -> Walk<'a> {
-        Walk { bucket, database, owner, at, ahead: VecDeque::new(), window: window.max(1) }
+        let (ahead, window) = (VecDeque::new(), window.max(1));
+        Walk { bucket, database, owner, last: None, at, ahead, window }
+    }
+
+    /// The same, when the epoch's fence is known to be at this index.
+    pub(super) fn up_to(mut self, last: Option<u64>) -> Walk<'a> {
+        self.last = last;
+        self
     }
 
     /// Looks at the place where the walk is, and goes on behind it unless nothing is there.
@@ -56,7 +65,9 @@ impl<'a> Walk<'a> {
     pub(super) async fn step(&mut self) -> Result<Step, ChainError> {
         if self.ahead.is_empty() {
             let (bucket, Place { epoch, index }) = (self.bucket, self.at.place);
-            let indexes = (0..self.window as u64).map_while(|n| index.checked_add(n));
+            let known = self.last.map_or(u64::MAX, |last| last.saturating_sub(index) + 1);
+            let count = known.min(self.window as u64);
+            let indexes = (0..count).map_while(|n| index.checked_add(n));
             let reads = indexes.map(|index| async move {
                 bucket.get(&ObjectName::Log(Place { epoch, index })).await
             });
@@ -95,10 +106,12 @@ impl<'a> Walk<'a> {
                 self.at.position.0, begin.0
             )));
         }
-        if let (Kind::Chunk(_), Some(owner)) = (&object.kind, self.owner)
-            && object.writer != owner
-        {
-            return Err(broken(format!("the epoch is {owner}'s, and {} wrote it", object.writer)));
+        if let Kind::Chunk(_) = &object.kind {
+            let owner = *self.owner.get_or_insert(object.writer);
+            if object.writer != owner {
+                let what = format!("the epoch is {owner}'s, and {} wrote it", object.writer);
+                return Err(broken(what));
+            }
         }
         let hash = ObjectHash::of(bytes);
         let next = Place { epoch: place.epoch, index: place.index + 1 };

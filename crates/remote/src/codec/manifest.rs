@@ -140,8 +140,8 @@ pub struct Retained {
 /// The content of `MANIFEST`.
 ///
 /// 1. `edit` is one more than in the version before, so no two versions have the same bytes.
-/// 2. The chain's epochs ascend and end with `epoch`, whose end is open. One behind the
-///    floor's that is not listed is empty: its first place holds its fence.
+/// 2. The chain's epochs ascend and end with `epoch`, whose end is open. The newest are
+///    listed; of any other the fence says where it ends.
 /// 3. The floor is not behind the replay point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -167,7 +167,7 @@ pub struct Manifest {
     pub replay: Point,
     /// Nobody needs the log before it.
     pub floor: Point,
-    /// The epochs from the floor on.
+    /// The newest epochs.
     pub chain: Vec<ChainEpoch>,
     /// Where the state begins.
     pub base: Base,
@@ -377,8 +377,8 @@ impl Manifest {
         if self.floor.place > self.replay.place || self.floor.position > self.replay.position {
             return Err("the floor is behind the replay point");
         }
-        if self.chain[0].epoch > self.floor.place.epoch || self.replay.place.epoch > self.epoch {
-            return Err("the chain does not hold the floor and the replay point");
+        if self.replay.place.epoch > self.epoch {
+            return Err("the replay point is in an epoch that has not begun");
         }
         Ok(())
     }

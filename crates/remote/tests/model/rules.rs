@@ -37,6 +37,8 @@ pub(crate) enum Without {
     Swapping,
     /// The collector ignores the job that is listed.
     ReachingThroughJobs,
+    /// The replay point moves over chunks, too, when an opening is confirmed.
+    SparingChunks,
 }
 
 /// A configuration: how many of everything.
@@ -63,7 +65,7 @@ const USUAL: Size = size(3, 2, 1, false, 0);
 const LITTLE: Size = size(3, 1, 0, false, 0);
 
 /// Every variant, and the smallest configuration that shows what is wrong with it.
-pub(crate) const VARIANTS: [(Without, Size); 17] = [
+pub(crate) const VARIANTS: [(Without, Size); 18] = [
     (Without::ReadingAgain, USUAL),
     (Without::Confirming, LITTLE),
     (Without::ClosingAll, USUAL),
@@ -81,4 +83,5 @@ pub(crate) const VARIANTS: [(Without, Size); 17] = [
     (Without::KeepingNumbers, USUAL),
     (Without::Swapping, USUAL),
     (Without::ReachingThroughJobs, size(3, 2, 0, true, 0)),
+    (Without::SparingChunks, LITTLE),
 ];

@@ -218,7 +218,13 @@ impl Model {
                 out.push(after, || format!("w{s} meets a hold, and confirms on top of it"));
             }
             At::Confirm => {
-                let to = Root { ends: w.ends, ..root };
+                // Where there were fences alone, the replay point moves over them.
+                let is_empty = w.recovered == root.covered;
+                let (replay, index) = match is_empty || self.lacks(Without::SparingChunks) {
+                    true => (w.epoch, 0),
+                    false => (root.replay, root.index),
+                };
+                let to = Root { ends: w.ends, replay, index, ..root };
                 let request = Request::Swap { writer: s as u8, from: w.version, to };
                 let (told, bucket) = self.apply(state.bucket, request);
                 let next = match told {
@@ -448,6 +454,15 @@ impl Model {
                 if *place != Held::Nothing {
                     *place = Held::Nothing;
                     out.push(after, || format!("the collector deletes wal/{x}/{n}"));
+                }
+            }
+            // As if the epoch were not listed: whatever is no fence goes.
+            for n in (end..PLACES as u8).filter(|_| x < read.replay) {
+                let mut after = *state;
+                let place = &mut after.bucket.log[x as usize - 1][n as usize];
+                if let Held::Chunk(_) = *place {
+                    *place = Held::Nothing;
+                    out.push(after, || format!("the collector deletes the stray wal/{x}/{n}"));
                 }
             }
         }

@@ -94,7 +94,8 @@ impl Actor {
         let host = format!("host-{}", self.link.actor);
         let window = 1 + self.below(4) as usize;
         let opener = Opener::new(bucket.clone(), register, &host, self.env.clock.clone())
-            .reading_ahead(window);
+            .reading_ahead(window)
+            .listing(2 + self.below(4) as usize);
         let Some(seen) = opener.look().await? else {
             let database = DatabaseId(*b"simulated bucket");
             let owner = opener.create(database, base_of(&[]), LogPosition(100)).await?;
@@ -204,8 +205,9 @@ impl Actor {
             }
             for folder in [Folder::Tables, Folder::Log] {
                 let Ok(listed) = bucket.list(folder, 100_000).await else { continue };
-                for name in listed.into_iter().filter_map(|listed| listed.name) {
-                    if listed_is_garbage(&manifest, &reached, &name).is_some() {
+                for listed in listed {
+                    let Some(name) = listed.name else { continue };
+                    if listed_is_garbage(&manifest, &reached, &name, listed.meta.len).is_some() {
                         let _ = bucket.delete(&name).await;
                     }
                 }
