@@ -33,8 +33,8 @@ pub(crate) struct Jobs {
 #[derive(Debug, Default)]
 pub(crate) struct OffloadedTotals(Mutex<OffloadedStats>);
 
-/// Bytes that are kept of what a failure was.
-const FAILURE_BYTES: usize = 500;
+/// Characters that are kept of what a failure was.
+const FAILURE_CHARS: usize = 500;
 
 impl OffloadedTotals {
     /// Adds one that was carried out, or was not taken.
@@ -48,8 +48,7 @@ impl OffloadedTotals {
 
     /// Adds one that failed.
     pub(crate) fn note_failure(&self, e: &Error) {
-        let mut what = e.to_string();
-        what.truncate(what.floor_char_boundary(FAILURE_BYTES));
+        let what = e.to_string().chars().take(FAILURE_CHARS).collect();
         let mut totals = self.0.lock();
         totals.failed += 1;
         totals.last_failure = Some(what);
