@@ -12,10 +12,12 @@ use crate::wal::salvage::{SalvagedLog, database_of};
 use crate::wal::{RecoverFrom, recover};
 use crate::{Db, repair};
 use std::path::Path;
-use tanada_format::{DatabaseId, LogId, LogPosition};
+use tanada_format::{DatabaseId, LogId, LogPosition, WriterEpoch};
 use tanada_vfs::MemoryMachine;
 
 const DIR: &str = "/db";
+/// Epochs that files without headers may be of.
+const EPOCHS: [WriterEpoch; 2] = [WriterEpoch(0), WriterEpoch(7)];
 
 /// A log file. What recovery visits, salvage finds too, and both come to an end.
 pub fn log(data: &[u8]) {
@@ -29,7 +31,9 @@ pub fn log(data: &[u8]) {
         Ok(())
     });
     let path = Path::new(DIR).join("000001.log");
-    let Ok(saved) = SalvagedLog::read(data, &path, database, LogId(1), None) else { return };
+    let Ok(saved) = SalvagedLog::read(data, &path, database, LogId(1), &EPOCHS, None) else {
+        return;
+    };
     let saved: Vec<&[u8]> = saved.groups.iter().map(|g| &data[g.payload.clone()]).collect();
     for payload in visited {
         assert!(!is_group(&payload) || saved.contains(&&payload[..]), "salvage finds all groups");
@@ -62,7 +66,7 @@ pub fn manifest(data: &[u8]) {
     let machine = machine(&[("MANIFEST-000001".to_owned(), data)]);
     let fs = machine.env().fs;
     let database = manifest_fuzz::read(&*fs, Path::new(DIR), data);
-    let known = Known::read(&*fs, Path::new(DIR), |_| database);
+    let known = Known::read(&*fs, Path::new(DIR), &EPOCHS, |_| database);
     if let (Some(_), Ok((_, known))) = (database, known) {
         assert!(known.removed.iter().all(|id| !known.tables.contains_key(id)));
     }

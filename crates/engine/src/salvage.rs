@@ -39,6 +39,15 @@ pub(crate) struct Salvaged {
     pub(crate) end: usize,
 }
 
+/// Of several attempts with other salts the one that proves most; the first of equals.
+pub(crate) fn most_records(attempts: impl Iterator<Item = Salvaged>) -> Salvaged {
+    let better = |best: Salvaged, next: Salvaged| match next.records.len() > best.records.len() {
+        true => next,
+        false => best,
+    };
+    attempts.reduce(better).unwrap_or_default()
+}
+
 /// Bytes that hold no valid record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DamagedBytes {

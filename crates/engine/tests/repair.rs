@@ -12,7 +12,8 @@ use house::{
 use std::path::Path;
 use tanada::vfs::MemoryMachine;
 use tanada::{
-    Batch, Db, Durability, Error, KeyspaceOptions, LostPart, RepairReport, WriteOptions, repair,
+    Batch, Db, Durability, Error, KeyspaceOptions, LostPart, RepairReport, WriteOptions,
+    WriterEpoch, repair,
 };
 
 const SAVED: &str = "/saved";
@@ -385,4 +386,48 @@ fn repair_refuses_what_is_no_database_and_a_target_that_is_in_use() {
     }
     repair(&env, DIR, SAVED).expect("a whole database");
     assert!(matches!(repair(&env, DIR, SAVED), Err(Error::InvalidArgument(_))), "not empty");
+}
+
+/// The checksums of a file are bound to the epoch in which it was written. Of one whose header
+/// was damaged, and which therefore did not say it, nothing was saved.
+#[test]
+fn a_damaged_header_costs_no_record_in_a_later_epoch_either() {
+    for epoch in [0, 7] {
+        let machine = MemoryMachine::new(1);
+        let builder = || {
+            let builder = Db::builder(DIR).memory(16 << 20).env(machine.env());
+            builder.durability(Durability::Synced).writer_epoch(WriterEpoch(epoch))
+        };
+        let db = builder().open().unwrap();
+        db.put("in a table", "value").unwrap();
+        db.flush().unwrap();
+        db.put("in the log", "value").unwrap();
+        db.put("in the log, too", "value").unwrap();
+        drop(db);
+        let whole = files_of(&machine.env(), Path::new(DIR));
+        let names = |part: &str| -> Vec<String> {
+            whole.keys().filter(|name| name.contains(part)).cloned().collect()
+        };
+        for damaged in
+            [names(".log"), names("MANIFEST"), [names(".log"), names("MANIFEST")].concat()]
+        {
+            let mut files = whole.clone();
+            for name in &damaged {
+                let bytes = files.get_mut(name).unwrap();
+                let head = bytes.len().min(if name.contains("MANIFEST") { 100 } else { 256 });
+                bytes[..head].fill(9);
+            }
+            let machine = house::machine(&files);
+            let report = repair(&machine.env(), DIR, SAVED).unwrap();
+            let db = open(&machine, SAVED).unwrap();
+            for key in ["in a table", "in the log", "in the log, too"] {
+                let found = db.get(key).unwrap();
+                assert_eq!(
+                    found.as_deref(),
+                    Some(&b"value"[..]),
+                    "{epoch}, {damaged:?}: {report:?}"
+                );
+            }
+        }
+    }
 }

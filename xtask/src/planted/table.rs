@@ -456,6 +456,25 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             },
         ],
     ),
+    planted(
+        "headers_lost_in_a_later_epoch",
+        &[
+            Fault {
+                name: "headless_log_of_one_epoch",
+                tests: &[unit!(
+                    "wal::epoch_tests::synced_records_behind_a_lost_header_are_no_torn_tail_in_a_later_epoch"
+                )],
+            },
+            Fault {
+                name: "repair_knows_one_epoch",
+                tests: &[Test {
+                    room: "engine",
+                    target: "repair",
+                    name: "a_damaged_header_costs_no_record_in_a_later_epoch_either",
+                }],
+            },
+        ],
+    ),
     one!(
         "growing_log_taken_for_damage",
         Test {

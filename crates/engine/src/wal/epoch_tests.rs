@@ -72,3 +72,32 @@ fn a_log_of_an_earlier_epoch_does_not_follow_one_of_a_later() {
     let error = read_as(&machine, 5).unwrap_err();
     assert!(error.to_string().contains("an earlier epoch than the one it follows"), "{error}");
 }
+
+/// The owner of a new epoch had said so in the manifest and died before it began a log. What
+/// the one before it had synced lay behind a header that was damaged then, and nothing of it
+/// was recognised: it passed for a torn tail.
+#[test]
+fn synced_records_behind_a_lost_header_are_no_torn_tail_in_a_later_epoch() {
+    for (epoch, manifest) in [(0, 0), (6, 6), (6, 7), (6, 9)] {
+        let machine = machine();
+        write(&machine, 0, &Tail::new_database(), 1);
+        let mut wal = {
+            let tail = read_as(&machine, epoch).unwrap().tail;
+            WalWriter::create(&machine.env(), dir(), of_epoch(epoch), &tail, SMALL).unwrap()
+        };
+        for record in 2..5 {
+            wal.append(&[&[record; 40]]).unwrap();
+            wal.handle().sync_up_to(wal.position()).unwrap();
+        }
+        drop(wal);
+        let path = log_path(dir(), LogId(2));
+        let file = machine.env().fs.open(&path).unwrap();
+        let mut bytes = vec![0; file.len() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes[..256].fill(7);
+        machine.env().fs.remove(&path).unwrap();
+        machine.env().fs.create(&path).unwrap().append(&bytes).unwrap();
+        let error = read_as(&machine, manifest).unwrap_err();
+        assert!(matches!(error, Error::Corruption(_)), "{epoch}, {manifest}: {error}");
+    }
+}

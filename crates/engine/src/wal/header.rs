@@ -40,7 +40,7 @@ const VERSION: u32 = 1;
 const CRC_AT: usize = LOG_HEADER_LEN as usize - 4;
 
 /// The epoch is not 0.
-const HAS_EPOCH: u64 = 1;
+pub(super) const HAS_EPOCH: u64 = 1;
 /// Where in the header it stands.
 pub(super) const EPOCH_AT: usize = 228;
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tanada_format::{
     Corruption, LogId, LogPosition, MAX_RECORD_LEN, RECORD_ALIGN, RECORD_FRAME_LEN, RecordCursor,
-    RecordFrame, RecordSalt, SHORT_FRAME_LEN, ShortFrame,
+    RecordFrame, RecordSalt, SHORT_FRAME_LEN, ShortFrame, WriterEpoch,
 };
 use tanada_vfs::{Env, ReadFile};
 
@@ -30,6 +30,8 @@ pub(super) struct LogReader {
     pub(super) len: u64,
     pub(super) parsed: Parsed,
     owner: LogOwner,
+    /// Epochs in which it may have been begun, should its header not say.
+    pub(super) likely: Vec<WriterEpoch>,
     env: Env,
     /// There while a walk or a scan reads.
     file: Option<Arc<dyn ReadFile>>,
@@ -150,7 +152,8 @@ impl LogReader {
         let parsed = LogHeader::parse(&header, &path, owner.database, id)?;
         let (len, env) = (file.len(), env.clone());
         let (window, window_start) = (Vec::new(), 0);
-        Ok(LogReader { id, path, len, parsed, owner, env, file: None, window, window_start })
+        let (likely, file) = (vec![owner.epoch], None);
+        Ok(LogReader { id, path, len, parsed, owner, likely, env, file, window, window_start })
     }
 
     pub(super) fn header(&self) -> Option<&LogHeader> {
@@ -299,10 +302,10 @@ impl LogReader {
 
     /// Looks for valid frames at every possible place from `offset` on.
     pub(super) fn scan(&mut self, offset: u64) -> Result<Remains> {
-        let salt = match self.header() {
-            Some(header) => header.salt(),
-            // Of one whose header is lost it is likely.
-            None => self.owner.salt(self.id),
+        let of_epoch = |epoch: &WriterEpoch| LogOwner { epoch: *epoch, ..self.owner }.salt(self.id);
+        let salts: Vec<RecordSalt> = match self.header() {
+            Some(header) => vec![header.salt()],
+            None => self.likely.iter().map(of_epoch).collect(),
         };
         let mut remains = Remains::default();
         let mut at = offset;
@@ -313,8 +316,9 @@ impl LogReader {
                 remains.nonzero = true;
                 for n in (0..step as usize).step_by(RECORD_ALIGN as usize) {
                     let bytes = &chunk[n..];
-                    if let Some(named) = synced_named_by(bytes, salt, at + n as u64) {
-                        remains.named = remains.named.max(Some(named));
+                    for salt in &salts {
+                        let named = synced_named_by(bytes, *salt, at + n as u64);
+                        remains.named = remains.named.max(named);
                     }
                 }
             }

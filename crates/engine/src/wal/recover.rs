@@ -24,8 +24,9 @@ use super::header::{EPOCH_AT, LOG_HEADER_LEN, LogHeader, LogOwner, Parsed};
 use super::reader::{End, LogReader, OTHER_RECORDS, RecordPlace};
 use super::segment::{Segment, Tail, kind, log_path, parse_log_name};
 use crate::types::error::{Error, Result};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use tanada_format::{LogId, LogPosition, planted};
+use tanada_format::{LogId, LogPosition, WriterEpoch, planted};
 use tanada_vfs::Env;
 
 /// Where the manifest says that recovery begins.
@@ -123,6 +124,10 @@ fn walk_through(
             return Err(log.corruption(EPOCH_AT as u64, what));
         }
         logs.push(log);
+    }
+    let likely = likely_epochs(&logs, epoch);
+    for log in logs.iter_mut().filter(|log| log.header().is_none()) {
+        log.likely.clone_from(&likely);
     }
     if logs.first().is_none_or(|log| log.id != from.log) {
         return Err(Error::MissingFile { file: log_path(dir, from.log) });
@@ -237,6 +242,22 @@ fn successor(logs: &[LogReader], at: usize) -> Result<Option<(usize, LogHeader)>
         return Ok(later.find_map(|n| Some((n, *logs[n].header()?))));
     }
     Ok(None)
+}
+
+/// Epochs that are tried for a log without a header.
+const LIKELY: u64 = 8;
+
+/// In which epochs a log may have been begun that does not say so: those of the newest logs
+/// that do, that of the manifest, and those right before it, whose owner may have died
+/// between its edit of the manifest and the header of its log.
+fn likely_epochs(logs: &[LogReader], of_manifest: WriterEpoch) -> Vec<WriterEpoch> {
+    if planted!(headless_log_of_one_epoch) {
+        return vec![of_manifest];
+    }
+    let told = logs.iter().rev().filter_map(|log| Some(log.header()?.epoch));
+    let before = (0..LIKELY).map_while(|n| of_manifest.0.checked_sub(n)).map(WriterEpoch);
+    let told: BTreeSet<WriterEpoch> = told.take(LIKELY as usize).collect();
+    told.into_iter().chain(before).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Whether the log goes on now behind `end`: then what was read was not yet written. Nobody

@@ -2,15 +2,15 @@
 //! are none.
 
 use super::group::{Group, decode_entry};
-use super::header::{LOG_HEADER_LEN, LogHeader, LogOwner, Parsed};
+use super::header::{EPOCH_AT, HAS_EPOCH, LOG_HEADER_LEN, LogHeader, LogOwner, Parsed};
 use super::segment::kind;
-use crate::salvage::RecordBytes;
+use crate::salvage::{RecordBytes, most_records};
 use crate::types::error::Result;
 use std::ops::Range;
 use std::path::Path;
 use tanada_format::{
     DatabaseId, KeyspaceId, LogId, LogPosition, RECORD_FRAME_LEN, RecordFrame, RecordSalt,
-    SHORT_FRAME_LEN, SeqNo, crc32c, crc32c_before, read_varint,
+    SHORT_FRAME_LEN, SeqNo, WriterEpoch, crc32c, crc32c_before, read_varint,
 };
 
 /// What is left of one log.
@@ -53,7 +53,8 @@ pub(crate) struct DamagedRecords {
 
 impl SalvagedLog {
     /// Reads the bytes of log `id`. `before` is the log that it follows, as far
-    /// as that is known.
+    /// as that is known; `epochs` are those in which it may have been begun should its
+    /// header not say, the likeliest first.
     ///
     /// # Errors
     /// As [`LogHeader::parse`].
@@ -62,6 +63,7 @@ impl SalvagedLog {
         path: &Path,
         database: DatabaseId,
         id: LogId,
+        epochs: &[WriterEpoch],
         before: Option<&SalvagedLog>,
     ) -> Result<SalvagedLog> {
         let mut log = SalvagedLog::default();
@@ -70,16 +72,19 @@ impl SalvagedLog {
             Parsed::Blank => log.blank = bytes.iter().all(|&b| b == 0),
             Parsed::Unreadable => {}
         }
-        let salt = match &log.header {
-            Some(header) => header.salt(),
-            None => LogOwner::from(database).salt(id),
-        };
-        let chains = match &log.header {
-            Some(header) => vec![header.chain],
-            None => likely_chains(bytes, salt, before),
+        let salts = match &log.header {
+            Some(header) => vec![header.salt()],
+            None => epochs.iter().map(|&epoch| LogOwner { database, epoch }.salt(id)).collect(),
         };
         let (from, kinds) = (LOG_HEADER_LEN as usize, &[kind::GROUP, kind::MARK]);
-        let found = RecordBytes { bytes, salt, from, kinds }.salvage(&chains);
+        let of_salt = |salt| {
+            let chains = match &log.header {
+                Some(header) => vec![header.chain],
+                None => likely_chains(bytes, salt, before),
+            };
+            RecordBytes { bytes, salt, from, kinds }.salvage(&chains)
+        };
+        let found = most_records(salts.into_iter().map(of_salt));
         let mut damage = found.damage.into_iter().peekable();
         for (n, (kind, payload)) in found.records.into_iter().enumerate() {
             while let Some(here) = damage.next_if(|here| here.behind <= n) {
@@ -174,6 +179,16 @@ pub(crate) fn database_of(bytes: &[u8]) -> Option<DatabaseId> {
     let sound =
         covered.starts_with(b"TANADLOG") && rest.starts_with(&crc32c(covered).to_le_bytes());
     sound.then(|| DatabaseId(covered[32..48].try_into().expect("16 bytes of the header")))
+}
+
+/// The epoch in which the log that begins so says it was begun.
+pub(crate) fn epoch_of(bytes: &[u8]) -> Option<WriterEpoch> {
+    database_of(bytes)?;
+    let at = |at: usize| bytes[at..at + 8].try_into().map(u64::from_le_bytes).ok();
+    Some(match at(16)? & HAS_EPOCH {
+        0 => WriterEpoch(0),
+        _ => WriterEpoch(at(EPOCH_AT)?),
+    })
 }
 
 /// The keys of the entries that damaged bytes seem to hold, up to the first

@@ -3,7 +3,7 @@
 use super::group::{GroupEntry, GroupHeader, encode_entry};
 use super::harness::*;
 use super::salvage::{SalvagedLog, database_of};
-use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo, ValueKind, crc32c};
+use tanada_format::{KeyspaceId, LogId, LogPosition, SeqNo, ValueKind, WriterEpoch, crc32c};
 
 /// A commit group of one write.
 fn group(seqno: u64, key: &[u8]) -> Vec<u8> {
@@ -17,7 +17,7 @@ fn group(seqno: u64, key: &[u8]) -> Vec<u8> {
 }
 
 fn salvage(bytes: &[u8], log: u64) -> SalvagedLog {
-    SalvagedLog::read(bytes, &path(log), DATABASE, LogId(log), None).unwrap()
+    SalvagedLog::read(bytes, &path(log), DATABASE, LogId(log), &[WriterEpoch(0)], None).unwrap()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Everything that can be read of the logs.
 
+use super::epochs::Epochs;
 use super::report::{LostPart, RepairReport, RepairedFile};
 use super::spool::{LOG_RANK, Source, Target};
 use crate::tree::manifest::{FileName, Known};
@@ -48,11 +49,12 @@ pub(super) fn read(
     fs: &dyn FileSystem,
     dir: &Path,
     database: DatabaseId,
+    epochs: &Epochs,
     known: &Known,
     target: &Target<'_>,
     report: &mut RepairReport,
 ) -> Result<FromLogs> {
-    let mut logs = open_all(fs, dir, database, known, report)?;
+    let mut logs = open_all(fs, dir, database, epochs, known, report)?;
     choose(&mut logs, known, report);
     note_headers(&logs, report);
     drop_cut_tails(&mut logs);
@@ -91,6 +93,7 @@ fn open_all(
     fs: &dyn FileSystem,
     dir: &Path,
     database: DatabaseId,
+    epochs: &Epochs,
     known: &Known,
     report: &mut RepairReport,
 ) -> Result<Vec<Log>> {
@@ -116,7 +119,7 @@ fn open_all(
             }
         };
         let before = logs.last().map(|log| &log.read);
-        match SalvagedLog::read(&bytes, &path, database, id, before) {
+        match SalvagedLog::read(&bytes, &path, database, id, &epochs.of_log(id), before) {
             Ok(read) if read.blank => {}
             Ok(read) => {
                 if planted!(repair_panics_on_garbage) {

@@ -11,6 +11,7 @@
 //!
 //! The source is only read. Nothing of it is trusted without a checksum.
 
+mod epochs;
 mod report;
 mod spool;
 mod logs;
@@ -24,6 +25,7 @@ use crate::types::error::{Error, Result};
 use crate::types::keyspace_options;
 use crate::types::options::Compression;
 use crate::wal;
+use epochs::Epochs;
 use spool::{Rank, Source, Target, Writing, newest};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -65,14 +67,16 @@ pub fn repair(
     check_target(&*env.fs, source, target)?;
     let mut report = RepairReport::default();
     let guess = |told: &[DatabaseId]| guess_database(&*env.fs, source, told);
-    let (database, mut known) = Known::read(&*env.fs, source, guess)?;
+    let epochs = Epochs::read(&*env.fs, source);
+    let (database, mut known) = Known::read(&*env.fs, source, &epochs.of_manifest(), guess)?;
     report.damage.extend(known.damage.iter().map(|(file, what)| format!("{file}: {what}")));
     report.assumed.extend(known.assumed.iter().cloned());
 
     env.fs.create_dir_all(target)?;
     let writer = Target::new(env, target);
-    let from_tables = tables::read(&*env.fs, source, database, &mut known, &writer, &mut report)?;
-    let from_logs = logs::read(&*env.fs, source, database, &known, &writer, &mut report)?;
+    let from_tables =
+        tables::read(&*env.fs, source, database, &epochs, &mut known, &writer, &mut report)?;
+    let from_logs = logs::read(&*env.fs, source, database, &epochs, &known, &writer, &mut report)?;
 
     let mut by_owner: BTreeMap<Owner, Vec<Source>> = BTreeMap::new();
     by_owner.insert(Owner::Keyspace(KeyspaceId::DEFAULT), Vec::new());

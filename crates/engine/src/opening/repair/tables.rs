@@ -1,5 +1,6 @@
 //! Everything that can be read of the tables.
 
+use super::epochs::Epochs;
 use super::report::{LostPart, RepairReport, RepairedFile};
 use super::spool::{Rank, Source, Target, may_be_newer};
 use crate::tree::manifest::{FileName, Known};
@@ -9,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::path::Path;
-use tanada_format::{DatabaseId, KeyspaceId, Origin, SeqNo, TableId};
+use tanada_format::{DatabaseId, KeyspaceId, Origin, SeqNo, TableId, WriterEpoch};
 use tanada_table::{Compression, Gap, Salvage, Table, TableProperties, salvage};
 use tanada_vfs::{FileSystem, ReadFile};
 
@@ -37,14 +38,29 @@ impl LostRange {
 }
 
 /// Where a table comes from: as the manifest says, or as its own end does.
-fn origin_of(id: TableId, database: DatabaseId, known: &Known, file: &dyn ReadFile) -> Origin {
-    match known.tables.get(&id).and_then(|(_, added)| added.meta.origin.as_deref()) {
-        Some(origin) => *origin,
-        None => {
-            let epoch = tanada_table::epoch_of(file).unwrap_or_default();
-            Origin { epoch, ..Origin::local(database, id) }
-        }
+fn origin_of(
+    id: TableId,
+    database: DatabaseId,
+    epochs: &Epochs,
+    known: &Known,
+    file: &dyn ReadFile,
+) -> Origin {
+    if let Some((_, added)) = known.tables.get(&id) {
+        let own = || Origin::local(database, id);
+        return added.meta.origin.as_deref().copied().unwrap_or_else(own);
     }
+    let of_epoch = |epoch| Origin { epoch, ..Origin::local(database, id) };
+    if let Some(epoch) = tanada_table::epoch_of(file) {
+        return of_epoch(epoch);
+    }
+    // The one under which most is proven; the likeliest of equals.
+    let proven = |epoch: &WriterEpoch| {
+        let saved = salvage::<tanada_table::Error>(file, of_epoch(*epoch), |_| Ok(()));
+        saved.map_or(0, |saved| saved.entries)
+    };
+    let likely = epochs.of_table(id);
+    let best = likely.iter().rev().max_by_key(|epoch| proven(epoch));
+    of_epoch(best.copied().unwrap_or_default())
 }
 
 /// What the tables gave.
@@ -103,6 +119,7 @@ pub(super) fn read(
     fs: &dyn FileSystem,
     dir: &Path,
     database: DatabaseId,
+    epochs: &Epochs,
     known: &mut Known,
     target: &Target<'_>,
     report: &mut RepairReport,
@@ -126,7 +143,7 @@ pub(super) fn read(
             }
         };
         let bytes = file.len();
-        let origin = origin_of(id, database, known, &*file);
+        let origin = origin_of(id, database, epochs, known, &*file);
         let whole = Table::open(file.clone(), origin, &target.cache)
             .and_then(|table| table.verify().map(|_| table));
         let mut done = |entries, whole| {

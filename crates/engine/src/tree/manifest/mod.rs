@@ -29,6 +29,7 @@ mod tests;
 pub(crate) use current::Current;
 pub(crate) use directory::{Found, inspect};
 pub(crate) use edit::{ChangedKeyspace, CreatedKeyspace, Edit};
+pub(crate) use header::epoch_of;
 pub(crate) use names::FileName;
 pub(crate) use salvage::Known;
 pub(crate) use state::{MAX_KEYSPACES, State};

@@ -13,13 +13,13 @@ use super::header::{self, HEADER_LEN};
 use super::log::{KIND_EDIT, KIND_MARKER, KIND_SNAPSHOT};
 use super::names::FileName;
 use super::reader;
-use crate::salvage::RecordBytes;
+use crate::salvage::{RecordBytes, most_records};
 use crate::tree::version::{AddedTable, RemovedTable};
 use crate::types::error::{Error, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use tanada_format::{
-    DatabaseId, KeyspaceId, LogId, LogPosition, RecordFile, RecordSalt, SeqNo, TableId,
+    DatabaseId, KeyspaceId, LogId, LogPosition, RecordFile, RecordSalt, SeqNo, TableId, WriterEpoch,
 };
 use tanada_vfs::FileSystem;
 
@@ -52,13 +52,15 @@ pub(crate) struct Known {
 
 impl Known {
     /// Reads `CURRENT` and the manifests in `dir`, of the database that
-    /// `database` guesses when `CURRENT` does not tell. Changes nothing.
+    /// `database` guesses when `CURRENT` does not tell. `epochs` are those in which a manifest
+    /// may have been begun whose header does not say, the likeliest first. Changes nothing.
     ///
     /// # Errors
     /// When the directory cannot be read; [`Error::Unsupported`].
     pub(crate) fn read(
         fs: &dyn FileSystem,
         dir: &Path,
+        epochs: &[WriterEpoch],
         database: impl FnOnce(&[DatabaseId]) -> Option<DatabaseId>,
     ) -> Result<(DatabaseId, Known)> {
         let mut known = Known::default();
@@ -116,17 +118,19 @@ impl Known {
             }
         }
         for (number, bytes) in manifests {
-            known.salvage(database, number, &bytes);
+            known.salvage(database, number, epochs, &bytes);
         }
         Ok((database, known))
     }
 
     /// Takes what is proven of a damaged manifest; later manifests overrule earlier ones.
-    fn salvage(&mut self, database: DatabaseId, number: u64, bytes: &[u8]) {
-        let epoch = header::epoch_of(bytes).unwrap_or_default();
-        let salt = RecordSalt::new(RecordFile::Manifest, database, number).in_epoch(epoch);
+    fn salvage(&mut self, database: DatabaseId, number: u64, epochs: &[WriterEpoch], bytes: &[u8]) {
+        let epochs = header::epoch_of(bytes).map_or(epochs.to_vec(), |epoch| vec![epoch]);
         let kinds = &[KIND_SNAPSHOT, KIND_EDIT, KIND_MARKER];
-        let found = RecordBytes { bytes, salt, from: HEADER_LEN, kinds }.salvage(&[0]);
+        let found = most_records(epochs.into_iter().map(|epoch| {
+            let salt = RecordSalt::new(RecordFile::Manifest, database, number).in_epoch(epoch);
+            RecordBytes { bytes, salt, from: HEADER_LEN, kinds }.salvage(&[0])
+        }));
         for (_, payload) in found.records {
             match codec::decode(&bytes[payload.clone()]) {
                 Ok(edit) => self.apply(&edit),

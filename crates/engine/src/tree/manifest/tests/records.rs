@@ -5,7 +5,7 @@ use super::super::codec::encode;
 use super::super::edit::EditNumber;
 use super::super::log::{KIND_EDIT, KIND_MARKER, KIND_SNAPSHOT};
 use super::*;
-use tanada_format::{MAX_RECORD_LEN, RECORD_FRAME_LEN, TableId, write_varint};
+use tanada_format::{MAX_RECORD_LEN, RECORD_FRAME_LEN, TableId, WriterEpoch, write_varint};
 use tanada_vfs::fault::{EIO, Faults, Op, Rule};
 
 /// Behind a manifest with a table: a record.
@@ -164,7 +164,8 @@ fn what_whole_edits_of_a_damaged_manifest_say_is_salvaged() {
     manifest.log.as_mut().unwrap().append(KIND_EDIT, &[2]).unwrap();
     manifest.log.as_mut().unwrap().append(KIND_EDIT, &encode(&make(2, "later"))).unwrap();
 
-    let (database, known) = Known::read(&*machine.env().fs, Path::new(DIR), |_| None).unwrap();
+    let (database, known) =
+        Known::read(&*machine.env().fs, Path::new(DIR), &[WriterEpoch(0)], |_| None).unwrap();
     assert_eq!((database, known.complete), (ID, false));
     let named = known.keyspaces.iter().map(|(id, (name, options))| (id.0, &**name, &**options));
     assert_eq!(named.collect::<Vec<_>>(), [(0, "default", &[7][..]), (2, "later", &[1, 2, 3])]);
@@ -176,8 +177,12 @@ fn what_whole_edits_of_a_damaged_manifest_say_is_salvaged() {
 fn the_oldest_log_is_salvaged_as_soon_as_an_edit_has_named_one() {
     let machine = MemoryMachine::new(1);
     let mut manifest = create(&machine.env());
-    let oldest_log =
-        || Known::read(&*machine.env().fs, Path::new(DIR), |_| None).unwrap().1.oldest_log;
+    let oldest_log = || {
+        Known::read(&*machine.env().fs, Path::new(DIR), &[WriterEpoch(0)], |_| None)
+            .unwrap()
+            .1
+            .oldest_log
+    };
     assert_eq!(oldest_log(), None);
     manifest.append(&Edit { oldest_log: Some(LogId(4)), ..Edit::default() }).unwrap();
     assert_eq!(oldest_log(), Some(LogId(4)));
@@ -198,7 +203,7 @@ fn the_database_is_what_sound_headers_of_manifests_say() {
             told = Some(ids.to_vec());
             Some(ID)
         };
-        Known::read(&*env.fs, Path::new(DIR), guess).unwrap();
+        Known::read(&*env.fs, Path::new(DIR), &[WriterEpoch(0)], guess).unwrap();
         told.expect("CURRENT does not tell")
     };
     assert_eq!(told(), [ID]);
