@@ -1,7 +1,7 @@
 //! Jobs as bytes: a [header](super::frame), then fields. docs/format/job.md lists them.
 
 use super::frame::{self, HEADER_LEN, JobBytesError, Kind};
-use super::{CompactionJob, InputTable, JobPart, KeySpan, Neighbour, TableFormat};
+use super::{CompactionJob, InputTable, JobPart, KeySpan, MAX_PARTS, Neighbour, TableFormat};
 use crate::tree::compaction::plan::InputRun;
 use crate::tree::compaction::visible::JobTime;
 use crate::tree::fields::{DecodeError, Field, Fields, once, put, put_u32, put_u64};
@@ -114,6 +114,10 @@ fn put_neighbour(out: &mut Vec<u8>, table: &impl KeySpan) {
     put_u64(out, neighbour::SIZE_BYTES, Some(table.size_bytes()));
 }
 
+/// Runs outside of a job that its bytes may name. An empty one takes two bytes there, and
+/// twelve times that in memory.
+pub(super) const MAX_OLDER_RUNS: usize = 1 << 16;
+
 impl CompactionJob {
     /// The job in `bytes`. Takes some ten times their length of memory at most.
     ///
@@ -144,6 +148,14 @@ impl CompactionJob {
                         }
                         _ => inputs.push(InputRun { level, run, tables: vec![meta] }),
                     }
+                }
+                top::OLDER_RUN if older.len() >= MAX_OLDER_RUNS => {
+                    let what = "a job names more older runs than there can be";
+                    return Err(field.damaged(what).into());
+                }
+                top::PART if parts.len() >= MAX_PARTS => {
+                    let what = "a job has more parts than it may";
+                    return Err(field.damaged(what).into());
                 }
                 top::OLDER_RUN => older.push(decode_run(&field)?),
                 top::GRANDPARENT => grandparents.push(decode_neighbour(&field)?),

@@ -1,5 +1,6 @@
 //! Jobs and outputs as bytes, and what is no job.
 
+use super::codec::MAX_OLDER_RUNS;
 use super::*;
 use crate::tree::version::RunId;
 use tanada_format::write_varint;
@@ -182,6 +183,22 @@ fn a_job_of_a_newer_version_is_refused_and_not_called_damaged() {
     }
     assert_eq!(changed(24, 1), Ok(sample()), "an optional feature");
     assert_eq!(with_field(99 << 1 | 1), Ok(sample()), "a field that may be skipped");
+}
+
+/// Two bytes of a job became a list of its own in memory, without bound.
+#[test]
+fn a_job_with_more_older_runs_or_parts_than_there_can_be_is_refused_while_it_is_read() {
+    let mut job = sample();
+    job.older = vec![Vec::new(); MAX_OLDER_RUNS];
+    assert!(CompactionJob::decode(&encoded(&job)).is_ok());
+    job.older.push(Vec::new());
+    let error = CompactionJob::decode(&encoded(&job)).unwrap_err();
+    assert!(error.to_string().contains("more older runs"), "{error}");
+    let mut job = sample();
+    let part = job.parts[0].clone();
+    job.parts = vec![part; MAX_PARTS + 1];
+    let error = CompactionJob::decode(&encoded(&job)).unwrap_err();
+    assert!(error.to_string().contains("more parts"), "{error}");
 }
 
 #[test]
